@@ -1,6 +1,13 @@
 """Working implementations behind the course on LLM inference optimisation for Ascend NPUs."""
+
 import os
 
-# With torch_npu installed and no CANN, `import torch` itself fails unless autoloading is off.
-# `helpers.device` imports torch_npu when an NPU is asked for or found.
+# With torch_npu installed and no CANN, `import torch` itself fails unless autoloading is off;
+# `helpers.device` imports torch_npu where an NPU is found or asked for.
 os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+# torch's profiler writes a line to stderr at every start and stop; a reader takes them for errors.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+from helpers.memory import MemoryCalculator
+
+__all__ = ["MemoryCalculator"]

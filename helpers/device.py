@@ -1,0 +1,135 @@
+"""The device: which one, waiting for it, timing on it, and how much of its memory is in use."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+_NAMES = ("npu", "cuda", "cpu")
+
+
+def choose_device(name: torch.device | str | None = None) -> torch.device:
+    """The device to run on: `name`, or `COURSE_DEVICE`, or the first of npu, cuda, cpu that is here.
+
+    Raises ValueError for a name that is unknown and RuntimeError for a device that is asked for and absent.
+    """
+    wanted = str(name or os.environ.get("COURSE_DEVICE", "").strip() or _first_present())
+    kind = wanted.split(":")[0]
+    if kind not in _NAMES:
+        raise ValueError(f"unknown device {wanted!r}; COURSE_DEVICE may be one of {', '.join(_NAMES)}")
+    if not _present(kind):
+        raise RuntimeError(f"device {wanted!r} was asked for, but there is none that torch can use")
+    return torch.device(wanted)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done all that it was given; a CPU has nothing outstanding."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+class Stopwatch:
+    """Seconds that a block took on a device, by a monotonic clock: `with Stopwatch(device) as watch: …; watch.seconds`."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.seconds = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        """Starts when the device is idle."""
+        synchronize(self.device)
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stops when the device is idle again."""
+        synchronize(self.device)
+        self.seconds = time.perf_counter() - self._start
+
+
+@dataclass
+class MemoryPeak:
+    """What a block of code allocated at its worst moment, in bytes above what was in use before it."""
+
+    nbytes: int = 0
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[MemoryPeak]:
+    """Measures a block's peak of tensor memory: `with peak_memory(device) as peak: …; peak.nbytes`.
+
+    An accelerator's allocator counts by itself. A CPU's does not: there torch's profiler records every allocation and
+    release (which slows the block down), scratch memory inside operators included, libraries' own buffers not.
+    """
+    peak = MemoryPeak()
+    if device.type == "cpu":
+        with _profiled(peak):
+            yield peak
+        return
+    synchronize(device)
+    torch.accelerator.reset_peak_memory_stats(device)
+    before = torch.accelerator.memory_allocated(device)
+    yield peak
+    synchronize(device)
+    peak.nbytes = torch.accelerator.max_memory_allocated(device) - before
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory that the device (for a CPU: the machine) has."""
+    if device.type == "cpu":
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(torch.accelerator.get_memory_info(device)[1])
+
+
+def describe(device: torch.device) -> str:
+    """A short name for the device, with its memory in GiB."""
+    kind = "CPU" if device.type == "cpu" else torch.get_device_module(device).get_device_name(device)
+    cores = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    return f"{kind}{cores}, {total_memory(device) / 2**30:.1f} GiB"
+
+
+def _present(kind: str) -> bool:
+    """Whether torch can use a device of that kind here; torch_npu is imported only where an NPU's driver is."""
+    if kind == "npu" and not _load_torch_npu():
+        return False
+    return kind == "cpu" or bool(torch.get_device_module(kind).is_available())
+
+
+def _first_present() -> str:
+    """The best kind of device that is here."""
+    return next(kind for kind in _NAMES if _present(kind))
+
+
+def _load_torch_npu() -> bool:
+    """Whether this machine has an Ascend driver and a torch_npu, which is then imported: it adds `torch.npu`."""
+    has_driver = any(Path("/dev").glob("davinci[0-9]*"))
+    if not has_driver or importlib.util.find_spec("torch_npu") is None:
+        return False
+    importlib.import_module("torch_npu")
+    return True
+
+
+@contextmanager
+def _profiled(peak: MemoryPeak) -> Iterator[None]:
+    """Fills `peak` from the allocations that torch's profiler saw in the block."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
+        yield
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = [e for e in json.loads(trace.read_text())["traceEvents"] if e.get("name") == "[memory]"]
+    in_use = 0
+    for event in sorted(events, key=lambda e: float(e["ts"])):
+        in_use += event["args"]["Bytes"]
+        peak.nbytes = max(peak.nbytes, in_use)

@@ -1,0 +1,73 @@
+"""Greedy text generation, one request at a time: the loop that the whole course makes faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from helpers.batch import FlatBatch
+from helpers.cache import Cache
+from helpers.model import DecoderLM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass
+class Generation:
+    """What came out of one request."""
+
+    prompt_ids: list[int]
+    token_ids: list[int] = field(default_factory=list)
+    """New tokens, the end-of-text token included when the model chose it."""
+    margins: list[float] = field(default_factory=list)
+    """For each new token: how far its logit lay above the second best."""
+    tokens_computed: int = 0
+    """Tokens that went through the model, over all passes."""
+
+    @property
+    def min_margin(self) -> float:
+        """The closest call: below about 0.05 another processor's rounding may choose another token."""
+        return min(self.margins)
+
+
+def generate(
+    model: DecoderLM,
+    prompt_ids: Sequence[int],
+    max_new_tokens: int,
+    cache: Cache | None = None,
+    stop_ids: Sequence[int] = (),
+    on_token: Callable[[int], None] | None = None,
+) -> Generation:
+    """The greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of `stop_ids`.
+
+    With a (fresh) cache each pass computes the new tokens only; without one, every pass computes the whole text
+    again. `on_token` is called with each new token as it comes. Raises ValueError for an empty prompt or a count under 1.
+    """
+    if not prompt_ids:
+        raise ValueError("the prompt is empty; give at least one token")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be 1 or more, got {max_new_tokens}")
+    result = Generation(list(prompt_ids))
+    computed = 0  # tokens that the cache holds
+    while True:
+        text = result.prompt_ids + result.token_ids
+        batch = FlatBatch.pack([text[computed:]], history=[computed], device=model.device)
+        best = model(batch, cache)[0].topk(2)
+        token = int(best.indices[0])
+        result.token_ids.append(token)
+        result.margins.append(float(best.values[0] - best.values[1]))
+        result.tokens_computed += len(text) - computed
+        computed = len(text) if cache is not None else 0
+        if on_token is not None:
+            on_token(token)
+        if token in stop_ids or len(result.token_ids) == max_new_tokens:
+            return result
+
+
+def chat_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+    """The token ids of a one-question conversation in the model's own chat format, ready for its answer."""
+    messages = [{"role": "user", "content": question}]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

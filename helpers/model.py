@@ -1,0 +1,207 @@
+"""A Llama-family decoder over a flat batch of tokens, in as few lines as it takes to be exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from helpers import ops
+from helpers.batch import FlatBatch
+from helpers.cache import Cache, NoCache
+from helpers.decoder_config import DecoderConfig
+
+
+class Attention(nn.Module):
+    """Projections around a cache's attention. Q, K and V share one matrix: one product instead of three."""
+
+    def __init__(self, cfg: DecoderConfig):
+        super().__init__()
+        self.splits = [
+            cfg.num_heads * cfg.head_dim,
+            cfg.num_kv_heads * cfg.head_dim,
+            cfg.num_kv_heads * cfg.head_dim,
+        ]
+        self.head_dim, self.eps = cfg.head_dim, cfg.rms_norm_eps
+        self.qkv_proj = nn.Linear(cfg.hidden_size, sum(self.splits), bias=cfg.qkv_bias)
+        self.o_proj = nn.Linear(self.splits[0], cfg.hidden_size, bias=cfg.o_bias)
+        self.q_norm = nn.Parameter(torch.empty(cfg.head_dim)) if cfg.qk_norm else None
+        self.k_norm = nn.Parameter(torch.empty(cfg.head_dim)) if cfg.qk_norm else None
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], layer_idx: int, cache: Cache, batch: FlatBatch
+    ) -> Tensor:
+        """`x [T, hidden]` -> `[T, hidden]`; `rope` holds cos and sin, each `[T, 1, D]`."""
+        q, k, v = (t.unflatten(-1, (-1, self.head_dim)) for t in self.qkv_proj(x).split(self.splits, dim=-1))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = ops.rms_norm(q, self.q_norm, self.eps), ops.rms_norm(k, self.k_norm, self.eps)
+        q, k = ops.rotary(q, *rope), ops.rotary(k, *rope)
+        out = cache.attend(layer_idx, q, k, v, batch)
+        del q, k, v  # the output projection needs no more of them: free the memory before it allocates
+        projected: Tensor = self.o_proj(out.flatten(-2))
+        return projected
+
+
+class MLP(nn.Module):
+    """The gated feed-forward part; gate and up share one matrix."""
+
+    def __init__(self, cfg: DecoderConfig):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=cfg.mlp_bias)
+        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=cfg.mlp_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x [T, hidden]` -> `[T, hidden]`."""
+        down: Tensor = self.down_proj(ops.swiglu(self.gate_up_proj(x)))
+        return down
+
+
+class DecoderLayer(nn.Module):
+    """Attention and MLP, each behind a norm, each added to the residual stream."""
+
+    def __init__(self, cfg: DecoderConfig):
+        super().__init__()
+        self.eps = cfg.rms_norm_eps
+        self.input_norm = nn.Parameter(torch.empty(cfg.hidden_size))
+        self.attn = Attention(cfg)
+        self.post_norm = nn.Parameter(torch.empty(cfg.hidden_size))
+        self.mlp = MLP(cfg)
+
+    def forward(
+        self,
+        delta: Tensor | None,
+        residual: Tensor,
+        rope: tuple[Tensor, Tensor],
+        layer_idx: int,
+        cache: Cache,
+        batch: FlatBatch,
+    ) -> tuple[Tensor, Tensor]:
+        """`(what this layer adds, the residual stream before that)`, both `[T, hidden]`; `delta` is what the last layer added.
+
+        The sum is left to the next norm, because one operator does both.
+        """
+        if delta is None:
+            x = ops.rms_norm(residual, self.input_norm, self.eps)
+        else:
+            x, residual = ops.add_rms_norm(delta, residual, self.input_norm, self.eps)
+        x, residual = ops.add_rms_norm(
+            self.attn(x, rope, layer_idx, cache, batch), residual, self.post_norm, self.eps
+        )
+        return self.mlp(x), residual
+
+
+class DecoderLM(nn.Module):
+    """A decoder language model of the Llama, Qwen2 or Qwen3 architecture, for inference."""
+
+    def __init__(self, cfg: DecoderConfig):
+        super().__init__()
+        self.cfg = cfg
+        self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.num_layers))
+        self.norm = nn.Parameter(torch.empty(cfg.hidden_size))
+        self.lm_head = None if cfg.tied else nn.Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.norm.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' type, which activations and caches share."""
+        return self.norm.dtype
+
+    @torch.inference_mode()
+    def forward(
+        self, batch: FlatBatch, cache: Cache | None = None, logits: Literal["last", "all"] = "last"
+    ) -> Tensor:
+        """Next-token logits in fp32: of each sequence's last token `[B, vocab]`, or of all tokens `[T, vocab]`.
+
+        Without a cache, sequences attend to themselves only and nothing is kept. Raises ValueError, before the
+        cache changes, for a token beyond the vocabulary, a position beyond the model's, or as the cache refuses.
+        """
+        self._check(batch)
+        cache = cache or NoCache()
+        cache.prepare(batch)
+        hidden = self._hidden(batch, cache)
+        cache.commit(batch)
+        if logits == "last":
+            hidden = hidden[batch.last_token_indices]
+        weight = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+        return F.linear(hidden, weight).float()
+
+    def _hidden(self, batch: FlatBatch, cache: Cache) -> Tensor:
+        """The last layer's normed output `[T, hidden]`."""
+        rope = self._rope(batch.positions)
+        delta, residual = self.layers[0](None, self.embed_tokens(batch.token_ids), rope, 0, cache, batch)
+        for layer_idx in range(1, len(self.layers)):
+            delta, residual = self.layers[layer_idx](delta, residual, rope, layer_idx, cache, batch)
+        return ops.add_rms_norm(delta, residual, self.norm, self.cfg.rms_norm_eps)[0]
+
+    def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin of each token's angles, each `[T, 1, D]` with both halves alike, computed in fp32."""
+        inv_freq = torch.tensor(self.cfg.inv_freq, dtype=torch.float32, device=positions.device)
+        angles = torch.outer(positions.float(), inv_freq).repeat(1, 2).unsqueeze(1)
+        scale = self.cfg.rope_scale
+        return (angles.cos() * scale).to(self.dtype), (angles.sin() * scale).to(self.dtype)
+
+    def _check(self, batch: FlatBatch) -> None:
+        """Raises ValueError for what the embedding or the rotary angles cannot represent."""
+        if batch.max_token_id >= self.cfg.vocab_size:
+            raise ValueError(f"token ids must be under {self.cfg.vocab_size}, got {batch.max_token_id}")
+        if max(batch.seq_lens) > self.cfg.max_positions:
+            raise ValueError(
+                f"the model knows {self.cfg.max_positions} positions, a sequence has {max(batch.seq_lens)}"
+            )
+
+
+def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> DecoderLM:
+    """A model with a Hugging Face checkpoint's `config` and `tensors` (its names), converted to `dtype`, on the CPU.
+
+    Raises UnsupportedArchitecture, naming it, for a config this decoder cannot represent, and ValueError for a
+    tensor that is missing or of another shape.
+    """
+    cfg = DecoderConfig.from_hf(config)
+    with torch.device("meta"):
+        model = DecoderLM(cfg)
+    state = {name: _gather(parts, tensors, dtype) for name, parts in _sources(cfg).items()}
+    for name, parameter in model.state_dict().items():
+        if state[name].shape != parameter.shape:
+            raise ValueError(
+                f"{name}: expected shape {tuple(parameter.shape)}, the checkpoint gives {tuple(state[name].shape)}"
+            )
+    model.load_state_dict(state, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
+    """For each of our parameters, the checkpoint's tensors that make it, stacked in this order."""
+    names = {"embed_tokens.weight": ["model.embed_tokens.weight"], "norm": ["model.norm.weight"]}
+    if not cfg.tied:
+        names["lm_head.weight"] = ["lm_head.weight"]
+    for i in range(cfg.num_layers):
+        ours, theirs = f"layers.{i}", f"model.layers.{i}"
+        names[f"{ours}.input_norm"] = [f"{theirs}.input_layernorm.weight"]
+        names[f"{ours}.post_norm"] = [f"{theirs}.post_attention_layernorm.weight"]
+        if cfg.qk_norm:
+            names |= {f"{ours}.attn.{x}_norm": [f"{theirs}.self_attn.{x}_norm.weight"] for x in "qk"}
+        for target, parts, bias in (
+            ("attn.qkv_proj", ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"], cfg.qkv_bias),
+            ("attn.o_proj", ["self_attn.o_proj"], cfg.o_bias),
+            ("mlp.gate_up_proj", ["mlp.gate_proj", "mlp.up_proj"], cfg.mlp_bias),
+            ("mlp.down_proj", ["mlp.down_proj"], cfg.mlp_bias),
+        ):
+            for kind in ("weight", "bias") if bias else ("weight",):
+                names[f"{ours}.{target}.{kind}"] = [f"{theirs}.{part}.{kind}" for part in parts]
+    return names
+
+
+def _gather(parts: list[str], tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+    """The named tensors stacked along their first dimension, in memory of their own."""
+    missing = [name for name in parts if name not in tensors]
+    if missing:
+        raise ValueError(f"the checkpoint has no tensor {missing[0]!r}")
+    return torch.cat([tensors[name].to(dtype) for name in parts])

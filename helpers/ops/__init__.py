@@ -1,0 +1,12 @@
+"""The few operators worth fusing, under one name and one signature for every device."""
+
+from helpers.ops.torch_ops import (
+    add_rms_norm,
+    attention,
+    materialised_attention,
+    rms_norm,
+    rotary,
+    swiglu,
+)
+
+__all__ = ["add_rms_norm", "attention", "materialised_attention", "rms_norm", "rotary", "swiglu"]
