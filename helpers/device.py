@@ -98,6 +98,13 @@ def describe(device: torch.device) -> str:
     return f"{kind}{cores}, {total_memory(device) / 2**30:.1f} GiB"
 
 
+def where_it_ran(device: torch.device) -> str:
+    """One sentence on which hardware a result comes from, for every section that speaks of NPUs."""
+    if device.type == "npu":
+        return f"This ran on {describe(device)}. Please report it: no result from real Ascend hardware is known yet."
+    return f"This ran on a {device.type.upper()}; nothing in this chapter has run on real Ascend hardware yet."
+
+
 def _present(kind: str) -> bool:
     """Whether torch can use a device of that kind here; torch_npu is imported only where an NPU's driver is."""
     if kind == "npu" and not _load_torch_npu():

@@ -1,0 +1,36 @@
+"""The library's own source, shown in a notebook with highlighting, so that no chapter carries a second copy."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+
+@dataclass(frozen=True)
+class Source:
+    """A piece of source that shows itself highlighted, with the file it stands in."""
+
+    file: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"# {self.file}\n{self.text}"
+
+    def _repr_html_(self) -> str:
+        style = "font-size: 0.9em; line-height: 1.35;"
+        formatter = HtmlFormatter(noclasses=True, nobackground=True, style="friendly", prestyles=style)
+        return f"<p><code>{self.file}</code></p>{highlight(self.text, PythonLexer(), formatter)}"
+
+
+def show_source(thing: Callable[..., Any] | type) -> Source:
+    """The source of a function, method or class of `helpers`, as it stands on disk."""
+    path = Path(inspect.getsourcefile(thing) or "")
+    root = Path(__file__).parent.parent
+    return Source(path.relative_to(root).as_posix(), inspect.cleandoc("\n" + inspect.getsource(thing)))

@@ -1,0 +1,53 @@
+"""The derived activation peak against the measured one, on the tiny models and on SmolLM2."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from helpers import checkpoint, ops
+from helpers.activations import activation_bytes, activation_phases
+from helpers.batch import FlatBatch
+from helpers.cache import NoCache
+from helpers.device import peak_memory
+from helpers.shapes import PUBLISHED, ModelShape
+from tests.tiny import reference, twin
+
+
+def measured(model, batch_size, seq_len, attention, logits):
+    batch = FlatBatch.pack([[(7 * i) % 90 for i in range(seq_len)]] * batch_size)
+    cache = NoCache(ops.attention if attention == "fused" else ops.materialised_attention)
+    model(batch, cache, logits=logits)
+    with peak_memory(model.device) as peak:
+        model(batch, cache, logits=logits)
+    return peak.nbytes
+
+
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def smollm2(request):
+    return checkpoint.load(request.param, "cpu").model
+
+
+@pytest.mark.parametrize("attention", ["fused", "materialised"])
+@pytest.mark.parametrize("logits", ["last", "all"])
+@pytest.mark.parametrize(("batch_size", "seq_len"), [(1, 128), (4, 128), (1, 512), (2, 512)])
+def test_within_a_tenth_of_the_measured_peak(smollm2, attention, logits, batch_size, seq_len):
+    size = smollm2.dtype.itemsize
+    derived = activation_bytes(
+        PUBLISHED["SmolLM2-135M"], batch_size, seq_len, size, attention=attention, logits=logits
+    )
+    assert derived == pytest.approx(measured(smollm2, batch_size, seq_len, attention, logits), rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["llama", "llama wide heads", "qwen2", "qwen3"])
+def test_other_shapes_too(name):
+    model = reference(name)
+    shape = ModelShape.from_hf(model.config)
+    for logits in ("last", "all"):
+        derived = activation_bytes(shape, 2, 120, 4, attention="materialised", logits=logits)
+        assert derived == pytest.approx(measured(twin(model), 2, 120, "materialised", logits), rel=0.1)
+
+
+def test_the_number_of_layers_does_not_enter():
+    deep = PUBLISHED["Llama-3-70B"]
+    assert activation_phases(deep, 1, 2048) == activation_phases(replace(deep, num_layers=1), 1, 2048)
