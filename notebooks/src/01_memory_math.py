@@ -1,0 +1,429 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,nbgrader,slideshow,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1 Memory math
+#
+# **Promise.** You will predict, from a model's published sizes alone, the bytes of its weights, its KV cache and its
+# activations, and see each prediction met by a real model.
+#
+# **You need** [chapter 0](00_start_here.ipynb). About 40 minutes.
+#
+# **We measure** bytes: of the weights of SmolLM2-135M, of the keys and values it leaves behind, and of everything that
+# a forward pass allocates at its worst moment.
+
+# %%
+from helpers.environment import environment_report
+
+environment_report()
+
+# %% [markdown]
+# Two units, kept apart through the whole course: **GB** is $10^9$ bytes (papers count so), **GiB** is $2^{30}$ bytes
+# (a device's memory is meant). 64 GiB are 68.7 GB.
+
+# %% [markdown]
+# ## Feel the problem: an estimate that looks right
+#
+# Memory decides what can be served: how large a model, how many requests at once, how long they may be. A well-known
+# way to estimate it needs four numbers.
+
+# %%
+def plausible_estimate(num_params, hidden_size, num_layers, batch_size, seq_len, dtype="fp16"):
+    """Weights, KV cache and activations in GB. Plausible, and wrong in three places."""
+    size = 2 if dtype == "fp16" else 4
+    weights = num_params * size
+    kv_cache = 2 * batch_size * seq_len * hidden_size * num_layers * size
+    activation = 2 * kv_cache
+    parts = {"model": weights, "kv_cache": kv_cache, "activation": activation}
+    return {name: nbytes / 1e9 for name, nbytes in parts.items()}
+
+
+gpt3 = plausible_estimate(175e9, 12288, 96, batch_size=1, seq_len=2048)
+print({name: round(size, 2) for name, size in gpt3.items()}, "total", round(sum(gpt3.values()), 1))
+
+# %% [markdown]
+# This is the textbook example, GPT-3 with 175 billion weights in fp16, one request of 2048 tokens: 350 GB of weights,
+# 9.66 GB of cache. So far, so good. Now a model whose bytes we can count. Here are two requests of 256 tokens.
+
+# %%
+import torch
+
+from helpers import checkpoint
+from helpers.batch import FlatBatch
+from helpers.cache import ConcatCache
+from helpers.device import peak_memory
+
+model, tokenizer = checkpoint.load(torch.float32)
+text = tokenizer("Memory decides how many requests a device can serve at once. " * 64)["input_ids"]
+batch = FlatBatch.pack([text[:256], text[256:512]], device=model.device)
+cache = ConcatCache()
+model(batch, cache)
+weights = sum(parameter.nbytes for parameter in model.parameters())
+with peak_memory(model.device) as peak:
+    model(batch)
+
+# %%
+from helpers.shapes import PUBLISHED
+from helpers.tables import Table
+
+smol = PUBLISHED["SmolLM2-135M"]
+guess = plausible_estimate(smol.num_params, smol.hidden_size, smol.num_layers, 2, 256, "fp32")
+counted = {"model": weights / 1e9, "kv_cache": cache.nbytes / 1e9, "activation": peak.nbytes / 1e9}
+rows = [(name, f"{guess[name]:.4f}", f"{counted[name]:.4f}", f"{guess[name] / counted[name]:.1f} x") for name in guess]
+Table(("", "estimated GB", "counted GB", "off by"), rows)
+
+# %% [markdown]
+# The weights are right. The cache is three times too large, the activations more than ten times. And there is a third
+# mistake, which this example hides: the same model in int8.
+
+# %%
+for dtype in ("fp16", "int8"):
+    estimate = plausible_estimate(smol.num_params, smol.hidden_size, smol.num_layers, 2, 256, dtype)
+    print(f"{dtype}: {estimate['model']:.3f} GB of weights, {estimate['kv_cache']:.4f} GB of cache")
+
+# %% [markdown]
+# Eight-bit numbers that take twice the room of sixteen-bit ones: whatever is not fp16 is counted at four bytes. The
+# rest of this chapter replaces the three wrong lines, one by one.
+
+# %% [markdown]
+# ## The idea in a picture
+#
+# Three things live in an accelerator's memory. **Weights**: fixed. **KV cache**: grows with every token of every
+# request, and stays as long as the request lives. **Activations**: what one forward pass needs for a moment.
+
+# %%
+from helpers import plots
+from helpers.memory import GB, GiB, MemoryCalculator, kv_cache_bytes
+
+calculator = MemoryCalculator()
+llama = PUBLISHED["Llama-3-8B"]
+fig, ax = plots.new_figure("Llama-3-8B in bf16, requests of 4096 tokens", "requests at once", "GB")
+requests = list(range(0, 129))
+fixed = llama.num_params * 2 / GB
+step = calculator.estimate_total_memory(llama, 1, 2048, "bf16")["activation"]
+growing = [kv_cache_bytes(llama, n, 4096) / GB for n in requests]
+names, colors = ("weights", "activations of a step", "KV cache"), ("weights", "activations", "kv_cache")
+parts = ([fixed] * 129, [step] * 129, growing)
+ax.stackplot(requests, *parts, labels=names, colors=[plots.COLORS[c] for c in colors])
+ax.axhline(64 * GiB / GB, color="black", linestyle="--", label="a device of 64 GiB")
+ax.legend(loc="upper left")
+plots.show(fig, alt="Weights and activations stay flat while the KV cache grows with the number of requests past 64 GiB")
+
+# %% [markdown]
+# ## Build it: weights
+#
+# A weight takes as many bytes as its type. Types under 8 bits come in **groups**: a few dozen weights share a *scale*
+# and a *zero point*, which take room, too.
+
+# %%
+from helpers.source import show_source
+from helpers.memory import bytes_per_element
+
+show_source(bytes_per_element)
+
+# %%
+types = [("fp32", {}), ("bf16", {}), ("fp8", {}), ("int8", {}), ("int4", {}), ("int4", {"group_size": 32})]
+rows = [
+    (dtype, options.get("group_size", 128 if dtype == "int4" else "-"), f"{bytes_per_element(dtype, **options):.4f}",
+     f"{llama.num_params * bytes_per_element(dtype, **options) / GB:.2f}")
+    for dtype, options in types
+]
+Table(("type", "group", "bytes per weight", "Llama-3-8B, GB"), rows)
+
+# %% [markdown]
+# Is that how files are made? The model on your disk came as a file of 4-bit weights in groups of 32, with a 16-bit scale
+# and a 16-bit minimum each (a format called Q4_1), its embedding in 8 bits with a scale per 32 (Q8_0). We predict what
+# each type takes in that file, and read the file.
+
+# %%
+from gguf import GGUFReader
+
+from helpers import smollm2
+
+options = {"Q4_1": ("int4", 32, 16, 16), "Q8_0": ("int8", 32, 16, 0), "F32": ("fp32",)}
+stored = {}
+for tensor in GGUFReader(smollm2.fetch(checkpoint.locate())).tensors:
+    count, nbytes = stored.get(tensor.tensor_type.name, (0, 0))
+    stored[tensor.tensor_type.name] = (count + int(tensor.n_elements), nbytes + int(tensor.n_bytes))
+for name, (count, nbytes) in sorted(stored.items()):
+    predicted = count * bytes_per_element(*options[name])
+    print(f"{name}: {count:,} weights, {predicted:,.0f} bytes predicted, equal to the file's: {predicted == nbytes}")
+
+# %% [markdown]
+# ## Build it: the KV cache
+#
+# Each layer keeps a **key** and a **value** vector for each token and each *KV head*. The plausible version took
+# `hidden_size` for their width. That holds for **multi-head attention** (MHA), where every query head has keys of its
+# own. In **grouped-query attention** (GQA) several query heads share one KV head: SmolLM2 has 9 query heads and 3 KV heads,
+# Llama-3-8B has 32 and 8.
+#
+# $$\text{bytes per token} = 2 \times \text{layers} \times \text{KV heads} \times \text{head dim} \times \text{bytes per element}$$
+
+# %%
+show_source(kv_cache_bytes)
+
+# %%
+rows = []
+for shape in PUBLISHED.values():
+    as_mha = 2 * shape.num_layers * shape.hidden_size * 2
+    real = kv_cache_bytes(shape, 1, 1)
+    heads = f"{shape.num_heads} / {shape.num_kv_heads}"
+    rows.append((shape.name, heads, f"{as_mha / 1e3:,.1f}", f"{real / 1e3:,.1f}", f"{as_mha / real:.2f} x"))
+Table(("model", "query / KV heads", "hidden_size formula, kB", "real, kB", "off by"), rows, caption="KV cache per token, bf16")
+
+# %% [markdown]
+# Llama-3-8B's cache is a quarter of what the formula says. Qwen3 shows that `hidden_size` may even be too small: its
+# heads together are wider than its hidden state.
+
+# %% [markdown]
+# ## Build it: activations
+#
+# "Twice the KV cache" cannot be a law: the cache keeps every layer's tensors, while activations are thrown away. When a
+# layer ends, its memory serves the next. So the **number of layers does not enter**; what counts is the worst moment
+# inside one layer, or the logits at the very end. We go through our own model and write down what is alive.
+
+# %%
+from helpers.model import DecoderLayer, MLP
+
+show_source(MLP)
+
+# %% [markdown]
+# In the MLP, per token: `gate_up_proj` gives two vectors of `intermediate_size`, `swiglu` makes a third. Beside them live
+# the residual stream, the normed input, and the previous layer's output, each of `hidden_size`. The same is done for
+# the other phases in `helpers.activations`.
+
+# %%
+from helpers.activations import activation_phases
+
+show_source(activation_phases)
+
+# %% [markdown]
+# What would that give for prompts of 256 tokens? Two switches change the picture. **Materialised** attention stores the
+# score of every query against every key; **fused** attention computes the same without storing them (chapter 7).
+# And logits may be computed for *all* tokens, or for the *last* one of each prompt, the only one that chooses a token.
+
+# %%
+rows = []
+for attention in ("fused", "materialised"):
+    for logits in ("last", "all"):
+        phases = activation_phases(smol, 2, 256, 4, attention=attention, logits=logits)
+        sizes = [f"{nbytes / 1e6:.1f}" for nbytes in phases.values()]
+        rows.append((attention, logits, *sizes, max(phases, key=phases.get)))
+Table(("attention", "logits", *phases, "widest"), rows, caption="MB in use per phase: SmolLM2, fp32, 2 prompts of 256 tokens")
+
+# %% [markdown]
+# ## Prove it
+#
+# Weights and cache to the byte. The cache holds the two requests of 256 tokens from above.
+
+# %%
+estimate = calculator.estimate_total_memory(smol, batch_size=2, seq_len=256, dtype="fp32")
+print("weights:", round(estimate["model"] * GB) == weights, f"({weights:,} bytes)")
+print("cache:  ", round(estimate["kv_cache"] * GB) == cache.nbytes, f"({cache.nbytes:,} bytes)")
+
+# %% [markdown]
+# Activations: predicted first, then measured. On an accelerator the allocator counts; on a CPU, torch's profiler records
+# every allocation. Two prompt lengths, two batch sizes.
+
+# %%
+rows = []
+for batch_size, seq_len in ((1, 128), (1, 512), (4, 128), (4, 512)):
+    predicted = calculator.estimate_total_memory(smol, batch_size, seq_len, "fp32")["activation"] * 1e3
+    batch = FlatBatch.pack([text[:seq_len]] * batch_size, device=model.device)
+    with peak_memory(model.device) as peak:
+        model(batch)
+    counted = peak.nbytes / 1e6
+    close = abs(predicted / counted - 1) < 0.1
+    rows.append((batch_size, seq_len, f"{predicted:.1f}", f"{counted:.1f}", close))
+Table(("prompts", "tokens each", "predicted MB", "measured MB", "within 10 %"), rows)
+
+# %% [markdown]
+# ## Measure it: what the two switches cost
+#
+# Lines are predictions, dots are measurements. Materialised scores grow with the *square* of the prompt's length.
+
+# %%
+from helpers import ops
+from helpers.activations import activation_bytes
+from helpers.cache import NoCache
+
+cases = {
+    "fused, last logits": ("fused", "last", "kv_cache"),
+    "materialised, last logits": ("materialised", "last", "accent"),
+    "fused, all logits": ("fused", "all", "activations"),
+}
+lengths, measured_peaks = (64, 256, 512, 1024), {}
+for name, (attention, logits, _) in cases.items():
+    kernel = ops.attention if attention == "fused" else ops.materialised_attention
+    for length in lengths:
+        batch = FlatBatch.pack([(text * 2)[:length]], device=model.device)
+        with peak_memory(model.device) as peak:
+            model(batch, NoCache(kernel), logits=logits)
+        measured_peaks[name, length] = peak.nbytes / 1e6
+
+# %%
+fig, ax = plots.new_figure("Activations of one prompt, SmolLM2 in fp32", "prompt tokens", "MB")
+for name, (attention, logits, color) in cases.items():
+    curve = range(32, 1025, 32)
+    predicted = [activation_bytes(smol, 1, n, 4, attention=attention, logits=logits) / 1e6 for n in curve]
+    ax.plot(curve, predicted, color=plots.COLORS[color], label=f"{name}: predicted")
+    ax.plot(lengths, [measured_peaks[name, n] for n in lengths], "o", color=plots.COLORS[color])
+ax.set_yscale("log")
+ax.legend(loc="lower right")
+plots.show(fig, alt="Predicted curves of activation memory pass through the measured dots for three ways of computing")
+
+# %%
+worst = max(
+    abs(activation_bytes(smol, 1, n, 4, attention=a, logits=w) / 1e6 / measured_peaks[name, n] - 1)
+    for name, (a, w, _) in cases.items() for n in lengths
+)
+print("every prediction within 10 %:", worst < 0.1)
+
+# %% [markdown]
+# ## The example again
+#
+# `MemoryCalculator` still reproduces the textbook figures when it is given the textbook's four numbers. Given the whole
+# shape, it derives the activations, and they are nowhere near twice the cache.
+
+# %%
+article = {"num_params": 175e9, "hidden_size": 12288, "num_layers": 96, "dtype": "fp16"}
+rows = []
+for name, config in (("four numbers, 2 x KV", article), ("whole shape, derived", PUBLISHED["GPT-3 175B"])):
+    estimate = calculator.estimate_total_memory(config, batch_size=1, seq_len=2048)
+    rows.append((name, *(f"{estimate[part]:.2f}" for part in ("model", "kv_cache", "activation", "total"))))
+Table(("GPT-3, GB", "weights", "KV cache", "activations", "total"), rows)
+
+# %% [markdown]
+# ## Sweep it
+#
+# Choose a model, a weight type, a number of requests and their length. The dashed line is the accelerator's memory.
+
+# %%
+from helpers.hardware import ACCELERATORS
+from helpers.widgets import SweepPanel, dropdown, power_slider
+
+
+def sizes(model, dtype, batch, seq_len):
+    """GB of weights, KV cache and the activations of a step of at most 2048 tokens."""
+    shape = PUBLISHED[model]
+    estimate = calculator.estimate_total_memory(shape, batch, seq_len, dtype)
+    step = calculator.estimate_total_memory(shape, 1, min(2048, batch * seq_len), dtype)
+    return estimate["model"], estimate["kv_cache"], step["activation"]
+
+
+# %%
+def draw(model, dtype, batch, seq_len, device):
+    parts = dict(zip(("weights", "KV cache", "activations"), sizes(model, dtype, batch, seq_len)))
+    memory = ACCELERATORS[device].memory.value
+    fig, ax = plots.new_figure(f"{model} on {device}", "", "GB", width=5)
+    plots.stacked_bar(ax, parts, colors=("weights", "kv_cache", "activations"))
+    ax.axhline(memory / GB, color="black", linestyle="--", label="device memory")
+    ax.legend()
+    most = calculator.max_batch_size(PUBLISHED[model], seq_len, memory, dtype)
+    rows = [(name, f"{size:,.2f} GB") for name, size in parts.items()]
+    rows += [("device", f"{memory / GiB:.1f} GiB = {memory / GB:.1f} GB"), ("requests that fit", f"{most:,}")]
+    return fig, Table(("", ""), rows)
+
+
+SweepPanel(
+    draw,
+    {
+        "model": dropdown("model", list(PUBLISHED), value="Llama-3-8B"),
+        "dtype": dropdown("weights", ["fp32", "bf16", "int8", "int4"], value="bf16"),
+        "batch": power_slider("requests", value=16, max=256),
+        "seq_len": power_slider("tokens each", value=4096, min=128, max=32768),
+        "device": dropdown("device", list(ACCELERATORS), value="Ascend 910B1"),
+    },
+)
+
+# %% [markdown]
+# ## On Ascend
+#
+# These are the accelerators that the course knows, with the standing of each figure: *official* (read from the maker's
+# files), *derived* (computed from those), *reported* (said in a paper or talk), *unknown* (nothing usable found).
+
+# %%
+rows = []
+for item in ACCELERATORS.values():
+    rate = f"{item.bandwidth.value / 1e12:.2f}" if item.bandwidth.value else "?"
+    peak_rate = item.peak("fp16")
+    rows.append((
+        item.name, f"{item.memory.value / GiB:.0f} ({item.memory.status})", f"{rate} ({item.bandwidth.status})",
+        f"{peak_rate.value / 1e12:.0f} ({peak_rate.status})",
+    ))
+Table(("accelerator", "memory, GiB", "bandwidth, TB/s", "fp16 peak, TFLOP/s"), rows)
+
+# %% [markdown]
+# How many requests of 4096 tokens fit, and how long may a single one be? An engine uses 90 % of the device, keeps the
+# weights, sets the activations of a step of 2048 tokens aside, and gives the rest to the KV cache.
+
+# %%
+names = ("Qwen3-0.6B", "Qwen2.5-7B", "Llama-3-8B", "Qwen3-32B")
+rows = []
+for item in ACCELERATORS.values():
+    memory = item.memory.value
+    fits = [calculator.max_batch_size(PUBLISHED[name], 4096, memory) for name in names]
+    longest = calculator.max_seq_len(PUBLISHED["Llama-3-8B"], 1, memory)
+    rows.append((item.name, *(f"{n:,}" for n in fits), f"{longest:,}"))
+headers = ("accelerator", *names, "longest Llama-3-8B context that memory allows")
+Table(headers, rows, caption="requests of 4096 tokens at once, weights and cache in bf16")
+
+# %% [markdown]
+# On an NPU, torch_npu's caching allocator keeps the count: `torch.npu.memory_allocated()` for what tensors use,
+# `torch.npu.max_memory_allocated()` for the peak, `torch.npu.mem_get_info()` for free and total memory. `peak_memory`
+# above uses them through `torch.accelerator`, which is the same call on every accelerator. Expect a little more than the
+# formula says: on the 910B, torch_npu adds 32 bytes to each allocation and rounds up to a multiple of 512.
+
+# %%
+from helpers.device import total_memory, where_it_ran
+
+print(where_it_ran(model.device))
+print("the device's memory is known:", total_memory(model.device) > 0)
+
+# %% [markdown]
+# ## In production
+#
+# vLLM-Ascend (the plug-in that lets the vLLM engine run on NPUs) does this arithmetic when it starts. Its options are
+# the terms of this chapter:
+#
+# | option | in this chapter |
+# |---|---|
+# | `--gpu-memory-utilization` | the share of the device that is used at all |
+# | `--max-num-batched-tokens` | the tokens of one step, hence the activations |
+# | `--max-model-len` | the longest request |
+# | `--max-num-seqs` | the number of requests at once |
+# | `--kv-cache-dtype` | bytes per element of the cache |
+# | `--quantization` | bytes per weight |
+
+# %% [markdown]
+# ## Recap
+#
+# Weights are a product of two numbers once groups are counted. The KV cache follows from layers, *KV* heads and head
+# dimension, and is what limits the number of requests. Activations are the worst moment of one layer or the logits,
+# whatever the number of layers, and storing attention scores or all logits is what makes them large.
+#
+# **Check yourself.**
+#
+# 1. A model has 32 layers, 32 query heads, 4 KV heads of dimension 128, in bf16. What does a token leave in the cache?
+# 2. You double the number of layers. Which of weights, KV cache and activations double?
+#
+# <details><summary>Answers</summary>
+#
+# 1. 2 x 32 x 4 x 128 x 2 bytes = 65,536 bytes. The query heads do not matter.
+# 2. The KV cache doubles, the weights nearly (the embedding does not), the activations stay.
+#
+# </details>
+#
+# Back: [0 Start here](00_start_here.ipynb)
