@@ -102,7 +102,9 @@ def where_it_ran(device: torch.device) -> str:
     """One sentence on which hardware a result comes from, for every section that speaks of NPUs."""
     if device.type == "npu":
         return f"This ran on {describe(device)}. Please report it: no result from real Ascend hardware is known yet."
-    return f"This ran on a {device.type.upper()}; nothing in this chapter has run on real Ascend hardware yet."
+    return (
+        f"This ran on a {device.type.upper()}; nothing in this chapter has run on real Ascend hardware yet."
+    )
 
 
 def _present(kind: str) -> bool:

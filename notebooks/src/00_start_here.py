@@ -160,7 +160,7 @@ def draw(prompt_len, new_tokens):
     steps = range(1, new_tokens + 1)
     ax.plot(steps, without, color=plots.COLORS["muted"], label="no cache")
     ax.plot(steps, with_cache, color=plots.COLORS["kv_cache"], label="KV cache")
-    ax.legend()
+    plots.legend(ax)
     rows = [("no cache", f"{without[-1]:,}"), ("KV cache", f"{with_cache[-1]:,}")]
     return fig, Table(("", "tokens computed"), [*rows, ("saved", f"{without[-1] / with_cache[-1]:.1f} x")])
 

@@ -118,7 +118,7 @@ names, colors = ("weights", "activations of a step", "KV cache"), ("weights", "a
 parts = ([fixed] * 129, [step] * 129, growing)
 ax.stackplot(requests, *parts, labels=names, colors=[plots.COLORS[c] for c in colors])
 ax.axhline(64 * GiB / GB, color="black", linestyle="--", label="a device of 64 GiB")
-ax.legend(loc="upper left")
+plots.legend(ax, loc="upper left")
 plots.show(fig, alt="Weights and activations stay flat while the KV cache grows with the number of requests past 64 GiB")
 
 # %% [markdown]
@@ -281,7 +281,7 @@ for name, (attention, logits, color) in cases.items():
     ax.plot(curve, predicted, color=plots.COLORS[color], label=f"{name}: predicted")
     ax.plot(lengths, [measured_peaks[name, n] for n in lengths], "o", color=plots.COLORS[color])
 ax.set_yscale("log")
-ax.legend(loc="lower right")
+plots.legend(ax, loc="lower right")
 plots.show(fig, alt="Predicted curves of activation memory pass through the measured dots for three ways of computing")
 
 # %%
@@ -330,7 +330,7 @@ def draw(model, dtype, batch, seq_len, device):
     fig, ax = plots.new_figure(f"{model} on {device}", "", "GB", width=5)
     plots.stacked_bar(ax, parts, colors=("weights", "kv_cache", "activations"))
     ax.axhline(memory / GB, color="black", linestyle="--", label="device memory")
-    ax.legend()
+    plots.legend(ax)
     most = calculator.max_batch_size(PUBLISHED[model], seq_len, memory, dtype)
     rows = [(name, f"{size:,.2f} GB") for name, size in parts.items()]
     rows += [("device", f"{memory / GiB:.1f} GiB = {memory / GB:.1f} GB"), ("requests that fit", f"{most:,}")]

@@ -1,0 +1,84 @@
+"""The course's figures: one size, one set of fonts and colours, and their way into a notebook with a text alternative."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from IPython.display import Image, display
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# The Okabe-Ito palette, which people with any kind of colour vision can tell apart (jfly.uni-koeln.de/color).
+# One thing has one colour through the whole course.
+COLORS = {
+    "weights": "#0072B2",
+    "kv_cache": "#E69F00",
+    "activations": "#009E73",
+    "prefill": "#56B4E9",
+    "decode": "#D55E00",
+    "accent": "#CC79A7",
+    "highlight": "#F0E442",
+    "muted": "#7F7F7F",
+    "black": "#000000",
+}
+DPI = 88
+_FONT = 11
+
+
+def new_figure(
+    title: str, xlabel: str, ylabel: str, *, width: float = 7.0, height: float = 3.9, left: float = 0.11
+) -> tuple[Figure, Axes]:
+    """An empty figure of `width` x `height` inches with its axes, labelled; `left` is the margin's share of the width.
+
+    It belongs to no pyplot state, so that none is left open.
+    """
+    fig = Figure(figsize=(width, height))
+    FigureCanvasAgg(fig)
+    fig.subplots_adjust(
+        left=left * 7.0 / width, right=1 - 0.25 / width, bottom=0.6 / height, top=1 - 0.4 / height
+    )
+    ax = fig.add_subplot()
+    ax.set_title(title, fontsize=_FONT + 2, loc="left")
+    ax.set_xlabel(xlabel, fontsize=_FONT)
+    ax.set_ylabel(ylabel, fontsize=_FONT)
+    ax.tick_params(labelsize=_FONT)
+    ax.grid(visible=True, color="#DDDDDD", linewidth=0.8)
+    ax.set_axisbelow(True)
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    return fig, ax
+
+
+def stacked_bar(
+    ax: Axes, parts: Mapping[str, float], colors: Sequence[str], *, x: float = 0.0, label: bool = True
+) -> None:
+    """One bar at `x`, its `parts` (name to height) on top of each other, in the named `colors`; legend entries if `label`."""
+    bottom = 0.0
+    for (name, height), color in zip(parts.items(), colors, strict=True):
+        ax.bar(x, height, width=0.6, bottom=bottom, color=COLORS[color], label=name if label else None)
+        bottom += height
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """A legend in the course's font size; `options` are matplotlib's."""
+    ax.legend(fontsize=_FONT - 1, framealpha=0.9, **options)
+
+
+def png(fig: Figure, dpi: int = DPI) -> bytes:
+    """The figure as a PNG file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+    return buffer.getvalue()
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Displays the figure in a notebook; `alt` says in words what it shows, for readers who cannot see it.
+
+    Raises ValueError when `alt` is empty.
+    """
+    if not alt.strip():
+        raise ValueError("a figure needs a text that says what it shows")
+    display(Image(data=png(fig, dpi=2 * DPI), format="png", width=round(fig.get_figwidth() * DPI), alt=alt))  # type: ignore[no-untyped-call]

@@ -1,0 +1,99 @@
+"""Sources and notebooks: where they are, how one becomes the other, and what makes two outputs equal."""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import os
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("notebooks", "solutions")
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+# What a notebook says of its kernel: nothing that differs from machine to machine.
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    """All text sources, in order."""
+    return [path for folder in FOLDERS for path in sorted((root / folder / "src").glob("*.py"))]
+
+
+def notebooks(root: Path = ROOT) -> list[Path]:
+    """All executed notebooks, in order."""
+    return [path for folder in FOLDERS for path in sorted((root / folder).glob("*.ipynb"))]
+
+
+def notebook_of(source: Path) -> Path:
+    """Where a source's notebook is."""
+    return source.parent.parent / f"{source.stem}.ipynb"
+
+
+def source_of(notebook: Path) -> Path:
+    """Where a notebook's source is."""
+    return notebook.parent / "src" / f"{notebook.stem}.py"
+
+
+def read_source(path: Path) -> NotebookNode:
+    """The source as a notebook without outputs; each cell's id follows from its text, so that it stays the same."""
+    notebook = jupytext.read(path)
+    seen: Counter[str] = Counter()
+    for cell in notebook.cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+        cell.id = f"{digest}-{seen[digest]}"
+        seen[digest] += 1
+    notebook.metadata = nbformat.from_dict({**METADATA, "jupytext": notebook.metadata["jupytext"]})
+    return notebook
+
+
+def read(path: Path) -> NotebookNode:
+    """A notebook from disk."""
+    return nbformat.read(path, as_version=4)
+
+
+def execute(notebook: NotebookNode, folder: Path, timeout: int = 600) -> NotebookNode:
+    """Runs all cells in `folder` with this interpreter's kernel; raises nbclient's CellExecutionError when one fails."""
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        record_timing=False,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--log-level=ERROR"],  # else each kernel warns that it talks to us over plain TCP
+    )
+    return client.execute()
+
+
+def strip_widgets(notebook: NotebookNode) -> None:
+    """Takes live widgets out of the outputs: without a kernel they show an error instead of their static copy."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+
+
+def sanitised(text: str, root: Path = ROOT) -> str:
+    """`text` as nbval compares it: without what `tests/sanitize.cfg` hides."""
+    rules = configparser.RawConfigParser()
+    rules.read(root / "tests" / "sanitize.cfg")
+    for name in rules.sections():
+        text = re.sub(rules[name]["regex"], rules[name]["replace"], text)
+    return text
+
+
+def use_this_interpreter() -> None:
+    """Makes kernels started here run in this interpreter's environment, also when it was not activated."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")

@@ -1,0 +1,99 @@
+"""Executes sources into notebooks: `python tools/refresh.py [NAME ...] [--force]`; without a name, all of them.
+
+A second run changes no byte although some outputs are measurements. A cell whose source did not change keeps its earlier
+outputs when the new ones differ only in what `tests/sanitize.cfg` hides, or, if the cell has the tag `measured` (a
+figure drawn from measurements), when their text agrees so. `--force` takes every output anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tools import notebooks as nbs
+
+
+def refresh(source: Path, force: bool = False) -> None:
+    """Writes the source's notebook, executed; on a failing cell the old notebook stays and CellExecutionError is raised."""
+    target = nbs.notebook_of(source)
+    fresh = nbs.execute(nbs.read_source(source), target.parent)
+    nbs.strip_widgets(fresh)
+    if target.exists() and not force:
+        keep_equal_outputs(fresh, nbs.read(target))
+    temporary = target.with_name(f".{target.name}.part")
+    nbformat.write(fresh, temporary)
+    os.replace(temporary, target)
+
+
+def keep_equal_outputs(fresh: NotebookNode, old: NotebookNode) -> None:
+    """Puts the old outputs into those cells of `fresh` where only measurements differ."""
+    earlier = {cell.id: cell for cell in old.cells if cell.cell_type == "code"}
+    for cell in fresh.cells:
+        before = earlier.get(cell.id)
+        if cell.cell_type != "code" or before is None:
+            continue
+        text_only = "measured" in cell.metadata.get("tags", [])
+        if comparable(before, text_only) == comparable(cell, text_only):
+            cell.outputs = before.outputs
+
+
+def comparable(cell: NotebookNode, text_only: bool) -> list[object]:
+    """A cell's outputs with the sanitiser applied to every text; without pictures if `text_only`."""
+    parts: list[object] = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            parts.append((output.name, nbs.sanitised(output.text)))
+            continue
+        for kind, data in sorted(output.get("data", {}).items()):
+            if kind.startswith("text/"):
+                # a panel's picture is part of its HTML: unequal pictures must be seen
+                parts.append((kind, nbs.sanitised(data) if text_only else _without_measurements(data)))
+            elif not text_only:
+                parts.append((kind, data))
+    return parts
+
+
+def _without_measurements(text: str) -> str:
+    """The text sanitised, its embedded pictures kept."""
+    pictures = [part for part in text.split('"') if part.startswith("data:image/png")]
+    return nbs.sanitised(text) + "".join(pictures)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command: exit status 1 when a cell failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="a source's name, with or without folder and ending"
+    )
+    parser.add_argument("--force", action="store_true", help="take every output anew")
+    options = parser.parse_args(arguments)
+    wanted = {Path(name).stem for name in options.names}
+    unknown = wanted - {source.stem for source in nbs.sources()}
+    if unknown:
+        parser.error(f"no source named {', '.join(sorted(unknown))}")
+    nbs.use_this_interpreter()
+    for source in nbs.sources():
+        if wanted and source.stem not in wanted:
+            continue
+        start = time.perf_counter()
+        try:
+            refresh(source, options.force)
+        except CellExecutionError as error:
+            print(f"{source.stem}: a cell failed, the notebook stays as it was\n{error}")
+            return 1
+        print(f"{source.stem}: {time.perf_counter() - start:.1f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
