@@ -162,7 +162,7 @@ def prepare(extras):
     """Leaves the virtual environment alone, updates it in place, or makes it anew, as its stamp and its modules say."""
     stamp = read_stamp()
     wanted = make_stamp(set(extras).union(stamp.get("extras", [])))
-    whole = stamp.get("made") == wanted["made"] and finds_modules(stamp["extras"])
+    whole = stamp.get("made") == wanted["made"] and finds_modules(stamp.get("extras", []))
     if whole and stamp == wanted:
         return
     torch_options = choose_torch()
@@ -197,7 +197,7 @@ def read_stamp():
 
 def finds_modules(extras):
     """Whether the environment's Python starts and finds what the course and these extras need."""
-    names = [name for extra in ["", *extras] for name in MODULES[extra]]
+    names = [name for extra in ["", *extras] for name in MODULES.get(extra, ())]
     try:
         # -I: installed, not merely lying in the current folder
         return subprocess.call([str(PYTHON), "-I", "-c", PROBE, *names], stderr=subprocess.DEVNULL) == 0

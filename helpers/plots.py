@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 # The Okabe-Ito palette, which people with any kind of colour vision can tell apart (jfly.uni-koeln.de/color).
 # One thing has one colour through the whole course.
@@ -52,14 +53,20 @@ def new_figure(
     return fig, ax
 
 
-def stacked_bar(
-    ax: Axes, parts: Mapping[str, float], colors: Sequence[str], *, x: float = 0.0, label: bool = True
+def stacked_areas(
+    ax: Axes, x: Sequence[float], parts: Mapping[str, Sequence[float]], colors: Sequence[str]
 ) -> None:
-    """One bar at `x`, its `parts` (name to height) on top of each other, in the named `colors`; legend entries if `label`."""
-    bottom = 0.0
-    for (name, height), color in zip(parts.items(), colors, strict=True):
-        ax.bar(x, height, width=0.6, bottom=bottom, color=COLORS[color], label=name if label else None)
-        bottom += height
+    """Areas over `x` on top of each other: `parts` (name to heights) in the named `colors`."""
+    ax.stackplot(x, *parts.values(), labels=list(parts), colors=[COLORS[color] for color in colors])
+    ax.margins(x=0)
+
+
+def log_axis(ax: Axes, which: Literal["x", "y"]) -> None:
+    """Makes an axis logarithmic, its ticks written as plain numbers."""
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def legend(ax: Axes, **options: Any) -> None:

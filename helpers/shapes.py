@@ -61,13 +61,11 @@ def count_params(config: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _published(
-    name: str, params: int, sizes: tuple[int, ...], source: str, qk_norm: bool = False
-) -> ModelShape:
+def _published(name: str, params: int, sizes: tuple[int, ...], source: str, **switches: bool) -> ModelShape:
     """A row of the table below."""
     layers, hidden, heads, kv_heads, dim, intermediate, vocab = sizes
     return ModelShape(
-        name, params, layers, hidden, heads, kv_heads, dim, intermediate, vocab, source, qk_norm
+        name, params, layers, hidden, heads, kv_heads, dim, intermediate, vocab, source, **switches
     )
 
 
@@ -81,6 +79,7 @@ PUBLISHED = {
             175_000_000_000,
             (96, 12288, 96, 96, 128, 49152, 50257),
             "arXiv:2005.14165, table 2.1",
+            gated_mlp=False,
         ),
         _published("SmolLM2-135M", 134_515_008, (30, 576, 9, 3, 64, 1536, 49152), _CONFIG),
         _published("Qwen3-0.6B", 596_049_920, (28, 1024, 16, 8, 128, 3072, 151936), _CONFIG, qk_norm=True),

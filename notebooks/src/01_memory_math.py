@@ -109,17 +109,19 @@ from helpers.memory import GB, GiB, MemoryCalculator, kv_cache_bytes
 
 calculator = MemoryCalculator()
 llama = PUBLISHED["Llama-3-8B"]
+requests = range(0, 129)
+step = calculator.estimate_total_memory(llama, 1, 2048, "bf16")
+parts = {
+    "weights": [step["model"]] * 129,
+    "activations of a step": [step["activation"]] * 129,
+    "KV cache": [kv_cache_bytes(llama, n, 4096) / GB for n in requests],
+}
 fig, ax = plots.new_figure("Llama-3-8B in bf16, requests of 4096 tokens", "requests at once", "GB")
-requests = list(range(0, 129))
-fixed = llama.num_params * 2 / GB
-step = calculator.estimate_total_memory(llama, 1, 2048, "bf16")["activation"]
-growing = [kv_cache_bytes(llama, n, 4096) / GB for n in requests]
-names, colors = ("weights", "activations of a step", "KV cache"), ("weights", "activations", "kv_cache")
-parts = ([fixed] * 129, [step] * 129, growing)
-ax.stackplot(requests, *parts, labels=names, colors=[plots.COLORS[c] for c in colors])
+plots.stacked_areas(ax, requests, parts, colors=("weights", "activations", "kv_cache"))
 ax.axhline(64 * GiB / GB, color="black", linestyle="--", label="a device of 64 GiB")
-plots.legend(ax, loc="upper left")
-plots.show(fig, alt="Weights and activations stay flat while the KV cache grows with the number of requests past 64 GiB")
+ax.set_ylim(0, 125)
+plots.legend(ax, loc="upper left", ncols=2)
+plots.show(fig, alt="Weights and activations stay flat; the KV cache grows with the number of requests, past 64 GiB")
 
 # %% [markdown]
 # ## Build it: weights
@@ -184,8 +186,8 @@ for shape in PUBLISHED.values():
 Table(("model", "query / KV heads", "hidden_size formula, kB", "real, kB", "off by"), rows, caption="KV cache per token, bf16")
 
 # %% [markdown]
-# Llama-3-8B's cache is a quarter of what the formula says. Qwen3 shows that `hidden_size` may even be too small: its
-# heads together are wider than its hidden state.
+# Llama-3-8B's cache is a quarter of what the formula says, Llama-3-70B's an eighth. That Qwen3-0.6B comes out right is
+# luck: its 8 KV heads of 128 happen to be as wide as its hidden state, its 16 query heads twice as wide.
 
 # %% [markdown]
 # ## Build it: activations
@@ -195,7 +197,7 @@ Table(("model", "query / KV heads", "hidden_size formula, kB", "real, kB", "off 
 # inside one layer, or the logits at the very end. We go through our own model and write down what is alive.
 
 # %%
-from helpers.model import DecoderLayer, MLP
+from helpers.model import MLP
 
 show_source(MLP)
 
@@ -280,7 +282,8 @@ for name, (attention, logits, color) in cases.items():
     predicted = [activation_bytes(smol, 1, n, 4, attention=attention, logits=logits) / 1e6 for n in curve]
     ax.plot(curve, predicted, color=plots.COLORS[color], label=f"{name}: predicted")
     ax.plot(lengths, [measured_peaks[name, n] for n in lengths], "o", color=plots.COLORS[color])
-ax.set_yscale("log")
+ax.plot([], [], "o", color="black", label="measured")
+plots.log_axis(ax, "y")
 plots.legend(ax, loc="lower right")
 plots.show(fig, alt="Predicted curves of activation memory pass through the measured dots for three ways of computing")
 
@@ -308,7 +311,8 @@ Table(("GPT-3, GB", "weights", "KV cache", "activations", "total"), rows)
 # %% [markdown]
 # ## Sweep it
 #
-# Choose a model, a weight type, a number of requests and their length. The dashed line is the accelerator's memory.
+# Choose a model, a weight type, a number of requests and their length. The dashed line is the accelerator's memory; the
+# number of requests that fit keeps a tenth of it free.
 
 # %%
 from helpers.hardware import ACCELERATORS
@@ -316,25 +320,28 @@ from helpers.widgets import SweepPanel, dropdown, power_slider
 
 
 def sizes(model, dtype, batch, seq_len):
-    """GB of weights, KV cache and the activations of a step of at most 2048 tokens."""
-    shape = PUBLISHED[model]
-    estimate = calculator.estimate_total_memory(shape, batch, seq_len, dtype)
-    step = calculator.estimate_total_memory(shape, 1, min(2048, batch * seq_len), dtype)
-    return estimate["model"], estimate["kv_cache"], step["activation"]
+    """GB of weights, activations of a step of at most 2048 tokens, and KV cache."""
+    estimate = calculator.estimate_total_memory(PUBLISHED[model], batch, seq_len, dtype)
+    step = calculator.estimate_total_memory(PUBLISHED[model], 1, min(2048, batch * seq_len), dtype)
+    return {"weights": estimate["model"], "activations": step["activation"], "KV cache": estimate["kv_cache"]}
 
 
 # %%
 def draw(model, dtype, batch, seq_len, device):
-    parts = dict(zip(("weights", "KV cache", "activations"), sizes(model, dtype, batch, seq_len)))
     memory = ACCELERATORS[device].memory.value
-    fig, ax = plots.new_figure(f"{model} on {device}", "", "GB", width=5)
-    plots.stacked_bar(ax, parts, colors=("weights", "kv_cache", "activations"))
+    counts = range(1, 257, 5)
+    curves = [sizes(model, dtype, n, seq_len) for n in counts]
+    fig, ax = plots.new_figure(f"{model}, {dtype} weights, on {device}", "requests at once", "GB", width=6)
+    parts = {name: [curve[name] for curve in curves] for name in curves[0]}
+    plots.stacked_areas(ax, counts, parts, colors=("weights", "activations", "kv_cache"))
     ax.axhline(memory / GB, color="black", linestyle="--", label="device memory")
-    plots.legend(ax)
+    ax.axvline(batch, color=plots.COLORS["decode"], label="chosen")
+    ax.set_ylim(0, 2 * memory / GB)
+    plots.legend(ax, loc="upper left", ncols=2)
     most = calculator.max_batch_size(PUBLISHED[model], seq_len, memory, dtype)
-    rows = [(name, f"{size:,.2f} GB") for name, size in parts.items()]
-    rows += [("device", f"{memory / GiB:.1f} GiB = {memory / GB:.1f} GB"), ("requests that fit", f"{most:,}")]
-    return fig, Table(("", ""), rows)
+    rows = [(name, f"{size:,.2f} GB") for name, size in sizes(model, dtype, batch, seq_len).items()]
+    rows += [("device", f"{memory / GB:.2f} GB"), ("requests that fit", f"{most:,}")]
+    return fig, Table(("", "here"), rows)
 
 
 SweepPanel(
@@ -346,6 +353,7 @@ SweepPanel(
         "seq_len": power_slider("tokens each", value=4096, min=128, max=32768),
         "device": dropdown("device", list(ACCELERATORS), value="Ascend 910B1"),
     },
+    alt="Weights, activations and KV cache over the number of requests, against the device's memory",
 )
 
 # %% [markdown]
