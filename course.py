@@ -231,7 +231,6 @@ def install(extras, torch_options):
     """One sentence on why pip failed, or None; pip's own words are shown as they come."""
     command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *torch_options]
     command += [] if sys.stdout.isatty() else ["--quiet"]
-    command += [] if "PIP_RETRIES" in os.environ else ["--retries=1"]  # without a network, say so soon
     command += ["-c", "constraints.txt", "-e", f".[{','.join(extras)}]" if extras else "."]
     said = []
     return explain("".join(said)) if run(command, said) else None
@@ -259,15 +258,17 @@ def choose_torch():
 
 def answers(url, limit=5.0):
     """Whether the address answers within `limit` seconds; in a thread, because a name look-up knows no limit."""
-    answered = threading.Event()
+    found = []
 
     def ask():
         with contextlib.suppress(OSError, ValueError):
             urllib.request.urlopen(url, timeout=limit).close()
-            answered.set()
+            found.append(url)
 
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(limit)
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(limit)
+    return bool(found)
 
 
 @contextlib.contextmanager
@@ -293,20 +294,19 @@ def run(command, said=None):
         [str(word) for word in command], cwd=str(ROOT), env=child_environment(), close_fds=False,
         stderr=None if said is None else subprocess.PIPE, universal_newlines=True, errors="replace",
     )  # fmt: skip
-    interrupted = False
+    # The child gets a Ctrl-C, too, and ends in its own way, JupyterLab with a question: its end is waited for.
+    interrupted = []
+    usual = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
     try:
-        while child.poll() is None:
-            try:
-                for line in child.stderr or ():
-                    said.append(line)
-                    sys.stderr.write(line)
-                child.wait()
-            except KeyboardInterrupt:  # the child got it, too, and ends in its own way: JupyterLab asks first
-                interrupted = True
+        for line in child.stderr or ():
+            said.append(line)
+            sys.stderr.write(line)
+        child.wait()
     finally:
         if child.poll() is None:  # we were told to end
             child.terminate()
             child.wait()
+        signal.signal(signal.SIGINT, usual)
     if interrupted and child.returncode:
         raise KeyboardInterrupt
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
@@ -320,6 +320,8 @@ def child_environment():
         environment.pop(name, None)
     # With torch_npu installed and no CANN, `import torch` fails unless this is off.
     environment.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+    # Without a network pip should say so soon; an option would not reach the pip that it runs for the build.
+    environment.setdefault("PIP_RETRIES", "1")
     return environment
 
 

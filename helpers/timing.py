@@ -12,8 +12,11 @@ import math
 def measured(value: float, unit: str = "s", digits: int = 3) -> str:
     """`"measured 12.3 ms"`: the word, the value with `digits` significant digits, the unit; seconds are scaled to s, ms or µs.
 
-    Raises ValueError for a value that no clock gives: negative, infinite or not a number.
+    `unit` is `s`, a rate such as `tok/s`, or `x` or `%` for a ratio of such numbers. Raises ValueError for another unit
+    and for a value that no clock gives: negative, infinite or not a number.
     """
+    if unit not in ("s", "x", "%") and not unit.endswith("/s"):
+        raise ValueError(f"measured numbers are seconds, a rate per second, or a ratio of such, got {unit!r}")
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"a measured value is finite and not negative, got {value}")
     if unit == "s":

@@ -184,9 +184,14 @@ def test_no_network(own_cache, monkeypatch):
 def test_replacing_keeps_the_old_file_when_the_block_fails(tmp_path):
     target = tmp_path / "file"
     target.write_text("old")
-    with pytest.raises(ValueError, match="midway"), replacing(target) as temporary:
-        temporary.write_text("half")
-        raise ValueError("midway")
+
+    def write_half():
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise ValueError("midway")
+
+    with pytest.raises(ValueError, match="midway"):
+        write_half()
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 

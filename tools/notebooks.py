@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import hashlib
 import os
 import re
@@ -14,6 +13,7 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from nbval.plugin import get_sanitize_patterns
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("notebooks", "solutions")
@@ -86,10 +86,8 @@ def strip_widgets(notebook: NotebookNode) -> None:
 
 def sanitised(text: str, root: Path = ROOT) -> str:
     """`text` as nbval compares it: without what `tests/sanitize.cfg` hides."""
-    rules = configparser.RawConfigParser()
-    rules.read(root / "tests" / "sanitize.cfg")
-    for name in rules.sections():
-        text = re.sub(rules[name]["regex"], rules[name]["replace"], text)
+    for pattern, replacement in get_sanitize_patterns((root / "tests" / "sanitize.cfg").read_text()):
+        text = re.sub(pattern, replacement, text)
     return text
 
 

@@ -328,22 +328,21 @@ def sizes(model, dtype, batch, seq_len):
 
 # %%
 def draw(model, dtype, batch, seq_len, device):
-    memory = ACCELERATORS[device].memory.value
-    counts = range(1, 257, 5)
+    memory, counts = ACCELERATORS[device].memory.value, range(1, 257, 5)
     curves = [sizes(model, dtype, n, seq_len) for n in counts]
     fig, ax = plots.new_figure(f"{model}, {dtype} weights, on {device}", "requests at once", "GB", width=6)
     parts = {name: [curve[name] for curve in curves] for name in curves[0]}
     plots.stacked_areas(ax, counts, parts, colors=("weights", "activations", "kv_cache"))
     ax.axhline(memory / GB, color="black", linestyle="--", label="device memory")
-    ax.axvline(batch, color=plots.COLORS["decode"], label="chosen")
+    ax.axvline(batch, color="black", linestyle=":", linewidth=2, label="chosen")
     ax.set_ylim(0, 2 * memory / GB)
     plots.legend(ax, loc="upper left", ncols=2)
     most = calculator.max_batch_size(PUBLISHED[model], seq_len, memory, dtype)
     rows = [(name, f"{size:,.2f} GB") for name, size in sizes(model, dtype, batch, seq_len).items()]
-    rows += [("device", f"{memory / GB:.2f} GB"), ("requests that fit", f"{most:,}")]
-    return fig, Table(("", "here"), rows)
+    return fig, Table(("", "here"), [*rows, ("device", f"{memory / GB:.2f} GB"), ("requests that fit", f"{most:,}")])
 
 
+# %%
 SweepPanel(
     draw,
     {

@@ -1,0 +1,131 @@
+"""A small course for the tests of course.py: the real course.py in a folder of stubs that say what they were asked."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Prints its name, its arguments and the variables of interest; ends with FAKE_<NAME> as its exit status.
+ECHO = """
+import json, os, pathlib, sys, time
+name = os.environ.get("FAKE_NAME") or pathlib.Path(__file__).stem
+if name == os.environ.get("SLOW"):
+    pathlib.Path("started").touch()
+    deadline = time.monotonic() + 20
+    while not pathlib.Path("go").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES")
+print(json.dumps([name, sys.argv[1:], {key: os.environ[key] for key in watched if key in os.environ}]), flush=True)
+print(os.environ.get("FAKE_STDERR", ""), end="", file=sys.stderr) if name == "pip" else None
+sys.exit(int(os.environ.get("FAKE_" + name.upper(), 0)))
+"""
+STUBS = ("helpers/checkpoint.py", "helpers/environment.py", "tools/in_sync.py", "tools/run_notebooks.py")
+
+
+class Course:
+    """A folder with course.py, stubs, and a record of the commands that the loaded course.py gave to `run`."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        root.mkdir(parents=True)
+        (root / "course.py").write_text((ROOT / "course.py").read_text())
+        (root / "pyproject.toml").write_text("[project]\n")
+        (root / "constraints.txt").write_text("torch==2.13.0\n")
+        for stub in STUBS:
+            (root / stub).parent.mkdir(exist_ok=True)
+            (root / stub).write_text(ECHO)
+        (root / "helpers" / "__init__.py").touch()
+        self.load()
+
+    def load(self) -> None:
+        """Imports this folder's course.py; its `run` then records commands, and does what venv and pip would do."""
+        spec = importlib.util.spec_from_file_location("course_under_test", self.root / "course.py")
+        self.py = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(self.py)
+        self.calls: list[list[str]] = []
+        self.answers: dict[str, object] = {}
+        self.really_run, self.py.run = self.py.run, self._run
+
+    def _run(self, command, said=None):
+        words = [str(word) for word in command]
+        self.calls.append(words)
+        tool = words[2].rpartition(".")[2] if words[1] == "-m" else Path(words[1]).stem
+        answer = self.answers.get(tool, 0)
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, str):
+            said.append(answer)
+            return 1
+        if tool == "venv":
+            make_venv(Path(words[3]))
+        if tool == "pip":
+            install_fakes(self.py)
+        return answer
+
+    @property
+    def tools(self) -> list[str]:
+        """What was run, in order."""
+        return [words[2] if words[1] == "-m" else words[1] for words in self.calls]
+
+    def made(self, *extras: str) -> "Course":
+        """This course with a finished environment and no calls recorded."""
+        self.py.set_up(extras)
+        self.calls.clear()
+        return self
+
+    def stamp(self) -> dict:
+        """What the stamp file says."""
+        return json.loads(self.py.STAMP.read_text())
+
+    def start(self, *words: str, program=None, cwd=None, **variables: str) -> subprocess.Popen:
+        """`python course.py WORDS` as a process of its own, a group leader as under a shell."""
+        command = [sys.executable, str(program or self.root / "course.py"), *words]
+        return subprocess.Popen(
+            command, env=clean_environment(**variables), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def call(self, *words: str, **how) -> "Result":
+        """What `python course.py WORDS` printed, and its exit status."""
+        return Result(self.start(*words, **how))
+
+
+class Result:
+    """A finished command line."""
+
+    def __init__(self, process: subprocess.Popen, timeout: float = 60):
+        self.out, self.err = process.communicate(timeout=timeout)
+        self.status = process.returncode
+
+    @property
+    def said(self) -> list[list]:
+        """What the stubs said: name, arguments, environment."""
+        return [json.loads(line) for line in self.out.splitlines() if line.startswith("[")]
+
+    @property
+    def names(self) -> list[str]:
+        """The stubs that ran, in order."""
+        return [name for name, _, _ in self.said]
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """This process's environment without settings of the course, and with no question asked of a network."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("COURSE_", "PYTHON"))}
+    return {**kept, "COURSE_TORCH": "default", **variables}
+
+
+def make_venv(folder: Path) -> None:
+    """A virtual environment without pip, which takes a tenth of a second."""
+    venv.create(folder, with_pip=False, symlinks=True)
+
+
+def install_fakes(py) -> None:
+    """Stubs in the place of everything that course.py looks for, pip among them."""
+    library = next(py.ENV.glob("lib/python*/site-packages"))
+    for name in {name for names in py.MODULES.values() for name in names if name != "helpers"} | {"pip"}:
+        (library / f"{name}.py").write_text(ECHO)
+    (library / "course.pth").write_text(str(py.ROOT))

@@ -1,0 +1,716 @@
+"""course.py: what it makes, what it leaves alone, what it runs and in which order, and its words when it cannot."""
+
+import ast
+import http.server
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from tests.course_support import ECHO, ROOT, Course, Result
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stubs are made for Linux and macOS")
+SOURCE = (ROOT / "course.py").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course whose path has spaces, with nothing set up yet."""
+    for name in [name for name in os.environ if name.startswith("COURSE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COURSE_TORCH", "default")
+    return Course(tmp_path / "a path with spaces" / "course")
+
+
+@pytest.fixture
+def problem(course, capsys):
+    """The sentence with which set_up stops."""
+
+    def sentence(*extras):
+        with pytest.raises(SystemExit) as stopped:
+            course.py.set_up(extras)
+        assert isinstance(stopped.value.code, str)  # Python prints it on stderr and exits with 1
+        assert "\n" not in stopped.value.code
+        return stopped.value.code
+
+    return sentence
+
+
+# The command line.
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("lab", "--help")])
+def test_usage(course, words):
+    result = course.call(*words)
+    assert (result.status, result.err) == (0, "")
+    assert all(f"  {command} " in result.out for command in ("lab", "test", "run", "check"))
+    assert not course.py.ENV.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("lap",), "there is no command 'lap'"),
+        (("test", "-k", "x"), "options go after two dashes: course.py test -- -k x"),
+    ],
+)
+def test_not_understood(course, words, sentence):
+    result = course.call(*words)
+    assert result.status == 2
+    assert result.err.splitlines()[0] == f"course.py: {sentence}"
+    assert "usage:" in result.err
+    assert not course.py.ENV.exists()
+
+
+# Where it runs.
+
+
+def test_is_in_the_syntax_of_python_3_6():
+    tree = ast.parse(SOURCE, feature_version=(3, 6))
+    imports = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert "__future__" not in imports
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    # Annotations are evaluated when a function is defined: `list[str]` would end an old Python with a traceback.
+    assert not any(node.returns or any(arg.annotation for arg in node.args.args) for node in functions)
+
+
+@pytest.mark.parametrize(
+    "pythons", [{}, {"python3.11": 1}, {"python3.11": 1, "python3.13": 0, "python3.14": 0}]
+)
+def test_old_python_is_told_so_in_one_sentence(course, tmp_path, pythons):
+    for name, status in pythons.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {status}\n")
+        (tmp_path / name).chmod(0o755)
+    old = (
+        f"import runpy, sys; sys.version_info = (3, 8, 10); sys.argv = ['course.py', 'lab', '--', '--port=1']; \
+runpy.run_path({str(course.root / 'course.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", old], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("course.py: the course needs Python 3.11 or newer, this is ")
+    assert done.stderr.count("\n") == 1
+    hint = "run: python3.13 course.py lab -- --port=1" if 0 in pythons.values() else "install a newer one"
+    assert done.stderr.endswith(f"; {hint}\n")
+
+
+def test_the_oldest_python_is_the_one_that_pyproject_requires(course):
+    assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(">={}.{}".format(*course.py.OLDEST))
+
+
+def test_intel_macos_is_told_so(course, monkeypatch):
+    monkeypatch.setattr(course.py.sys, "platform", "darwin")
+    monkeypatch.setattr(course.py.platform, "machine", lambda: "x86_64")
+    with pytest.raises(SystemExit, match="not made for macOS on Intel"):
+        course.py.main(["check"])
+
+
+# The set-up: made, left alone, updated, made anew.
+
+
+def test_made_from_nothing_and_then_left_alone(course):
+    course.py.set_up(())
+    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    pip = course.calls[1]
+    assert pip[0] == str(course.root / ".venv" / "bin" / "python")
+    assert pip[-4:] == ["-c", "constraints.txt", "-e", "."]
+    assert "--quiet" in pip  # pytest's stdout is no terminal
+    course.calls.clear()
+    course.py.set_up(())
+    assert course.tools == ["helpers.checkpoint"]
+
+
+def test_with_a_terminal_pip_shows_its_progress(course, monkeypatch):
+    monkeypatch.setattr(course.py.sys, "stdout", SimpleNamespace(isatty=lambda: True, write=len, flush=int))
+    course.py.set_up(())
+    assert "--quiet" not in course.calls[1]
+
+
+def _half_made(py):
+    py.STAMP.write_text("{}")
+
+
+def _without_stamp(py):
+    py.STAMP.unlink()
+
+
+def _garbled_stamp(py):
+    py.STAMP.write_text('{"made": [')
+
+
+def _no_interpreter(py):
+    py.PYTHON.unlink()
+
+
+def _dead_interpreter(py):
+    py.PYTHON.unlink()
+    py.PYTHON.write_text("#!/bin/sh\nexit 1\n")
+    py.PYTHON.chmod(0o755)
+
+
+def _module_gone(py):
+    next(py.ENV.glob("lib/python*/site-packages/transformers.py")).unlink()
+
+
+def _helpers_not_installed(py):
+    next(py.ENV.glob("lib/python*/site-packages/course.pth")).unlink()
+
+
+def _other_python(py):
+    _edit_stamp(py, 3, [3, 10])
+
+
+def _other_recipe(py):
+    _edit_stamp(py, 0, 0)
+
+
+def _edit_stamp(py, position, value):
+    stamp = json.loads(py.STAMP.read_text())
+    stamp["made"][position] = value
+    py.STAMP.write_text(json.dumps(stamp))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _half_made, _without_stamp, _garbled_stamp, _no_interpreter, _dead_interpreter, _module_gone,
+        _helpers_not_installed, _other_python, _other_recipe,
+    ],
+)  # fmt: skip
+def test_damaged_environment_is_made_anew(course, damage):
+    course.made()
+    (course.py.ENV / "old").touch()
+    damage(course.py)
+    course.py.set_up(())
+    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert not (course.py.ENV / "old").exists()
+    assert course.stamp() == course.py.make_stamp(())
+
+
+def test_killed_before_venv_had_begun(course):
+    course.py.ENV.mkdir()
+    course.py.STAMP.write_text("{}")
+    (course.py.ENV / "lib").mkdir()
+    course.py.set_up(())
+    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+
+
+def test_moved_repository_is_noticed(course):
+    course.made()
+    course.root = course.root.rename(course.root.with_name("moved"))
+    course.load()
+    course.py.set_up(())
+    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert str(course.root) in course.stamp()["made"]
+
+
+def test_made_anew_with_the_python_beneath(course, monkeypatch):
+    monkeypatch.setattr(course.py.sys, "_base_executable", "/beneath/python3", raising=False)
+    course.py.set_up(())
+    assert course.calls[0][0] == "/beneath/python3"
+
+
+def test_a_folder_that_is_no_environment_stays(course, problem):
+    course.py.ENV.mkdir()
+    (course.py.ENV / "thesis.txt").write_text("all of it")
+    assert "is not a virtual environment, so it stays" in problem()
+    assert [path.name for path in course.py.ENV.iterdir()] == ["thesis.txt"]
+    assert course.calls == []
+
+
+def test_an_empty_folder_is_used(course):
+    course.py.ENV.mkdir()
+    course.py.set_up(())
+    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+
+
+def test_making_anew_follows_no_link_out_of_the_environment(course, tmp_path):
+    course.made()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept").touch()
+    (course.py.ENV / "link").symlink_to(tmp_path / "mine")
+    _half_made(course.py)
+    course.py.set_up(())
+    assert (tmp_path / "mine" / "kept").exists()
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
+def test_changed_requirements_are_installed_in_place(course, name):
+    course.made("test")
+    (course.root / name).write_text("# changed\n")
+    course.py.set_up(())
+    assert course.tools == ["pip", "helpers.checkpoint"]
+    assert course.calls[0][-1] == ".[test]"
+    assert course.stamp() == course.py.make_stamp(["test"])
+
+
+def test_extras_are_added_in_place_and_kept(course):
+    course.made()
+    course.py.set_up(("test", "teach"))
+    assert course.tools == ["pip", "helpers.checkpoint"]
+    assert course.calls[0][-1] == ".[teach,test]"
+    course.calls.clear()
+    course.py.set_up(())
+    assert course.tools == ["helpers.checkpoint"]
+
+
+def test_failed_update_keeps_the_environment(course, problem):
+    before = course.made().stamp()
+    (course.root / "constraints.txt").write_text("# changed\n")
+    course.answers["pip"] = "ERROR: Could not find a version that satisfies the requirement x\n"
+    assert "the installation failed" in problem()
+    assert course.stamp() == before
+    del course.answers["pip"]
+    course.calls.clear()
+    course.py.set_up(())
+    assert course.tools == ["pip", "helpers.checkpoint"]
+
+
+def test_interrupted_update_is_made_anew(course):
+    course.made()
+    course.answers["pip"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        course.py.set_up(("test",))
+    del course.answers["pip"]
+    course.calls.clear()
+    course.py.set_up(())
+    assert course.tools[:2] == ["venv", "pip"]
+
+
+def test_failed_installation_is_made_anew(course, problem):
+    course.answers["pip"] = "ERROR\n"
+    problem()
+    course.answers.clear()
+    course.calls.clear()
+    course.py.set_up(())
+    assert course.tools[:2] == ["venv", "pip"]
+
+
+def test_without_the_model_nothing_is_opened(course):
+    result = course.made() and course.call("lab", FAKE_CHECKPOINT="3")
+    assert (result.status, result.names) == (3, ["checkpoint"])
+
+
+# What it says when it cannot.
+
+
+@pytest.mark.parametrize(("cpu_index", "needed"), [(True, 3), (False, 10)])
+def test_needs_room_on_the_disk(course, problem, monkeypatch, cpu_index, needed):
+    monkeypatch.setattr(course.py.sys, "platform", "linux")
+    monkeypatch.setattr(course.py, "choose_torch", lambda: ["--extra-index-url", "x"] if cpu_index else [])
+    free = SimpleNamespace(free=needed * 1e9 - 1e8)
+    monkeypatch.setattr(course.py.shutil, "disk_usage", lambda path: free)
+    assert f"may need {needed} GB, and {needed - 0.1:.1f} GB are free" in problem()
+    assert course.calls == []
+    free.free += 2e8
+    course.py.set_up(())
+    assert course.tools[0] == "venv"
+
+
+def test_a_python_without_ensurepip(course, problem, monkeypatch):
+    found = course.py.importlib.util.find_spec
+    monkeypatch.setattr(
+        course.py.importlib.util, "find_spec", lambda name: name != "ensurepip" and found(name)
+    )
+    assert "apt install python3-venv" in problem()
+    assert not course.py.ENV.exists()
+
+
+def test_a_folder_that_cannot_be_written(course, problem, monkeypatch):
+    (course.root / "file").touch()
+    monkeypatch.setenv("COURSE_VENV", str(course.root / "file" / "venv"))
+    course.load()
+    assert problem().startswith(f"course.py: cannot use {course.root / 'file'}")
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
+        ("NewConnectionError('Failed to establish a new connection: [Errno 111] Connection refused')", "network"),
+        ("'Failed to establish a new connection: [Errno -3] Temporary failure in name resolution'", "network"),
+        ("(Caused by ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed')))", "network"),
+        ("ERROR: Cannot install a and b because these have conflicting dependencies.", "for the reason above"),
+    ],
+)  # fmt: skip
+def test_why_pip_failed(course, problem, said, sentence):
+    course.answers["pip"] = said
+    assert sentence in problem()
+
+
+def test_a_full_disk_under_the_stamp(course, problem, monkeypatch):
+    course.made()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(course.py, "finds_modules", full)
+    assert "the disk is full" in problem()
+
+
+def test_pips_words_are_shown_and_the_sentence_is_last(course):
+    course.made()
+    result = course.call(
+        "test", FAKE_PIP="1", FAKE_STDERR="WARNING: a\nERROR: [Errno 28] No space left on device\n"
+    )
+    assert result.status == 1
+    assert result.err.splitlines()[:2] == ["WARNING: a", "ERROR: [Errno 28] No space left on device"]
+    assert result.err.splitlines()[2].startswith("course.py: the disk is full")
+    assert "Traceback" not in result.err
+
+
+# PyTorch's index of CPU builds.
+
+
+@pytest.mark.parametrize(
+    ("platform", "device", "answers", "setting", "added"),
+    [
+        ("linux", None, True, "", True),
+        ("linux", None, False, "", False),
+        ("linux", None, None, "default", False),
+        ("linux", "/dev/nvidia0", None, "", False),
+        ("linux", "/dev/davinci3", None, "", False),
+        ("darwin", None, None, "", False),
+    ],
+)
+def test_cpu_index_is_used_where_it_fits(
+    course, monkeypatch, capsys, platform, device, answers, setting, added
+):
+    asked = []
+    monkeypatch.setattr(course.py, "answers", lambda url: asked.append(url) or answers)
+    monkeypatch.setattr(course.py.sys, "platform", platform)
+    monkeypatch.setattr(course.py.shutil, "which", lambda name: None)
+    monkeypatch.setattr(
+        course.py.glob, "glob", lambda pattern: [device] if device and _alike(device, pattern) else []
+    )
+    monkeypatch.setenv("COURSE_TORCH", setting)
+    index = "https://download.pytorch.org/whl/cpu"
+    assert course.py.choose_torch() == (["--extra-index-url", index] if added else [])
+    assert asked == ([f"{index}/torch/"] if answers is not None else [])
+    assert ("does not answer" in capsys.readouterr().out) == (answers is False)
+
+
+def _alike(device, pattern):
+    return Path(device).match(pattern)
+
+
+def test_the_index_reaches_pip(course, monkeypatch):
+    monkeypatch.setattr(course.py, "choose_torch", lambda: ["--extra-index-url", "here"])
+    monkeypatch.setattr(course.py.shutil, "disk_usage", lambda path: SimpleNamespace(free=1e12))
+    course.py.set_up(())
+    assert course.calls[1][course.calls[1].index("--extra-index-url") + 1] == "here"
+
+
+def test_an_index_that_answers(course):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/torch/" else 404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert course.py.answers(f"{address}/torch/")
+        assert not course.py.answers(f"{address}/other/")
+        server.shutdown()
+
+
+def test_an_index_that_hangs_or_is_not_there(course):
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections and never says a word
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        start = time.monotonic()
+        assert not course.py.answers(address, limit=0.3)
+        assert time.monotonic() - start < 2
+    start = time.monotonic()
+    assert not course.py.answers(address, limit=5)
+    assert time.monotonic() - start < 2  # a refusal is an answer: it is not waited on
+
+
+def test_a_name_lookup_that_hangs(course, monkeypatch):
+    def hang(*_, **__):
+        time.sleep(3)
+        raise OSError
+
+    monkeypatch.setattr(course.py.urllib.request, "urlopen", hang)
+    start = time.monotonic()
+    assert not course.py.answers("http://nowhere/", limit=0.1)
+    assert time.monotonic() - start < 2
+
+
+# The commands, as processes of their own.
+
+
+def test_test_runs_every_part_and_pytest_last(course):
+    result = course.made("test", "teach") and course.call("test")
+    assert result.status == 0
+    assert result.names == ["checkpoint", "ruff", "mypy", "in_sync", "pytest"]
+    assert [words for _, words, _ in result.said[1:]] == [["check", "."], [], [], ["--cov=helpers"]]
+    shown = [line for line in result.out.splitlines() if line]
+    for name in ("ruff check .", "mypy", "tools/in_sync.py"):
+        assert f"== {name}" in shown
+        assert any(re.fullmatch(rf"== {re.escape(name)}: passed in \d+\.\d s", line) for line in shown)
+    assert shown[-2] == "== pytest --cov=helpers"
+    assert shown[-1].startswith('["pytest"')
+
+
+@pytest.mark.parametrize(
+    ("failing", "status"),
+    [
+        ({"FAKE_RUFF": "1"}, 1),
+        ({"FAKE_MYPY": "2"}, 1),
+        ({"FAKE_IN_SYNC": "1"}, 1),
+        ({"FAKE_PYTEST": "5"}, 5),
+        ({"FAKE_RUFF": "1", "FAKE_PYTEST": "2"}, 2),
+    ],
+)
+def test_every_part_runs_though_one_fails(course, failing, status):
+    result = course.made("test", "teach") and course.call("test", **failing)
+    assert result.status == status
+    assert result.names == ["checkpoint", "ruff", "mypy", "in_sync", "pytest"]
+    early = {"FAKE_RUFF": "ruff check .", "FAKE_MYPY": "mypy", "FAKE_IN_SYNC": "tools/in_sync.py"}
+    for variable, name in early.items():
+        assert (f"FAILED before pytest: {name}\n" in result.out) == (variable in failing)
+
+
+def test_options_of_test_go_to_pytest_alone(course):
+    result = course.made("test", "teach") and course.call(
+        "test", "--", "-k", "a or b", "--", "x", FAKE_PYTEST="5"
+    )
+    assert result.status == 5
+    assert result.names == ["checkpoint", "pytest"]
+    assert result.said[1][1] == ["--cov=helpers", "-k", "a or b", "--", "x"]
+
+
+def test_lab_from_anywhere_and_through_a_link(course, tmp_path):
+    course.made()
+    (tmp_path / "link.py").symlink_to(course.root / "course.py")
+    result = course.call("lab", "--", "--no-browser", "--port", "9999", program=tmp_path / "link.py", cwd="/")
+    assert result.status == 0
+    assert result.names == ["checkpoint", "jupyterlab"]
+    words = result.said[1][1]
+    assert words[-3:] == ["--no-browser", "--port", "9999"]
+    assert f"--ServerApp.root_dir={course.root}" in words
+    assert f"--LabApp.app_settings_dir={course.root}/tools/jupyterlab" in words
+    assert "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb" in words
+    assert ("--allow-root" in words) == (os.geteuid() == 0)
+
+
+@pytest.mark.parametrize(("command", "stub"), [("run", "run_notebooks"), ("check", "environment")])
+def test_run_and_check_pass_on_options_and_exit_status(course, command, stub):
+    result = course.made() and course.call(command, "--", "01_memory_math", **{f"FAKE_{stub.upper()}": "7"})
+    assert result.status == 7
+    assert result.names == ["checkpoint", stub]
+    assert result.said[1][1] == ["01_memory_math"]
+
+
+def test_children_see_this_environment_and_no_other(course, monkeypatch):
+    for name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"):
+        monkeypatch.setenv(name, "/other")
+    seen = course.py.child_environment()
+    assert not {"PYTHONHOME", "PYTHONPATH"} & seen.keys()
+    assert seen["VIRTUAL_ENV"] == str(course.py.ENV)
+    assert seen["PATH"].split(os.pathsep)[0] == str(course.py.ENV / "bin")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "seen"),
+    [
+        ("TORCH_DEVICE_BACKEND_AUTOLOAD", None, "0"),
+        ("TORCH_DEVICE_BACKEND_AUTOLOAD", "1", "1"),
+        ("PIP_RETRIES", None, "1"),
+        ("PIP_RETRIES", "7", "7"),
+        ("PYTHONPATH", "/other", None),
+    ],
+)
+def test_what_children_are_told(course, monkeypatch, name, setting, seen):
+    monkeypatch.delenv(name, raising=False)
+    result = course.made() and course.call("check", **({name: setting} if setting else {}))
+    assert [environment.get(name) for _, _, environment in result.said] == [seen, seen]
+
+
+# Two at once, and ends before the end.
+
+
+def _await(path):
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+def test_the_second_waits_for_the_first(course):
+    course.made()
+    first = course.start("check", SLOW="checkpoint")
+    _await(course.root / "started")
+    second = course.start("check")
+    assert second.stdout.readline() == "Another course.py is setting up here; waiting for it ...\n"
+    assert first.poll() is None
+    (course.root / "go").touch()
+    for process in (first, second):
+        result = Result(process)
+        assert (result.status, result.names) == (0, ["checkpoint", "environment"])
+
+
+def test_the_lock_ends_with_the_set_up(course):
+    course.made()
+    first = course.start("lab", SLOW="jupyterlab")
+    _await(course.root / "started")
+    assert "waiting" not in course.call("check").out
+    (course.root / "go").touch()
+    assert Result(first).status == 0
+
+
+def test_a_pip_that_outlives_its_course_is_waited_for(course):
+    course.made()
+    (course.root / "constraints.txt").write_text("# changed\n")
+    first = course.start("check", SLOW="pip")
+    _await(course.root / "started")
+    first.kill()
+    first.wait()
+    second = course.start("check")
+    assert "waiting" in second.stdout.readline()
+    os.killpg(second.pid, signal.SIGKILL)
+    (course.root / "go").touch()
+    Result(first), Result(second)
+
+
+def test_control_c_ends_with_one_line(course):
+    course.made()
+    process = course.start("check", SLOW="environment")
+    _await(course.root / "started")
+    os.killpg(process.pid, signal.SIGINT)
+    result = Result(process)
+    assert result.status == 130
+    assert result.err.endswith("\ncourse.py: interrupted\n")
+    assert 'course.py", line' not in result.err
+
+
+def test_a_child_may_end_well_after_control_c(course):
+    course.made()
+    polite = "import signal; signal.signal(signal.SIGINT, lambda *_: open('go', 'w'))"
+    (course.root / "helpers" / "environment.py").write_text(f"{polite}\n{ECHO}")
+    process = course.start("check", SLOW="environment")
+    _await(course.root / "started")
+    os.killpg(process.pid, signal.SIGINT)
+    result = Result(process)
+    assert (result.status, result.err, result.names) == (0, "", ["checkpoint", "environment"])
+
+
+def test_a_request_to_end_reaches_the_child(course):
+    course.made()
+    process = course.start("lab", SLOW="jupyterlab")
+    _await(course.root / "started")
+    process.terminate()
+    result = Result(process, timeout=10)  # its pipes are closed: no child holds them
+    assert result.status == 128 + signal.SIGTERM
+
+
+# With the real venv and the real pip, offline.
+
+BACKEND = """
+import zipfile
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    info = "small-1.dist-info"
+    with zipfile.ZipFile(f"{folder}/small-1-py3-none-any.whl", "w") as wheel:
+        for name in MODULES:
+            wheel.writestr(f"{name}.py", "")
+        wheel.writestr("small.pth", ROOT)
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: small\\nVersion: 1\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return "small-1-py3-none-any.whl"
+"""
+
+
+def test_with_the_real_pip_and_then_without_a_network(course):
+    names = [name for name in course.py.MODULES[""] if name != "helpers"]
+    (course.root / "backend.py").write_text(f"MODULES = {names}\nROOT = {str(course.root)!r}\n{BACKEND}")
+    backend = '[build-system]\nbuild-backend = "backend"\nbackend-path = ["."]\nrequires = []\n'
+    (course.root / "pyproject.toml").write_text(backend)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"http://127.0.0.1:{server.getsockname()[1]}/simple"
+    pip = {
+        name: os.devnull if name == "PIP_CONFIG_FILE" else ""
+        for name in os.environ
+        if name.startswith("PIP_")
+    }
+    pip = {**pip, "PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": closed}
+    first = course.call("check", **pip)
+    assert (first.status, first.names) == (0, ["checkpoint", "environment"]), first.err
+    assert f"Installing the course in {course.root / '.venv'}" in first.out
+    stamp = course.stamp()
+    start = time.monotonic()
+    assert course.call("check", **pip).names == ["checkpoint", "environment"]
+    assert time.monotonic() - start < 2
+    (course.root / "pyproject.toml").write_text(backend.replace("[]", '["hatchling"]'))
+    offline = course.call("check", **pip)
+    assert (offline.status, offline.names) == (1, [])
+    assert offline.err.splitlines()[-1].startswith("course.py: the package index cannot be reached")
+    assert course.stamp() == stamp
+
+
+# What is installed.
+
+
+def test_environment_yml_agrees_with_pyproject_and_course(course):
+    recipe = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = [entry["pip"] for entry in recipe["dependencies"] if isinstance(entry, dict)]
+    conda = [entry for entry in recipe["dependencies"] if isinstance(entry, str)]
+    assert "pip" in conda
+    (python,) = [entry.removeprefix("python=") for entry in conda if entry.startswith("python=")]
+    assert python in SpecifierSet(PROJECT["requires-python"])
+    (editable,) = [line for line in pip if line.startswith("-e ")]
+    extras = Requirement(editable.removeprefix("-e .").join(["course", ""])).extras
+    assert extras == set(course.py.TEST_EXTRAS)
+    assert "--constraint constraints.txt" in pip
+    assert f"--extra-index-url {course.py.CPU_INDEX}" in pip
+
+
+def _pins():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def _required():
+    extras = PROJECT["optional-dependencies"].values()
+    wanted = [Requirement(text) for text in sum(extras, PROJECT["dependencies"])]
+    return [requirement for requirement in wanted if requirement.name != "torch-npu"]
+
+
+def test_constraints_pin_exact_versions_once():
+    names = [canonicalize_name(pin.name) for pin in _pins()]
+    assert len(names) == len(set(names))
+    assert all(str(pin.specifier).startswith("==") for pin in _pins())
+    assert "torch==2.13.0" in [str(pin) for pin in _pins()]
+
+
+@pytest.mark.parametrize("requirement", _required(), ids=str)
+def test_constraints_pin_what_pyproject_names(requirement):
+    pins = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in _pins()}
+    assert canonicalize_name(requirement.name) in pins
+    assert pins[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_every_extra_that_is_looked_for_exists(course):
+    assert course.py.MODULES.keys() - {""} <= PROJECT["optional-dependencies"].keys()
+    assert set(course.py.TEST_EXTRAS) <= PROJECT["optional-dependencies"].keys()

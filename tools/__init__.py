@@ -1,0 +1,1 @@
+"""The commands behind the course: refresh, compare and run notebooks."""

@@ -1,0 +1,55 @@
+"""What a committed notebook must be: executed to the end, free of errors, of live widgets and of its author's machine."""
+
+from __future__ import annotations
+
+import re
+
+from nbformat import NotebookNode
+
+from tools.notebooks import WIDGET_VIEW
+
+MOST_LINES = 20
+# nbval compares nothing in a cell with one of these tags; only the report of the versions may have one.
+UNCOMPARED = {"nbval-ignore-output", "nbval-skip", "nbval-check-output"}
+_MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home|root|tmp|work|Users|private|usr|opt|var)/[\w.-]+")
+
+
+def problems(notebook: NotebookNode) -> list[str]:
+    """One sentence for each thing that is wrong, with the number of its cell; empty when all is well."""
+    code = [(i, c) for i, c in enumerate(notebook.cells) if c.cell_type == "code" and c.source.strip()]
+    counts = [cell.get("execution_count") for _, cell in code]
+    found = []
+    if counts != list(range(1, len(code) + 1)):
+        found.append(f"was not executed from top to bottom in one go: execution counts {counts}")
+    if not any(re.search(r"^(from|import) helpers\b", cell.source, re.MULTILINE) for _, cell in code):
+        found.append("no cell imports helpers")
+    if "widgets" in notebook.metadata:
+        found.append("holds widget state")
+    for i, cell in code:
+        found += [f"cell {i}: {text}" for text in _cell_problems(cell)]
+    return found
+
+
+def _cell_problems(cell: NotebookNode) -> list[str]:
+    """What is wrong with one code cell."""
+    tags, found = set(cell.metadata.get("tags", [])), []
+    if tags & UNCOMPARED and "environment_report(" not in cell.source:
+        found.append(f"its output is not compared ({', '.join(sorted(tags & UNCOMPARED))})")
+    if len(cell.source.splitlines()) > MOST_LINES:
+        found.append(f"{len(cell.source.splitlines())} lines")
+    for output in cell.get("outputs", []):
+        if output.output_type == "error" and "raises-exception" not in tags:
+            found.append(f"an uncaught {output.ename}")
+        if output.get("name") == "stderr":
+            found.append(f"stderr: {output.text[:80]!r}")
+        if WIDGET_VIEW in output.get("data", {}):
+            found.append("a live widget, which shows an error without its kernel")
+        if path := _MACHINE_PATH.search(_text_of(output)):
+            found.append(f"a path of the machine it ran on: {path.group()}")
+    return found
+
+
+def _text_of(output: NotebookNode) -> str:
+    """All text of an output, pictures left out."""
+    texts = [output.get("text", ""), *(v for k, v in output.get("data", {}).items() if k.startswith("text/"))]
+    return re.sub(r"data:image/[^\"]*", "", "\n".join(map(str, texts)))
