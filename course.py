@@ -289,18 +289,20 @@ def locked():
 
 
 def run(command, said=None):
-    """The exit status of a command run in ROOT; its stderr is shown and, with a list `said`, kept there as well."""
+    """The exit status of a command run in ROOT; with a list `said`, its stderr is shown and kept there as well."""
     child = subprocess.Popen(
         [str(word) for word in command], cwd=str(ROOT), env=child_environment(), close_fds=False,
         stderr=None if said is None else subprocess.PIPE, universal_newlines=True, errors="replace",
     )  # fmt: skip
     # The child gets a Ctrl-C, too, and ends in its own way, JupyterLab with a question: its end is waited for.
-    interrupted = []
+    interrupted, within_traceback = [], False
     usual = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
     try:
         for line in child.stderr or ():
             said.append(line)
-            sys.stderr.write(line)
+            # Of a traceback, its last line is shown: pip's are long, and tell a reader nothing.
+            within_traceback = line.startswith(("Traceback ", "  ") if within_traceback else "Traceback ")
+            sys.stderr.write("" if within_traceback else line)
         child.wait()
     finally:
         if child.poll() is None:  # we were told to end

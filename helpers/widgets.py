@@ -67,7 +67,9 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
         try:
             figure, table = self._draw(**self.values)
             picture = base64.b64encode(png(figure)).decode()
-            self._picture.value = f'<img alt="{self._alt}" src="data:image/png;base64,{picture}">'
+            self._picture.value = (
+                f'<img alt="{self._alt}" style="max-width: 44em" src="data:image/png;base64,{picture}">'
+            )
             self._html.value = table._repr_html_()
         except (ValueError, ArithmeticError) as error:
             self._html.value = f"<p><b>{type(error).__name__}:</b> {html.escape(str(error))}</p>"

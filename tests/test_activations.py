@@ -17,7 +17,6 @@ from tests.tiny import reference, twin
 def measured(model, batch_size, seq_len, attention, logits):
     batch = FlatBatch.pack([[(7 * i) % 90 for i in range(seq_len)]] * batch_size)
     cache = NoCache(ops.attention if attention == "fused" else ops.materialised_attention)
-    model(batch, cache, logits=logits)
     with peak_memory(model.device) as peak:
         model(batch, cache, logits=logits)
     return peak.nbytes
@@ -28,14 +27,22 @@ def smollm2(request):
     return checkpoint.load(request.param, "cpu").model
 
 
-@pytest.mark.parametrize("attention", ["fused", "materialised"])
-@pytest.mark.parametrize("logits", ["last", "all"])
-@pytest.mark.parametrize(("batch_size", "seq_len"), [(1, 128), (4, 128), (1, 512), (2, 512)])
-def test_within_a_tenth_of_the_measured_peak(smollm2, attention, logits, batch_size, seq_len):
+@pytest.mark.parametrize(
+    ("batch_size", "seq_len", "attention", "logits"),
+    [
+        (1, 96, "fused", "last"),
+        (1, 384, "fused", "last"),
+        (3, 96, "fused", "last"),
+        (3, 384, "fused", "last"),
+        (2, 128, "fused", "all"),
+        (2, 256, "materialised", "last"),
+        (2, 128, "materialised", "all"),
+    ],
+)
+def test_within_a_tenth_of_the_measured_peak(smollm2, batch_size, seq_len, attention, logits):
     size = smollm2.dtype.itemsize
-    derived = activation_bytes(
-        PUBLISHED["SmolLM2-135M"], batch_size, seq_len, size, attention=attention, logits=logits
-    )
+    shape = PUBLISHED["SmolLM2-135M"]
+    derived = activation_bytes(shape, batch_size, seq_len, size, attention=attention, logits=logits)
     assert derived == pytest.approx(measured(smollm2, batch_size, seq_len, attention, logits), rel=0.1)
 
 

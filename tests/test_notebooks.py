@@ -108,6 +108,10 @@ def spoil_length(notebook):
     notebook.cells[2].source += "\n" * 21 + "1"
 
 
+def spoil_width(notebook):
+    notebook.cells[2].source += "  # " + "long" * 30
+
+
 def spoil_state(notebook):
     notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {}}
 
@@ -127,6 +131,7 @@ def spoil_import(notebook):
         (spoil_tag, "cell 2: its output is not compared"),
         (spoil_order, "was not executed from top to bottom"),
         (spoil_length, "cell 2: 22 lines"),
+        (spoil_width, "cell 2: a line of 177 characters"),
         (spoil_state, "holds widget state"),
         (spoil_import, "no cell imports helpers"),
     ],

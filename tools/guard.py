@@ -9,6 +9,7 @@ from nbformat import NotebookNode
 from tools.notebooks import WIDGET_VIEW
 
 MOST_LINES = 20
+MOST_COLUMNS = 100  # what fits beside the file browser on a 1280 pixel wide screen
 # nbval compares nothing in a cell with one of these tags; only the report of the versions may have one.
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip", "nbval-check-output"}
 _MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home|root|tmp|work|Users|private|usr|opt|var)/[\w.-]+")
@@ -37,6 +38,9 @@ def _cell_problems(cell: NotebookNode) -> list[str]:
         found.append(f"its output is not compared ({', '.join(sorted(tags & UNCOMPARED))})")
     if len(cell.source.splitlines()) > MOST_LINES:
         found.append(f"{len(cell.source.splitlines())} lines")
+    wide = max(map(len, cell.source.splitlines()))
+    if wide > MOST_COLUMNS:
+        found.append(f"a line of {wide} characters")
     for output in cell.get("outputs", []):
         if output.output_type == "error" and "raises-exception" not in tags:
             found.append(f"an uncaught {output.ename}")

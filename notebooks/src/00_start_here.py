@@ -93,7 +93,8 @@ from helpers.tables import Table
 
 logits = model(FlatBatch.pack([prompt]))
 best = logits[0].softmax(dim=-1).topk(5)
-rows = [(repr(tokenizer.decode(int(i))), f"{float(p):.2f}") for p, i in zip(best.values, best.indices)]
+favourites = zip(best.indices.tolist(), best.values.tolist())
+rows = [(repr(tokenizer.decode(token)), f"{probability:.2f}") for token, probability in favourites]
 print("logits:", tuple(logits.shape))
 Table(("token", "probability"), rows)
 
@@ -162,7 +163,8 @@ def draw(prompt_len, new_tokens):
     ax.plot(steps, with_cache, color=plots.COLORS["kv_cache"], label="KV cache")
     plots.legend(ax)
     rows = [("no cache", f"{without[-1]:,}"), ("KV cache", f"{with_cache[-1]:,}")]
-    return fig, Table(("", "tokens computed"), [*rows, ("saved", f"{without[-1] / with_cache[-1]:.1f} x")])
+    rows.append(("saved", f"{without[-1] / with_cache[-1]:.1f} x"))
+    return fig, Table(("", "tokens computed"), rows)
 
 
 SweepPanel(
@@ -179,7 +181,8 @@ SweepPanel(
 
 # %%
 without, with_cache = work(len(prompt), len(answer.token_ids))
-print("no cache:", without[-1] == answer.tokens_computed, "| KV cache:", with_cache[-1] == cached.tokens_computed)
+print("no cache:", without[-1] == answer.tokens_computed)
+print("KV cache:", with_cache[-1] == cached.tokens_computed)
 
 # %% [markdown]
 # ## The way through the course

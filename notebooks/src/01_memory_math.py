@@ -81,7 +81,10 @@ from helpers.tables import Table
 smol = PUBLISHED["SmolLM2-135M"]
 guess = plausible_estimate(smol.num_params, smol.hidden_size, smol.num_layers, 2, 256, "fp32")
 counted = {"model": weights / 1e9, "kv_cache": cache.nbytes / 1e9, "activation": peak.nbytes / 1e9}
-rows = [(name, f"{guess[name]:.4f}", f"{counted[name]:.4f}", f"{guess[name] / counted[name]:.1f} x") for name in guess]
+rows = [
+    (name, f"{guess[name]:.4f}", f"{counted[name]:.4f}", f"{guess[name] / counted[name]:.1f} x")
+    for name in guess
+]
 Table(("", "estimated GB", "counted GB", "off by"), rows)
 
 # %% [markdown]
@@ -121,7 +124,7 @@ plots.stacked_areas(ax, requests, parts, colors=("weights", "activations", "kv_c
 ax.axhline(64 * GiB / GB, color="black", linestyle="--", label="a device of 64 GiB")
 ax.set_ylim(0, 125)
 plots.legend(ax, loc="upper left", ncols=2)
-plots.show(fig, alt="Weights and activations stay flat; the KV cache grows with the number of requests, past 64 GiB")
+plots.show(fig, alt="Weights and activations stay flat, the KV cache grows past 64 GiB")
 
 # %% [markdown]
 # ## Build it: weights
@@ -136,12 +139,11 @@ from helpers.memory import bytes_per_element
 show_source(bytes_per_element)
 
 # %%
-types = [("fp32", {}), ("bf16", {}), ("fp8", {}), ("int8", {}), ("int4", {}), ("int4", {"group_size": 32})]
-rows = [
-    (dtype, options.get("group_size", 128 if dtype == "int4" else "-"), f"{bytes_per_element(dtype, **options):.4f}",
-     f"{llama.num_params * bytes_per_element(dtype, **options) / GB:.2f}")
-    for dtype, options in types
-]
+rows = []
+no_groups = [(dtype, None) for dtype in ("fp32", "bf16", "fp8", "int8")]
+for dtype, group in (*no_groups, ("int4", 128), ("int4", 32)):
+    each = bytes_per_element(dtype, group)
+    rows.append((dtype, group or "-", f"{each:.4f}", f"{llama.num_params * each / GB:.2f}"))
 Table(("type", "group", "bytes per weight", "Llama-3-8B, GB"), rows)
 
 # %% [markdown]
@@ -161,7 +163,8 @@ for tensor in GGUFReader(smollm2.fetch(checkpoint.locate())).tensors:
     stored[tensor.tensor_type.name] = (count + int(tensor.n_elements), nbytes + int(tensor.n_bytes))
 for name, (count, nbytes) in sorted(stored.items()):
     predicted = count * bytes_per_element(*options[name])
-    print(f"{name}: {count:,} weights, {predicted:,.0f} bytes predicted, equal to the file's: {predicted == nbytes}")
+    print(f"{name}: {count:,} weights, {predicted:,.0f} bytes predicted,", end=" ")
+    print("equal to the file's:", predicted == nbytes)
 
 # %% [markdown]
 # ## Build it: the KV cache
@@ -179,11 +182,12 @@ show_source(kv_cache_bytes)
 # %%
 rows = []
 for shape in PUBLISHED.values():
-    as_mha = 2 * shape.num_layers * shape.hidden_size * 2
-    real = kv_cache_bytes(shape, 1, 1)
+    as_mha = 2 * shape.num_layers * shape.hidden_size * 2 / 1e3
+    real = kv_cache_bytes(shape, 1, 1) / 1e3
     heads = f"{shape.num_heads} / {shape.num_kv_heads}"
-    rows.append((shape.name, heads, f"{as_mha / 1e3:,.1f}", f"{real / 1e3:,.1f}", f"{as_mha / real:.2f} x"))
-Table(("model", "query / KV heads", "hidden_size formula, kB", "real, kB", "off by"), rows, caption="KV cache per token, bf16")
+    rows.append((shape.name, heads, f"{as_mha:,.1f}", f"{real:,.1f}", f"{as_mha / real:.2f} x"))
+headers = ("model", "query / KV heads", "hidden_size formula, kB", "real, kB", "off by")
+Table(headers, rows, caption="KV cache per token, bf16")
 
 # %% [markdown]
 # Llama-3-8B's cache is a quarter of what the formula says, Llama-3-70B's an eighth. That Qwen3-0.6B comes out right is
@@ -223,7 +227,8 @@ for attention in ("fused", "materialised"):
         phases = activation_phases(smol, 2, 256, 4, attention=attention, logits=logits)
         sizes = [f"{nbytes / 1e6:.1f}" for nbytes in phases.values()]
         rows.append((attention, logits, *sizes, max(phases, key=phases.get)))
-Table(("attention", "logits", *phases, "widest"), rows, caption="MB in use per phase: SmolLM2, fp32, 2 prompts of 256 tokens")
+caption = "MB in use per phase: SmolLM2, fp32, 2 prompts of 256 tokens"
+Table(("attention", "logits", *phases, "widest"), rows, caption)
 
 # %% [markdown]
 # ## Prove it
@@ -242,7 +247,8 @@ print("cache:  ", round(estimate["kv_cache"] * GB) == cache.nbytes, f"({cache.nb
 # %%
 rows = []
 for batch_size, seq_len in ((1, 128), (1, 512), (4, 128), (4, 512)):
-    predicted = calculator.estimate_total_memory(smol, batch_size, seq_len, "fp32")["activation"] * 1e3
+    estimate = calculator.estimate_total_memory(smol, batch_size, seq_len, "fp32")
+    predicted = estimate["activation"] * 1e3
     batch = FlatBatch.pack([text[:seq_len]] * batch_size, device=model.device)
     with peak_memory(model.device) as peak:
         model(batch)
@@ -278,14 +284,14 @@ for name, (attention, logits, _) in cases.items():
 # %%
 fig, ax = plots.new_figure("Activations of one prompt, SmolLM2 in fp32", "prompt tokens", "MB")
 for name, (attention, logits, color) in cases.items():
-    curve = range(32, 1025, 32)
-    predicted = [activation_bytes(smol, 1, n, 4, attention=attention, logits=logits) / 1e6 for n in curve]
+    curve, options = range(32, 1025, 32), {"attention": attention, "logits": logits}
+    predicted = [activation_bytes(smol, 1, n, 4, **options) / 1e6 for n in curve]
     ax.plot(curve, predicted, color=plots.COLORS[color], label=f"{name}: predicted")
     ax.plot(lengths, [measured_peaks[name, n] for n in lengths], "o", color=plots.COLORS[color])
 ax.plot([], [], "o", color="black", label="measured")
 plots.log_axis(ax, "y")
 plots.legend(ax, loc="lower right")
-plots.show(fig, alt="Predicted curves of activation memory pass through the measured dots for three ways of computing")
+plots.show(fig, alt="Predicted curves pass through the measured dots in all three cases")
 
 # %%
 worst = max(
@@ -302,10 +308,11 @@ print("every prediction within 10 %:", worst < 0.1)
 
 # %%
 article = {"num_params": 175e9, "hidden_size": 12288, "num_layers": 96, "dtype": "fp16"}
+configs = {"four numbers, 2 x KV": article, "whole shape, derived": PUBLISHED["GPT-3 175B"]}
 rows = []
-for name, config in (("four numbers, 2 x KV", article), ("whole shape, derived", PUBLISHED["GPT-3 175B"])):
+for name, config in configs.items():
     estimate = calculator.estimate_total_memory(config, batch_size=1, seq_len=2048)
-    rows.append((name, *(f"{estimate[part]:.2f}" for part in ("model", "kv_cache", "activation", "total"))))
+    rows.append((name, *(f"{gigabytes:.2f}" for gigabytes in estimate.values())))
 Table(("GPT-3, GB", "weights", "KV cache", "activations", "total"), rows)
 
 # %% [markdown]
@@ -323,14 +330,16 @@ def sizes(model, dtype, batch, seq_len):
     """GB of weights, activations of a step of at most 2048 tokens, and KV cache."""
     estimate = calculator.estimate_total_memory(PUBLISHED[model], batch, seq_len, dtype)
     step = calculator.estimate_total_memory(PUBLISHED[model], 1, min(2048, batch * seq_len), dtype)
-    return {"weights": estimate["model"], "activations": step["activation"], "KV cache": estimate["kv_cache"]}
+    parts = (estimate["model"], step["activation"], estimate["kv_cache"])
+    return dict(zip(("weights", "activations", "KV cache"), parts))
 
 
 # %%
 def draw(model, dtype, batch, seq_len, device):
     memory, counts = ACCELERATORS[device].memory.value, range(1, 257, 5)
     curves = [sizes(model, dtype, n, seq_len) for n in counts]
-    fig, ax = plots.new_figure(f"{model}, {dtype} weights, on {device}", "requests at once", "GB", width=6)
+    title = f"{model}, {dtype} weights, on {device}"
+    fig, ax = plots.new_figure(title, "requests at once", "GB", width=6)
     parts = {name: [curve[name] for curve in curves] for name in curves[0]}
     plots.stacked_areas(ax, counts, parts, colors=("weights", "activations", "kv_cache"))
     ax.axhline(memory / GB, color="black", linestyle="--", label="device memory")
@@ -338,8 +347,9 @@ def draw(model, dtype, batch, seq_len, device):
     ax.set_ylim(0, 2 * memory / GB)
     plots.legend(ax, loc="upper left", ncols=2)
     most = calculator.max_batch_size(PUBLISHED[model], seq_len, memory, dtype)
-    rows = [(name, f"{size:,.2f} GB") for name, size in sizes(model, dtype, batch, seq_len).items()]
-    return fig, Table(("", "here"), [*rows, ("device", f"{memory / GB:.2f} GB"), ("requests that fit", f"{most:,}")])
+    chosen = {**sizes(model, dtype, batch, seq_len), "device": memory / GB}
+    rows = [(name, f"{size:,.2f} GB") for name, size in chosen.items()]
+    return fig, Table(("", "here"), [*rows, ("requests that fit", f"{most:,}")])
 
 
 # %%
@@ -352,7 +362,7 @@ SweepPanel(
         "seq_len": power_slider("tokens each", value=4096, min=128, max=32768),
         "device": dropdown("device", list(ACCELERATORS), value="Ascend 910B1"),
     },
-    alt="Weights, activations and KV cache over the number of requests, against the device's memory",
+    alt="Weights, activations and KV cache by number of requests, beside the device's memory",
 )
 
 # %% [markdown]
@@ -364,10 +374,11 @@ SweepPanel(
 # %%
 rows = []
 for item in ACCELERATORS.values():
-    rate = f"{item.bandwidth.value / 1e12:.2f}" if item.bandwidth.value else "?"
-    peak_rate = item.peak("fp16")
+    memory, rate, peak_rate = item.memory, item.bandwidth, item.peak("fp16")
     rows.append((
-        item.name, f"{item.memory.value / GiB:.0f} ({item.memory.status})", f"{rate} ({item.bandwidth.status})",
+        item.name,
+        f"{memory.value / GiB:.0f} ({memory.status})",
+        f"{rate.value / 1e12:.2f} ({rate.status})" if rate.value else f"? ({rate.status})",
         f"{peak_rate.value / 1e12:.0f} ({peak_rate.status})",
     ))
 Table(("accelerator", "memory, GiB", "bandwidth, TB/s", "fp16 peak, TFLOP/s"), rows)
