@@ -60,12 +60,8 @@ OFFLINE = re.compile(
     "|Network is unreachable|ConnectTimeout|ReadTimeout|Read timed out|Connection aborted|CERTIFICATE_VERIFY_FAILED"
 )
 
-LAB = [
-    "-m",
-    "jupyterlab",
-    f"--ServerApp.root_dir={ROOT}",
-    f"--LabApp.app_settings_dir={ROOT / 'tools/jupyterlab'}",
-]
+LAB = ["-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}"]
+LAB += [f"--LabApp.app_settings_dir={ROOT / 'tools' / 'jupyterlab'}"]
 LAB += ["--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
 LAB += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 COMMANDS = {
@@ -109,13 +105,10 @@ def require_platform(arguments):
     if sys.version_info[:2] < OLDEST:
         newer = newer_python()
         hint = " ".join(["run:", newer, "course.py", *arguments]) if newer else "install a newer one"
-        stop(
-            f"the course needs Python {OLDEST[0]}.{OLDEST[1]} or newer, this is {platform.python_version()}; {hint}"
-        )
+        oldest = ".".join(map(str, OLDEST))
+        stop(f"this is Python {platform.python_version()}, the course needs {oldest} or newer; {hint}")
     if sys.platform == "darwin" and platform.machine() == "x86_64":
-        stop(
-            "this course's PyTorch is not made for macOS on Intel; use Linux, or an arm64 Python on Apple silicon"
-        )
+        stop("this PyTorch is not made for macOS on Intel; use Linux, or an arm64 Python on Apple silicon")
 
 
 def newer_python():
@@ -147,12 +140,8 @@ def set_up(extras):
         try:
             prepare(extras)
         except OSError as error:
-            stop(
-                explain(
-                    str(error),
-                    f"cannot use {error.filename or ENV} ({error.strerror}); make it yours, or clone anew",
-                )
-            )
+            cannot = f"cannot use {error.filename or ENV} ({error.strerror}); make it yours, or clone anew"
+            stop(explain(str(error), otherwise=cannot))
         status = run([PYTHON, "-m", "helpers.checkpoint"])
     if status:
         raise SystemExit(status)  # it has said why
@@ -171,11 +160,9 @@ def prepare(extras):
     say(f"Installing the course in {ENV} (takes minutes the first time) ...")
     STAMP.write_text("{}")  # what a killed update leaves is made anew, too
     problem = install(wanted["extras"], torch_options)
-    if problem and whole:
-        STAMP.write_text(
-            json.dumps(stamp)
-        )  # a pip that fails by itself leaves what was there in working order
     if problem:
+        # A pip that fails by itself leaves what was there in working order.
+        STAMP.write_text(json.dumps(stamp if whole else {}))
         stop(problem)
     STAMP.write_text(json.dumps(wanted))
 
@@ -211,16 +198,17 @@ def create(room):
         stop("this Python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv")
     ENV.mkdir(parents=True, exist_ok=True)
     old = [path for path in ENV.iterdir() if path != STAMP]
-    if old and not STAMP.exists() and not (ENV / "pyvenv.cfg").exists():
-        stop(f"{ENV} is not a virtual environment, so it stays; move it away, or set COURSE_VENV")
+    replaceable = ENV == ROOT / ".venv" and (ENV / "pyvenv.cfg").exists()
+    if old and not STAMP.exists() and not replaceable:
+        stop(f"{ENV} holds what this course did not make, so it stays; move it away, or set COURSE_VENV")
+    if old:
+        say(f"{ENV} is incomplete, or from elsewhere, or of another Python: making it anew.")
     STAMP.write_text("{}")  # from here on the folder is known as ours, however far this gets
     for path in old:
         shutil.rmtree(str(path)) if path.is_dir() and not path.is_symlink() else path.unlink()
     free = shutil.disk_usage(str(ENV)).free / 1e9
     if free < room:
-        stop(
-            f"{ENV} may need {room} GB, and {free:.1f} GB are free; make room, or set COURSE_VENV to another disk"
-        )
+        stop(f"{ENV} may take {room} GB, and {free:.1f} GB are free; make room, or set COURSE_VENV")
     # The Python beneath: from an activated .venv, this one has just been deleted.
     base, said = getattr(sys, "_base_executable", None) or sys.executable, []
     if run([base, "-m", "venv", ENV], said):

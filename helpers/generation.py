@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+CLEAR_MARGIN = 0.05
+"""Logit distance under which rounding on another processor may turn a greedy choice."""
+
+
 @dataclass
 class Generation:
     """What came out of one request."""
@@ -28,8 +32,21 @@ class Generation:
 
     @property
     def min_margin(self) -> float:
-        """The closest call: below about 0.05 another processor's rounding may choose another token."""
+        """The closest call among the choices, in logits."""
         return min(self.margins)
+
+    def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The answer in words, for showing where outputs are compared across machines.
+
+        Raises ValueError when a choice was closer than `CLEAR_MARGIN`: print a verdict instead of such a text.
+        """
+        if self.min_margin <= CLEAR_MARGIN:
+            place = self.margins.index(self.min_margin)
+            raise ValueError(
+                f"token {place} was chosen by {self.min_margin:.3f}, not clearly ({CLEAR_MARGIN}); "
+                "another processor may answer differently, so do not show this text"
+            )
+        return str(tokenizer.decode(self.token_ids, skip_special_tokens=True))
 
 
 def generate(

@@ -35,20 +35,24 @@ class ModelShape:
 
     @classmethod
     def from_hf(cls, config: Any) -> ModelShape:
-        """The shape of a `transformers` config; its weights are counted as `count_params` says."""
-        return cls(
-            name=getattr(config, "name_or_path", "") or config.model_type,
-            num_params=count_params(config),
-            num_layers=config.num_hidden_layers,
-            hidden_size=config.hidden_size,
-            num_heads=config.num_attention_heads,
-            num_kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
-            head_dim=head_dim(config),
-            intermediate_size=config.intermediate_size,
-            vocab_size=config.vocab_size,
-            source="config",
-            qk_norm=config.model_type == "qwen3",
-        )
+        """The shape of a `transformers` config (of a multimodal one: its text part); ValueError, naming it, for a missing size."""
+        config = config.get_text_config()
+        try:
+            return cls(
+                name=getattr(config, "name_or_path", "") or config.model_type,
+                num_params=count_params(config),
+                num_layers=config.num_hidden_layers,
+                hidden_size=config.hidden_size,
+                num_heads=config.num_attention_heads,
+                num_kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
+                head_dim=head_dim(config),
+                intermediate_size=config.intermediate_size,
+                vocab_size=config.vocab_size,
+                source="config",
+                qk_norm=config.model_type == "qwen3",
+            )
+        except AttributeError as error:
+            raise ValueError(f"the shape of a {config.model_type!r} model cannot be read: {error}") from error
 
 
 def count_params(config: Any) -> int:

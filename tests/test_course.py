@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from tests.course_support import ECHO, ROOT, Course, Result
+from tests.course_support import ECHO, ROOT, Course, Result, make_venv
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stubs are made for Linux and macOS")
 SOURCE = (ROOT / "course.py").read_text()
@@ -104,7 +104,7 @@ runpy.run_path({str(course.root / 'course.py')!r}, run_name='__main__')"
         [sys.executable, "-c", old], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("course.py: the course needs Python 3.11 or newer, this is ")
+    assert re.match(r"course.py: this is Python \S+, the course needs 3.11 or newer; ", done.stderr)
     assert done.stderr.count("\n") == 1
     hint = "run: python3.13 course.py lab -- --port=1" if 0 in pythons.values() else "install a newer one"
     assert done.stderr.endswith(f"; {hint}\n")
@@ -193,12 +193,13 @@ def _edit_stamp(py, position, value):
         _helpers_not_installed, _other_python, _other_recipe,
     ],
 )  # fmt: skip
-def test_damaged_environment_is_made_anew(course, damage):
+def test_damaged_environment_is_made_anew(course, damage, capsys):
     course.made()
     (course.py.ENV / "old").touch()
     damage(course.py)
     course.py.set_up(())
     assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert "making it anew" in capsys.readouterr().out
     assert not (course.py.ENV / "old").exists()
     assert course.stamp() == course.py.make_stamp(())
 
@@ -229,9 +230,28 @@ def test_made_anew_with_the_python_beneath(course, monkeypatch):
 def test_a_folder_that_is_no_environment_stays(course, problem):
     course.py.ENV.mkdir()
     (course.py.ENV / "thesis.txt").write_text("all of it")
-    assert "is not a virtual environment, so it stays" in problem()
+    assert "holds what this course did not make, so it stays" in problem()
     assert [path.name for path in course.py.ENV.iterdir()] == ["thesis.txt"]
     assert course.calls == []
+
+
+def test_an_environment_of_someone_else_stays(course, problem, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_VENV", str(tmp_path / "work"))
+    make_venv(tmp_path / "work")
+    course.load()
+    assert "holds what this course did not make, so it stays" in problem()
+    assert (tmp_path / "work" / "pyvenv.cfg").exists()
+
+
+def test_another_folder_can_be_named(course, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_VENV", str(tmp_path / "elsewhere" / "env"))
+    course.load()
+    course.made()
+    _half_made(course.py)  # ours by its stamp, so it may be made anew
+    course.py.set_up(())
+    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert course.calls[0][-1] == str(tmp_path / "elsewhere" / "env")
+    assert not (course.root / ".venv").exists()
 
 
 def test_an_empty_folder_is_used(course):
@@ -316,7 +336,7 @@ def test_needs_room_on_the_disk(course, problem, monkeypatch, cpu_index, needed)
     monkeypatch.setattr(course.py, "choose_torch", lambda: ["--extra-index-url", "x"] if cpu_index else [])
     free = SimpleNamespace(free=needed * 1e9 - 1e8)
     monkeypatch.setattr(course.py.shutil, "disk_usage", lambda path: free)
-    assert f"may need {needed} GB, and {needed - 0.1:.1f} GB are free" in problem()
+    assert f"may take {needed} GB, and {needed - 0.1:.1f} GB are free" in problem()
     assert course.calls == []
     free.free += 2e8
     course.py.set_up(())

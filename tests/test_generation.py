@@ -6,7 +6,7 @@ import torch
 from helpers import checkpoint
 from helpers.batch import FlatBatch
 from helpers.cache import ConcatCache
-from helpers.generation import chat_prompt, generate
+from helpers.generation import Generation, chat_prompt, generate
 from tests.tiny import CONFIGS, reference, twin
 
 PROMPT = [5, 17, 80, 2]
@@ -35,6 +35,15 @@ def test_margins_are_the_distance_to_the_runner_up():
     result = generate(ours, PROMPT, 1)
     first, second = ours(FlatBatch.pack([PROMPT]))[0].sort(descending=True).values[:2]
     assert result.min_margin == pytest.approx(float(first - second))
+
+
+def test_a_text_with_an_unclear_choice_is_not_shown():
+    _, tokenizer = checkpoint.load()
+    clear = Generation([1], tokenizer("Paris")["input_ids"], [0.051])
+    assert clear.text(tokenizer) == "Paris"
+    close = Generation([1], tokenizer("Paris, London")["input_ids"], [3.0, 0.05, 1.0])
+    with pytest.raises(ValueError, match=r"token 1 was chosen by 0\.050, not clearly"):
+        close.text(tokenizer)
 
 
 def test_it_stops_after_a_stop_token_and_reports_each_token():

@@ -4,13 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import GPT2Config
 
 from helpers import MemoryCalculator
 from helpers.batch import FlatBatch
 from helpers.cache import ConcatCache
 from helpers.memory import BITS, GB, GiB, bytes_per_element, kv_cache_bytes
 from helpers.shapes import PUBLISHED, ModelShape, count_params
-from tests.tiny import CONFIGS, reference, twin
+from tests.tiny import CONFIGS, SIZES, reference, twin
 
 CALC = MemoryCalculator()
 GPT3 = {"num_params": 175e9, "hidden_size": 12288, "num_layers": 96, "dtype": "fp16"}
@@ -138,3 +139,20 @@ def test_what_fits_fits_and_one_more_does_not(name, seq_len, memory, dtype, shar
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_config_without_the_needed_sizes_is_named():
+    with pytest.raises(ValueError, match=r"shape of a 'gpt2' model cannot be read: .*intermediate_size"):
+        CALC.estimate_total_memory(GPT2Config(n_layer=1, n_embd=12, n_head=2, vocab_size=5), 1, 1)
+
+
+def test_the_type_of_a_config_is_taken_and_can_be_overridden():
+    config = type(CONFIGS["llama"])(**SIZES, dtype=torch.bfloat16)
+    ours, half, full = (CALC.estimate_total_memory(config, 1, 8, dtype) for dtype in (None, "fp16", "fp32"))
+    assert ours == half
+    assert full["kv_cache"] == 2 * half["kv_cache"]
+    quantised = CALC.estimate_total_memory(config, 1, 8, "int8")
+    assert quantised["kv_cache"] == half["kv_cache"], "quantised weights leave the cache in 16 bits"
+    assert (
+        CALC.estimate_total_memory(config, 1, 8, "int8", kv_dtype="int8")["kv_cache"] == half["kv_cache"] / 2
+    )

@@ -4,10 +4,12 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from helpers import checkpoint
+from helpers import MemoryCalculator, checkpoint
 from helpers.batch import FlatBatch
 from helpers.cache import ConcatCache
 from helpers.generation import chat_prompt, generate
+from helpers.memory import GB
+from helpers.shapes import PUBLISHED
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +48,12 @@ def test_it_answers_and_transformers_agrees(peer, ours):
     ].tolist()
     assert answer.token_ids == want
     assert "Paris" in tokenizer.decode(answer.token_ids)
+
+
+def test_weights_and_cache_take_the_predicted_bytes(ours):
+    model, _ = ours
+    estimate = MemoryCalculator().estimate_total_memory(PUBLISHED["SmolLM2-135M"], 1, 40, dtype="fp32")
+    cache = ConcatCache()
+    model(FlatBatch.pack([list(range(40))]), cache)
+    assert sum(parameter.nbytes for parameter in model.parameters()) == round(estimate["model"] * GB)
+    assert cache.nbytes == round(estimate["kv_cache"] * GB)
