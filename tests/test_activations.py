@@ -43,7 +43,10 @@ def test_within_a_tenth_of_the_measured_peak(smollm2, batch_size, seq_len, atten
     size = smollm2.dtype.itemsize
     shape = PUBLISHED["SmolLM2-135M"]
     derived = activation_bytes(shape, batch_size, seq_len, size, attention=attention, logits=logits)
-    assert derived == pytest.approx(measured(smollm2, batch_size, seq_len, attention, logits), rel=0.1)
+    slack = (
+        0.02 if size == 4 else 0.1
+    )  # 16-bit norms and scores pass through fp32, which the derivation leaves out
+    assert derived == pytest.approx(measured(smollm2, batch_size, seq_len, attention, logits), rel=slack)
 
 
 @pytest.mark.parametrize("name", ["llama", "llama wide heads", "qwen2", "qwen3"])
