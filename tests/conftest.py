@@ -1,3 +1,9 @@
-"""Shared fixtures. Importing `helpers` first keeps torch from loading a backend that is not asked for."""
+"""Shared by all tests, nbval's kernels included."""
 
-import helpers  # noqa: F401  (sets the environment that torch reads at import)
+import os
+import tempfile
+
+import helpers  # noqa: F401  (sets the environment that torch reads at import, before anything imports torch)
+
+# A lab that runs in a test is nobody's progress.
+os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")

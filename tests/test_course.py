@@ -131,6 +131,7 @@ def test_made_from_nothing_and_then_left_alone(course):
     assert pip[0] == str(course.root / ".venv" / "bin" / "python")
     assert pip[-4:] == ["-c", "constraints.txt", "-e", "."]
     assert "--quiet" in pip  # pytest's stdout is no terminal
+    assert list(sys.version_info[:2]) in course.stamp()["made"]
     course.calls.clear()
     course.py.set_up(())
     assert course.tools == ["helpers.checkpoint"]
@@ -453,7 +454,9 @@ def test_an_index_that_answers(course):
         server.shutdown()
 
 
-def test_an_index_that_hangs_or_is_not_there(course):
+def test_an_index_that_hangs_or_is_not_there(course, monkeypatch):
+    crashes = []
+    monkeypatch.setattr(threading, "excepthook", crashes.append)
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections and never says a word
         address = f"http://127.0.0.1:{server.getsockname()[1]}/"
         start = time.monotonic()
@@ -461,7 +464,8 @@ def test_an_index_that_hangs_or_is_not_there(course):
         assert time.monotonic() - start < 2
     start = time.monotonic()
     assert not course.py.answers(address, limit=5)
-    assert time.monotonic() - start < 2  # a refusal is an answer: it is not waited on
+    assert time.monotonic() - start < 2  # a refusal is not waited on
+    assert crashes == []
 
 
 def test_a_name_lookup_that_hangs(course, monkeypatch):
@@ -582,7 +586,8 @@ def test_the_second_waits_for_the_first(course):
     _await(course.root / "started")
     second = course.start("check")
     assert second.stdout.readline() == "Another course.py is setting up here; waiting for it ...\n"
-    assert first.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(0.5)
     (course.root / "go").touch()
     for process in (first, second):
         result = Result(process)
@@ -641,6 +646,12 @@ def test_a_request_to_end_reaches_the_child(course):
     process.terminate()
     result = Result(process, timeout=10)  # its pipes are closed: no child holds them
     assert result.status == 128 + signal.SIGTERM
+
+
+def test_a_child_that_was_killed_is_a_failure(course):
+    course.made()
+    (course.root / "helpers" / "environment.py").write_text("import os; os.kill(os.getpid(), 9)")
+    assert course.call("check").status == 128 + signal.SIGKILL
 
 
 # With the real venv and the real pip, offline.

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -92,6 +93,10 @@ def sanitised(text: str, root: Path = ROOT) -> str:
 
 
 def use_this_interpreter() -> None:
-    """Makes kernels started here run in this interpreter's environment, also when it was not activated."""
+    """Makes kernels started here run in this interpreter's environment, also when it was not activated.
+
+    A lab that is executed here is nobody's progress: its record goes to a folder of its own.
+    """
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+    os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")

@@ -1,0 +1,125 @@
+"""What a check is: a function that tries an answer, says in one line that it holds, or raises with the mistake named."""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from helpers.checks import record
+
+
+class CheckFailed(AssertionError):
+    """An answer that does not hold: which property broke, on which input, expected and got, and a question to think about."""
+
+    def __init__(
+        self,
+        broken: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        expected: object = None,
+        got: object = None,
+        hint: str = "",
+    ):
+        self.broken, self.hint = broken, hint
+        lines = [broken]
+        if arguments:
+            lines.append(
+                "  for:      " + ", ".join(f"{name}={describe(value)}" for name, value in arguments.items())
+            )
+        lines += [f"  expected: {expected}"] if expected is not None else []
+        lines += [f"  got:      {got}"] if got is not None else []
+        lines += [f"  {hint}"] if hint else []
+        super().__init__("\n".join(lines))
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the message alone, because the frames are the check's, not the learner's."""
+        return [f"\033[31m{self}\033[0m"]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise of one lab."""
+
+    lab: str
+    number: int
+    title: str
+
+    def __str__(self) -> str:
+        return f"Exercise {int(self.lab[:2])}.{self.number}, {self.title}"
+
+
+EXERCISES: list[Exercise] = []
+Check = Callable[[Any], None]
+
+
+def exercise(lab: str, number: int, title: str) -> Callable[[Check], Check]:
+    """Makes a check of a function that raises CheckFailed: it names the exercise, reports success and records it."""
+    item = Exercise(lab, number, title)
+    EXERCISES.append(item)
+
+    def decorate(body: Check) -> Check:
+        @functools.wraps(body)
+        def check(answer: Any) -> None:
+            try:
+                body(answer)
+            except CheckFailed as failure:
+                failure.args = (f"{item}: {failure.args[0]}",)
+                raise
+            record.add(item.lab, item.number)
+            print(f"{item}: done.")
+
+        return check
+
+    return decorate
+
+
+def require_callable(answer: Any) -> None:
+    """CheckFailed unless the answer can be called."""
+    if not callable(answer):
+        raise CheckFailed(
+            f"expected a function, got {describe(answer)}", hint="Was it given without calling it?"
+        )
+
+
+def require_number(
+    got: Any,
+    expected: float,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    mistakes: Mapping[str, float | tuple[float, ...]] | None = None,
+    rel: float = 1e-9,
+    reveal: bool = True,
+) -> None:
+    """CheckFailed unless `got` is `expected`, to `rel`; `mistakes` maps a question to the wrong value, or values, that it explains.
+
+    `reveal=False` keeps the expected value out of the message, for exercises that ask for a number.
+    """
+    shown = f"{expected:,}" if reveal else None
+    if got is None or got is Ellipsis:
+        raise CheckFailed("there is no value yet", arguments, got=got, hint="Is a return missing?")
+    if isinstance(got, bool) or not isinstance(got, numbers.Real):
+        raise CheckFailed(f"expected a number, got {describe(got)}", arguments, expected=shown)
+    value = float(got)
+    if math.isfinite(value) and math.isclose(value, expected, rel_tol=rel, abs_tol=1e-12):
+        return
+    hint = next((question for question, wrong in (mistakes or {}).items() if _is_one_of(value, wrong)), "")
+    raise CheckFailed("the value is wrong", arguments, expected=shown, got=f"{got:,}", hint=hint)
+
+
+def _is_one_of(value: float, wrong: float | tuple[float, ...]) -> bool:
+    """Whether the value is one of the wrong ones."""
+    several = wrong if isinstance(wrong, tuple) else (wrong,)
+    return any(math.isclose(value, each, rel_tol=1e-6) for each in several)
+
+
+def describe(value: object) -> str:
+    """A value in at most 80 characters: tensors and models by their kind and size."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"a tensor of shape {tuple(value.shape)}, {value.dtype}"
+    name = getattr(value, "name", None)
+    text = name if isinstance(name, str) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,1 @@
+"""Known right and wrong answers to every exercise."""
