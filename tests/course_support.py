@@ -23,7 +23,6 @@ print(json.dumps([name, sys.argv[1:], {key: os.environ[key] for key in watched i
 print(os.environ.get("FAKE_STDERR", ""), end="", file=sys.stderr) if name == "pip" else None
 sys.exit(int(os.environ.get("FAKE_" + name.upper(), 0)))
 """
-STUBS = ("helpers/checkpoint.py", "helpers/environment.py", "tools/in_sync.py", "tools/run_notebooks.py")
 
 
 class Course:
@@ -35,11 +34,12 @@ class Course:
         (root / "course.py").write_text((ROOT / "course.py").read_text())
         (root / "pyproject.toml").write_text("[project]\n")
         (root / "constraints.txt").write_text("torch==2.13.0\n")
-        for stub in STUBS:
-            (root / stub).parent.mkdir(exist_ok=True)
-            (root / stub).write_text(ECHO)
-        (root / "helpers" / "__init__.py").touch()
         self.load()
+        words = [words[0] for words in [*self.py.COMMANDS.values(), *self.py.BEFORE_PYTEST.values()]]
+        scripts = [word for word in words if word.endswith(".py")]
+        for stub in ["helpers/__init__.py", "helpers/checkpoint.py", "helpers/environment.py", *scripts]:
+            (root / stub).parent.mkdir(exist_ok=True)
+            (root / stub).write_text("" if stub.endswith("__init__.py") else ECHO)
 
     def load(self) -> None:
         """Imports this folder's course.py; its `run` then records commands, and does what venv and pip would do."""
@@ -65,6 +65,12 @@ class Course:
         if tool == "pip":
             install_fakes(self.py)
         return answer
+
+    @property
+    def early(self) -> dict[str, list[str]]:
+        """The stubs that `test` runs before pytest, with their arguments, in order."""
+        parts = self.py.BEFORE_PYTEST.values()
+        return dict((w[1], w[2:]) if w[0] == "-m" else (Path(w[0]).stem, w[1:]) for w in parts)
 
     @property
     def tools(self) -> list[str]:

@@ -485,10 +485,11 @@ def test_a_name_lookup_that_hangs(course, monkeypatch):
 def test_test_runs_every_part_and_pytest_last(course):
     result = course.made("test", "teach") and course.call("test")
     assert result.status == 0
-    assert result.names == ["checkpoint", "ruff", "mypy", "in_sync", "pytest"]
-    assert [words for _, words, _ in result.said[1:]] == [["check", "."], [], [], ["--cov=helpers"]]
+    assert list(course.early)[:3] == ["ruff", "mypy", "in_sync"]
+    assert result.names == ["checkpoint", *course.early, "pytest"]
+    assert [words for _, words, _ in result.said[1:]] == [*course.early.values(), ["--cov=helpers"]]
     shown = [line for line in result.out.splitlines() if line]
-    for name in ("ruff check .", "mypy", "tools/in_sync.py"):
+    for name in course.py.BEFORE_PYTEST:
         assert f"== {name}" in shown
         assert any(re.fullmatch(rf"== {re.escape(name)}: passed in \d+\.\d s", line) for line in shown)
     assert shown[-2] == "== pytest --cov=helpers"
@@ -508,7 +509,7 @@ def test_test_runs_every_part_and_pytest_last(course):
 def test_every_part_runs_though_one_fails(course, failing, status):
     result = course.made("test", "teach") and course.call("test", **failing)
     assert result.status == status
-    assert result.names == ["checkpoint", "ruff", "mypy", "in_sync", "pytest"]
+    assert result.names == ["checkpoint", *course.early, "pytest"]
     early = {"FAKE_RUFF": "ruff check .", "FAKE_MYPY": "mypy", "FAKE_IN_SYNC": "tools/in_sync.py"}
     for variable, name in early.items():
         assert (f"FAILED before pytest: {name}\n" in result.out) == (variable in failing)

@@ -444,4 +444,4 @@ print("the device's memory is known:", total_memory(model.device) > 0)
 #
 # </details>
 #
-# Back: [0 Start here](00_start_here.ipynb)
+# Now you: [Lab 1](../labs/01_memory_math.ipynb). Back: [0 Start here](00_start_here.ipynb)
