@@ -235,7 +235,7 @@ def explain(said, otherwise="the installation failed for the reason above; mend 
 
 def choose_torch():
     """pip's options for PyTorch: the index of its CPU builds where these will do and it answers, else none."""
-    accelerator = glob.glob("/dev/nvidia0") or glob.glob("/dev/davinci*") or shutil.which("nvidia-smi")
+    accelerator = glob.glob("/dev/nvidia0") or shutil.which("nvidia-smi")  # torch_npu goes with the CPU build
     if sys.platform != "linux" or accelerator or os.environ.get("COURSE_TORCH") == "default":
         return []
     if answers(CPU_INDEX + "/torch/"):

@@ -405,7 +405,7 @@ def test_pips_words_are_shown_and_the_sentence_is_last(course):
         ("linux", None, False, "", False),
         ("linux", None, None, "default", False),
         ("linux", "/dev/nvidia0", None, "", False),
-        ("linux", "/dev/davinci3", None, "", False),
+        ("linux", "/dev/davinci3", True, "", True),
         ("darwin", None, None, "", False),
     ],
 )

@@ -90,7 +90,7 @@ assert kv_bytes(PUBLISHED["Llama-3-70B"], 7, 321, 2) == 7 * 321 * 80 * 2 * 8 * 1
 
 # %% nbgrader={"grade": false, "grade_id": "int4-bytes", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def int4_bytes(num_weights, group_size, scale_bits, zero_point_bits):
-    """Bytes of `num_weights` 4-bit weights in groups of `group_size`, scales and zero points included."""
+    """Bytes of 4-bit weights in groups of `group_size`, scales and zero points included."""
     ### BEGIN SOLUTION
     groups = -(-num_weights // group_size)
     return (4 * num_weights + groups * (scale_bits + zero_point_bits)) / 8
@@ -142,7 +142,10 @@ BYTES_PER_WEIGHT = {"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
 
 
 def choose_deployment(shape, seq_len, requests, devices):
-    """`(device name, weight type)` or None; `devices` is a list of `(name, memory in GiB, price)` in any order."""
+    """`(device name, weight type)`, or None when it fits nowhere.
+
+    `devices` is a list of `(name, memory in GiB, price)`, in any order.
+    """
     ### BEGIN SOLUTION
     cache = requests * seq_len * 2 * 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
     for name, gib, _ in sorted(devices, key=lambda device: device[2]):
