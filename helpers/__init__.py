@@ -9,5 +9,6 @@ os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 from helpers.memory import MemoryCalculator
+from helpers.profiling import InferenceProfiler
 
-__all__ = ["MemoryCalculator"]
+__all__ = ["InferenceProfiler", "MemoryCalculator"]
