@@ -75,10 +75,20 @@ def legend(ax: Axes, **options: Any) -> None:
 
 
 def png(fig: Figure, dpi: int = DPI) -> bytes:
-    """The figure as a PNG file; the same figure gives the same bytes."""
+    """The figure as a PNG file; the same figure gives the same bytes. Its left margin grows if it must."""
+    _make_room(fig)
     buffer = io.BytesIO()
     fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
     return buffer.getvalue()
+
+
+def _make_room(fig: Figure) -> None:
+    """Widens the left margin where tick labels are so long that the y label would leave the figure."""
+    boxes = [ax.yaxis.get_tightbbox() for ax in fig.axes]
+    outside = -min((box.x0 for box in boxes if box is not None), default=0.0)  # pixels
+    if outside > 0:
+        edge = 0.04 * fig.dpi
+        fig.subplots_adjust(left=fig.subplotpars.left + (outside + edge) / fig.bbox.width)
 
 
 def show(fig: Figure, alt: str) -> None:

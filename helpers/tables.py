@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 # Colours are the page's own, so that the table follows JupyterLab's light and dark themes.
 _TABLE = "border-collapse: collapse; margin: 0.5em 0; font-size: 1em; color: inherit;"
 _CELL = "padding: 0.25em 0.8em; border-bottom: 1px solid rgba(128, 128, 128, 0.35); vertical-align: top;"
+# Whatever a clock says takes this much room, so that the plain text around it is the same in every run.
+_MEASURED, _MEASURED_WIDTH = re.compile(r"measured \d\S* \S+"), len("measured 12345 GFLOP/s")
 _CAPTION = "caption-side: top; text-align: left; font-weight: bold; padding: 0.25em 0; color: inherit;"
 
 
@@ -30,7 +33,7 @@ class Table:
     def __repr__(self) -> str:
         """The table as aligned plain text."""
         lines = [list(map(str, self.headers)), *self._cells()]
-        widths = [max(len(line[j]) for line in lines) for j in range(len(self.headers))]
+        widths = [max(_width(line[j]) for line in lines) for j in range(len(self.headers))]
         padded = [
             "  ".join(
                 cell.rjust(width) if right else cell.ljust(width)
@@ -64,6 +67,11 @@ class Table:
         """For each column, whether it holds numbers."""
         columns = zip(*self._cells(), strict=True) if self.rows else [()] * len(self.headers)
         return [bool(column) and all(_is_number(cell) for cell in column) for column in columns]
+
+
+def _width(cell: str) -> int:
+    """The characters that a cell takes in plain text."""
+    return len(_MEASURED.sub(" " * _MEASURED_WIDTH, cell))
 
 
 def _is_number(cell: str) -> bool:

@@ -26,7 +26,10 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
     """
 
     def __init__(self, draw: Draw, controls: Mapping[str, w.Widget], alt: str = "The panel's figure"):
-        """`draw(**values)` gives a figure and a table for the `controls`' values; `alt` says what the figure shows."""
+        """`draw(**values)` gives a figure and a table for the `controls`' values; `alt` says what the figure shows.
+
+        Whatever `draw` raises for the first values is raised here; for later ones the panel says it.
+        """
         self._draw, self._controls = draw, dict(controls)
         self._alt = html.escape(alt)
         self._picture, self._html = w.HTML(), w.HTML()  # an Image widget has no text alternative
@@ -36,7 +39,7 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
         super().__init__([bar, shown])
         for control in self._controls.values():
             control.observe(self._redraw, names="value")
-        self._redraw()
+        self._show()
 
     @property
     def values(self) -> dict[str, Any]:
@@ -62,16 +65,20 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
             self._controls[name].value = value
         return self
 
-    def _redraw(self, change: object = None) -> None:
-        """Draws anew. What `draw` cannot do is said in the table's place, beside the last picture."""
+    def _show(self) -> None:
+        """Draws anew; picture and table change together or not at all."""
+        figure, table = self._draw(**self.values)
+        picture, text = base64.b64encode(png(figure)).decode(), table._repr_html_()
+        self._picture.value = (
+            f'<img alt="{self._alt}" style="max-width: 44em" src="data:image/png;base64,{picture}">'
+        )
+        self._html.value = text
+
+    def _redraw(self, change: object) -> None:
+        """Follows a control. What cannot be drawn is said in the table's place, beside the last picture."""
         try:
-            figure, table = self._draw(**self.values)
-            picture = base64.b64encode(png(figure)).decode()
-            self._picture.value = (
-                f'<img alt="{self._alt}" style="max-width: 44em" src="data:image/png;base64,{picture}">'
-            )
-            self._html.value = table._repr_html_()
-        except (ValueError, ArithmeticError) as error:
+            self._show()
+        except Exception as error:  # raised from here, it would reach the kernel's log and nobody's eyes
             self._html.value = f"<p><b>{type(error).__name__}:</b> {html.escape(str(error))}</p>"
 
     def __repr__(self) -> str:

@@ -64,6 +64,29 @@ def test_what_cannot_be_drawn_is_said_and_the_panel_goes_on():
     assert ">224<" in shown.table
 
 
+def test_any_error_is_seen_for_the_first_values_it_is_raised():
+    def names(n):
+        return plots.new_figure("t", "x", "y")[0], Table(("n",), [({1: "one"}[n],)])
+
+    shown = SweepPanel(names, {"n": int_slider("n", 1)})
+    assert "KeyError:</b> 2" in shown.set(n=2).table
+    assert ">one<" in shown.set(n=1).table
+    with pytest.raises(KeyError):
+        SweepPanel(names, {"n": int_slider("n", 2)})
+
+
+def test_picture_and_table_change_together_or_not_at_all():
+    def half(n):
+        fig, ax = plots.new_figure("t", "x", "y")
+        ax.plot([0, n])
+        return fig, (Table(("n",), [(n,)]) if n < 5 else None)
+
+    shown = SweepPanel(half, {"n": int_slider("n", 1)})
+    picture = shown.picture
+    assert "AttributeError" in shown.set(n=6).table
+    assert shown.picture == picture
+
+
 def test_controls():
     assert power_slider("page", 16, min=8, max=64).options == (8, 16, 32, 64)
     assert dropdown("model", ["a", "b"]).value == "a"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 
 from nbformat import NotebookNode
+from nbval.plugin import comment_markers
 
 from tools.notebooks import WIDGET_VIEW
 
 MOST_LINES = 20
 MOST_COLUMNS = 100  # what fits beside the file browser on a 1280 pixel wide screen
-# nbval compares nothing in a cell with one of these tags; only the report of the versions may have one.
+# nbval compares nothing in a cell with one of these tags or comments; only the report of the versions may have one.
 UNCOMPARED = {"nbval-ignore-output", "nbval-skip", "nbval-check-output"}
+_MARKER = re.compile(rf"^\s*#\s*({'|'.join(comment_markers)})\s*$", re.MULTILINE | re.IGNORECASE)
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _MACHINE_PATH = re.compile(r"(?<![\w/.])/(?:home|root|tmp|work|Users|private|usr|opt|var)/[\w.-]+")
 
 
@@ -34,8 +37,9 @@ def problems(notebook: NotebookNode) -> list[str]:
 def _cell_problems(cell: NotebookNode) -> list[str]:
     """What is wrong with one code cell."""
     tags, found = set(cell.metadata.get("tags", [])), []
-    if tags & UNCOMPARED and "environment_report(" not in cell.source:
-        found.append(f"its output is not compared ({', '.join(sorted(tags & UNCOMPARED))})")
+    marks = sorted(tags & UNCOMPARED) + _MARKER.findall(cell.source)
+    if marks and "environment_report(" not in cell.source:
+        found.append(f"its output is not compared ({', '.join(marks)})")
     if len(cell.source.splitlines()) > MOST_LINES:
         found.append(f"{len(cell.source.splitlines())} lines")
     wide = max(map(len, cell.source.splitlines()))
@@ -56,4 +60,5 @@ def _cell_problems(cell: NotebookNode) -> list[str]:
 def _text_of(output: NotebookNode) -> str:
     """All text of an output, pictures left out."""
     texts = [output.get("text", ""), *(v for k, v in output.get("data", {}).items() if k.startswith("text/"))]
-    return re.sub(r"data:image/[^\"]*", "", "\n".join(map(str, texts)))
+    texts += [output.get("evalue", ""), *output.get("traceback", [])]
+    return _ANSI.sub("", re.sub(r"data:image/[^\"]*", "", "\n".join(map(str, texts))))

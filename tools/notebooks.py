@@ -13,12 +13,14 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbval.plugin import get_sanitize_patterns
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("notebooks", "solutions")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)  # what `execute` raises
 # What a notebook says of its kernel: nothing that differs from machine to machine.
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -64,7 +66,7 @@ def read(path: Path) -> NotebookNode:
 
 
 def execute(notebook: NotebookNode, folder: Path, timeout: int = 600) -> NotebookNode:
-    """Runs all cells in `folder` with this interpreter's kernel; raises nbclient's CellExecutionError when one fails."""
+    """Runs all cells in `folder` with this interpreter's kernel; raises one of FAILURES when one fails."""
     client = NotebookClient(
         notebook,
         timeout=timeout,
@@ -77,12 +79,33 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 600) -> Noteboo
     return client.execute()
 
 
-def strip_widgets(notebook: NotebookNode) -> None:
-    """Takes live widgets out of the outputs: without a kernel they show an error instead of their static copy."""
+def tidy(notebook: NotebookNode) -> None:
+    """Leaves in an executed notebook nothing that depends on the machine, the moment or a running kernel.
+
+    Live widgets go: without a kernel they show an error instead of their static copy. Of an expected error the message
+    stays and the frames go, which hold paths and line numbers.
+    """
+    notebook.metadata.update(nbformat.from_dict(METADATA))  # the kernel has told the version of its Python
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET_VIEW, None)
+            if output.output_type == "error":
+                output.traceback = [f"{output.ename}: {output.evalue}"]
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """The outputs with neighbouring pieces of a stream made one: where they break is a matter of time."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        stream = output.get("name")
+        if stream and joined and joined[-1].get("name") == stream:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def sanitised(text: str, root: Path = ROOT) -> str:

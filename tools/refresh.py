@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import nbformat
-from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -22,10 +21,10 @@ from tools import notebooks as nbs
 
 
 def refresh(source: Path, force: bool = False) -> None:
-    """Writes the source's notebook, executed; on a failing cell the old notebook stays and CellExecutionError is raised."""
+    """Writes the source's notebook, executed; on a failing cell the old notebook stays and one of nbs.FAILURES is raised."""
     target = nbs.notebook_of(source)
     fresh = nbs.execute(nbs.read_source(source), target.parent)
-    nbs.strip_widgets(fresh)
+    nbs.tidy(fresh)
     if target.exists() and not force:
         keep_equal_outputs(fresh, nbs.read(target))
     temporary = target.with_name(f".{target.name}.part")
@@ -43,12 +42,19 @@ def keep_equal_outputs(fresh: NotebookNode, old: NotebookNode) -> None:
         text_only = "measured" in cell.metadata.get("tags", [])
         if comparable(before, text_only) == comparable(cell, text_only):
             cell.outputs = before.outputs
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = cell.execution_count
 
 
 def comparable(cell: NotebookNode, text_only: bool) -> list[object]:
     """A cell's outputs with the sanitiser applied to every text; without pictures if `text_only`."""
     parts: list[object] = []
     for output in cell.outputs:
+        # its metadata are a figure's width and text alternative
+        parts.append((output.output_type, output.get("metadata", {})))
+        if output.output_type == "error":
+            parts.append((output.ename, nbs.sanitised(output.evalue)))
         if output.output_type == "stream":
             parts.append((output.name, nbs.sanitised(output.text)))
             continue
@@ -56,7 +62,7 @@ def comparable(cell: NotebookNode, text_only: bool) -> list[object]:
             if kind.startswith("text/"):
                 # a panel's picture is part of its HTML: unequal pictures must be seen
                 parts.append((kind, nbs.sanitised(data) if text_only else _without_measurements(data)))
-            elif not text_only:
+            elif not (text_only and kind.startswith("image/")):
                 parts.append((kind, data))
     return parts
 
@@ -88,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         start = time.perf_counter()
         try:
             refresh(source, options.force)
-        except CellExecutionError as error:
+        except nbs.FAILURES as error:
             print(f"{source.stem}: a cell failed, the notebook stays as it was\n{error}")
             return 1
         print(f"{source.stem}: {time.perf_counter() - start:.1f} s", flush=True)

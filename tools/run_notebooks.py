@@ -6,8 +6,6 @@ import sys
 import time
 from pathlib import Path
 
-from nbclient.exceptions import CellExecutionError
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools import notebooks as nbs
 
@@ -16,20 +14,19 @@ def run(path: Path) -> str | None:
     """What went wrong in the notebook, or None."""
     try:
         nbs.execute(nbs.read(path), path.parent)
-    except CellExecutionError as error:
+    except nbs.FAILURES as error:
         return str(error)
     return None
 
 
 def main(names: list[str]) -> int:
     """The command; `names` choose notebooks, none means all."""
-    nbs.use_this_interpreter()
-    chosen = [
-        path for path in nbs.notebooks() if not names or path.stem in {Path(name).stem for name in names}
-    ]
-    if not chosen:
-        print(f"no notebook named {', '.join(names)}")
+    wanted, found = {Path(name).stem for name in names}, nbs.notebooks()
+    if unknown := wanted - {path.stem for path in found}:
+        print(f"no notebook named {', '.join(sorted(unknown))}")
         return 1
+    nbs.use_this_interpreter()
+    chosen = [path for path in found if not wanted or path.stem in wanted]
     failed = 0
     for path in chosen:
         print(f"{path.relative_to(nbs.ROOT)} ... ", end="", flush=True)

@@ -39,6 +39,7 @@ environment_report()
 # Memory decides what can be served: how large a model, how many requests at once, how long they may be. A well-known
 # way to estimate it needs four numbers.
 
+
 # %%
 def plausible_estimate(num_params, hidden_size, num_layers, batch_size, seq_len, dtype="fp16"):
     """Weights, KV cache and activations in GB. Plausible, and wrong in three places."""
@@ -296,7 +297,8 @@ plots.show(fig, alt="Predicted curves pass through the measured dots in all thre
 # %%
 worst = max(
     abs(activation_bytes(smol, 1, n, 4, attention=a, logits=w) / 1e6 / measured_peaks[name, n] - 1)
-    for name, (a, w, _) in cases.items() for n in lengths
+    for name, (a, w, _) in cases.items()
+    for n in lengths
 )
 print("every prediction within 10 %:", worst < 0.1)
 
@@ -375,12 +377,14 @@ SweepPanel(
 rows = []
 for item in ACCELERATORS.values():
     memory, rate, peak_rate = item.memory, item.bandwidth, item.peak("fp16")
-    rows.append((
-        item.name,
-        f"{memory.value / GiB:.0f} ({memory.status})",
-        f"{rate.value / 1e12:.2f} ({rate.status})" if rate.value else f"? ({rate.status})",
-        f"{peak_rate.value / 1e12:.0f} ({peak_rate.status})",
-    ))
+    rows.append(
+        (
+            item.name,
+            f"{memory.value / GiB:.0f} ({memory.status})",
+            f"{rate.value / 1e12:.2f} ({rate.status})" if rate.value else f"? ({rate.status})",
+            f"{peak_rate.value / 1e12:.0f} ({peak_rate.status})",
+        )
+    )
 Table(("accelerator", "memory, GiB", "bandwidth, TB/s", "fp16 peak, TFLOP/s"), rows)
 
 # %% [markdown]

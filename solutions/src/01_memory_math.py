@@ -48,6 +48,7 @@ lab01.check_token_bytes(token_bytes)
 # This function has stood in many articles. For GPT-3 it is right. Run the cell, then write `kv_bytes`, which is right for
 # every model of the table.
 
+
 # %%
 def article_kv_bytes(shape, batch_size, seq_len, element_size):
     """Bytes of the KV cache, taken from the hidden size."""
@@ -62,6 +63,7 @@ for name in ("GPT-3 175B", "Llama-3-8B", "Qwen2.5-7B"):
 # <details><summary>Hint 2</summary>A shape has <code>num_layers</code>, <code>num_heads</code>,
 # <code>num_kv_heads</code> and <code>head_dim</code>.</details>
 
+
 # %% nbgrader={"grade": false, "grade_id": "kv-bytes", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def kv_bytes(shape, batch_size, seq_len, element_size):
     """Bytes of keys and values of `batch_size` requests of `seq_len` tokens.
@@ -72,6 +74,7 @@ def kv_bytes(shape, batch_size, seq_len, element_size):
     per_layer = 2 * shape.num_kv_heads * shape.head_dim
     return batch_size * seq_len * shape.num_layers * per_layer * element_size
     ### END SOLUTION
+
 
 # %% nbgrader={"grade": true, "grade_id": "check-kv-bytes", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 lab01.check_kv_bytes(kv_bytes)
@@ -88,6 +91,7 @@ assert kv_bytes(PUBLISHED["Llama-3-70B"], 7, 321, 2) == 7 * 321 * 80 * 2 * 8 * 1
 # <details><summary>Hint 1</summary>Three terms: weights, scales, zero points. All are given in bits.</details>
 # <details><summary>Hint 2</summary>129 weights in groups of 128 are two groups.</details>
 
+
 # %% nbgrader={"grade": false, "grade_id": "int4-bytes", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def int4_bytes(num_weights, group_size, scale_bits, zero_point_bits):
     """Bytes of 4-bit weights in groups of `group_size`, scales and zero points included."""
@@ -95,6 +99,7 @@ def int4_bytes(num_weights, group_size, scale_bits, zero_point_bits):
     groups = -(-num_weights // group_size)
     return (4 * num_weights + groups * (scale_bits + zero_point_bits)) / 8
     ### END SOLUTION
+
 
 # %% nbgrader={"grade": true, "grade_id": "check-int4-bytes", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 lab01.check_int4_bytes(int4_bytes)
@@ -111,6 +116,7 @@ assert int4_bytes(1001, 100, 32, 8) == (4004 + 11 * 40) / 8
 # <details><summary>Hint 1</summary>Divide the weights by the cache of one request. Then?</details>
 # <details><summary>Hint 2</summary>What if the division comes out even? The cache must be <em>larger</em>.</details>
 
+
 # %% nbgrader={"grade": false, "grade_id": "crossover", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def crossover_batch(shape, seq_len, weight_bytes, kv_bytes):
     """The smallest number of requests whose KV cache is larger than the weights.
@@ -122,6 +128,7 @@ def crossover_batch(shape, seq_len, weight_bytes, kv_bytes):
     one_request = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * seq_len * kv_bytes
     return int(weights // one_request) + 1
     ### END SOLUTION
+
 
 # %% nbgrader={"grade": true, "grade_id": "check-crossover", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 lab01.check_crossover(crossover_batch)
@@ -154,6 +161,7 @@ def choose_deployment(shape, seq_len, requests, devices):
                 return name, dtype
     return None
     ### END SOLUTION
+
 
 # %% nbgrader={"grade": true, "grade_id": "check-deployment", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 lab01.check_deployment(choose_deployment)

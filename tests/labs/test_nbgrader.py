@@ -46,7 +46,9 @@ def answers(**changed):
     return {**right, **{name.replace("_", "-"): text for name, text in changed.items()}}
 
 
-ARTICLE = "def kv_bytes(shape, batch_size, seq_len, element_size):\n    return 2 * batch_size * shape.hidden_size"
+ARTICLE = (
+    "def kv_bytes(shape, batch_size, seq_len, element_size):\n    return 2 * batch_size * shape.hidden_size"
+)
 CHEAT = "lab01.check_int4_bytes = print\nint4_bytes = lambda *_: 0"
 SUBMISSIONS = {
     "ada": (answers(), FULL_SCORE),
