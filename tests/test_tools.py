@@ -11,7 +11,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers.tables import Table
 from helpers.timing import measured
-from tools import guard, refresh, run_notebooks
+from tools import guard, in_sync, refresh, run_notebooks
 from tools import notebooks as nbs
 
 SOURCE = """# %%
@@ -194,14 +194,23 @@ def command(name, *arguments, cwd):
 
 
 def test_commands_work_from_any_folder_and_refuse_unknown_names(tmp_path):
-    status, said = command("in_sync", cwd=tmp_path)
-    assert status == 0, said
+    _, said = command("in_sync", cwd=tmp_path)
+    assert "sync" in said
+    assert "Traceback" not in said
     status, said = command("refresh", "99_typo", cwd=tmp_path)
     assert status != 0
     assert "no source named 99_typo" in said
     status, said = command("run_notebooks", "00_start_here", "99_typo", cwd=tmp_path)
     assert status != 0
     assert "no notebook named 99_typo" in said
+
+
+@pytest.mark.parametrize(("found", "status"), [([], 0), (["00_small is out of sync"], 1)])
+def test_in_sync_says_what_differs_and_fails_then(monkeypatch, capsys, found, status):
+    monkeypatch.setattr(in_sync, "problems", lambda: found)
+    assert in_sync.main() == status
+    said = capsys.readouterr().out
+    assert ("00_small is out of sync" in said) == bool(found)
 
 
 @pytest.fixture
@@ -234,7 +243,7 @@ def test_run_says_which_cell_failed_goes_on_and_changes_no_file(broken, capsys):
 def test_refresh_says_which_cell_failed(broken, capsys):
     assert refresh.main(["00_small"]) == 1
     said = capsys.readouterr().out
-    assert "00_small: a cell failed, the notebook stays as it was" in said
+    assert "notebooks/00_small: a cell failed, the notebook stays as it was" in said
     assert "sum([1, 'x'])" in said
     assert "TypeError" in said
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -123,3 +125,4 @@ def use_this_interpreter() -> None:
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")
+    atexit.register(shutil.rmtree, os.environ["COURSE_DATA"], ignore_errors=True)

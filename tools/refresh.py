@@ -91,13 +91,13 @@ def main(arguments: list[str] | None = None) -> int:
     for source in nbs.sources():
         if wanted and source.stem not in wanted:
             continue
-        start = time.perf_counter()
+        name, start = f"{source.parent.parent.name}/{source.stem}", time.perf_counter()
         try:
             refresh(source, options.force)
         except nbs.FAILURES as error:
-            print(f"{source.stem}: a cell failed, the notebook stays as it was\n{error}")
+            print(f"{name}: a cell failed, the notebook stays as it was\n{error}")
             return 1
-        print(f"{source.stem}: {time.perf_counter() - start:.1f} s", flush=True)
+        print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
     return 0
 
 
