@@ -103,11 +103,19 @@ def require_number(
         raise CheckFailed("there is no value yet", arguments, got=got, hint="Is a return missing?")
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
         raise CheckFailed(f"expected a number, got {describe(got)}", arguments, expected=shown)
-    value = float(got)
+    value = _as_float(got)
     if math.isfinite(value) and math.isclose(value, expected, rel_tol=rel, abs_tol=1e-12):
         return
     hint = next((question for question, wrong in (mistakes or {}).items() if _is_one_of(value, wrong)), "")
-    raise CheckFailed("the value is wrong", arguments, expected=shown, got=f"{got:,}", hint=hint)
+    raise CheckFailed("the value is wrong", arguments, expected=shown, got=describe(got), hint=hint)
+
+
+def _as_float(number: numbers.Real) -> float:
+    """The number as a float; one too large for that counts as infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _is_one_of(value: float, wrong: float | tuple[float, ...]) -> bool:
@@ -117,9 +125,19 @@ def _is_one_of(value: float, wrong: float | tuple[float, ...]) -> bool:
 
 
 def describe(value: object) -> str:
-    """A value in at most 80 characters: tensors and models by their kind and size."""
+    """A value in at most 80 characters: numbers with separators, tensors and models by kind and size."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "a number beyond 1e30" if abs(value) >= 1e30 else f"{value:,}"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"a tensor of shape {tuple(value.shape)}, {value.dtype}"
     name = getattr(value, "name", None)
-    text = name if isinstance(name, str) else repr(value)
+    text = name if isinstance(name, str) else _repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _repr(value: object) -> str:
+    """The value's repr, also when that is broken."""
+    try:
+        return repr(value)
+    except Exception:  # a learner's class may do anything
+        return f"a {type(value).__name__} that cannot be shown"

@@ -4,8 +4,10 @@ import contextlib
 import math
 import re
 import time
+from fractions import Fraction
 
 import pytest
+import torch
 
 from helpers.checks import CheckFailed
 
@@ -37,6 +39,15 @@ def unwritten(**_):
     raise NotImplementedError("replace this line by your answer")
 
 
+class Broken:
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+def endlessly_deep(**given):
+    return endlessly_deep(**given)
+
+
 def leaving(**_):
     raise SystemExit
 
@@ -49,6 +60,12 @@ NO_NUMBER = {
     "a truth": (lambda **_: True, "expected a number, got True"),
     "not a number": (lambda **_: math.nan, "the value is wrong"),
     "infinite": (lambda **_: math.inf, "the value is wrong"),
+    "a wrong fraction": (lambda **_: Fraction(1, 3), "the value is wrong"),
+    "a huge number": (lambda **_: 10**9999, "got:      a number beyond 1e30"),
+    "a tensor": (lambda **_: torch.zeros(2, 3), "expected a number, got a tensor of shape (2, 3)"),
+    "a thing that cannot be shown": (lambda **_: Broken(), "a Broken that cannot be shown"),
+    "a generator": (lambda **_: (i for i in ()), "expected a number, got <generator"),
+    "recursion": (endlessly_deep, "it raised RecursionError"),
     "an exception": (lambda **_: {}["x"], "it raised KeyError: 'x'"),
     "other arguments": (lambda a: a, "it raised TypeError"),
     "no end": (endless, "Is there a loop that never ends?"),

@@ -4,6 +4,7 @@ import math
 from itertools import product
 
 import pytest
+import torch
 
 from helpers.checks import lab01, limit
 from helpers.memory import GiB, kv_cache_bytes
@@ -217,6 +218,10 @@ def test_5_wrong(options, words):
         (lambda **_: ("tiny", "bf16"), "The answer is a pair"),
         (lambda shape, seq_len, requests, devices: devices.sort(key=lambda d: d[2]), "it changed its input"),
         (unwritten, "not done yet"),
+        (lambda **_: torch.zeros(3), "The answer is a pair"),
+        (lambda **_: ("small", torch.zeros(3)), "The answer is a pair"),
+        (lambda **_: ("small", ["bf16"]), "The answer is a pair"),
+        (lambda **_: ("small",), "The answer is a pair"),
     ],
 )
 def test_5_wrong_in_kind(answer, words):
