@@ -51,8 +51,8 @@ def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None =
 
     folder = locate()
     config = AutoConfig.from_pretrained(folder)
-    model = build(config, read_tensors(folder), dtype)
-    return Checkpoint(model.to(choose_device(device)), AutoTokenizer.from_pretrained(folder))
+    model = build(config, read_tensors(folder), dtype).to(choose_device(device)).pack()
+    return Checkpoint(model, AutoTokenizer.from_pretrained(folder))
 
 
 def locate() -> Path:

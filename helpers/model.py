@@ -7,12 +7,23 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from helpers import ops
 from helpers.batch import FlatBatch
 from helpers.cache import Cache, NoCache
 from helpers.decoder_config import DecoderConfig
+
+
+class Linear(nn.Linear):
+    """A matrix whose weight may be packed for this processor (`ops.pack_weight`)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x [T, in]` -> `[T, out]`."""
+        return ops.linear(x, self.weight, self.bias)
+
+    def pack(self) -> None:
+        """Replaces the weight by its packed form."""
+        self.weight = nn.Parameter(ops.pack_weight(self.weight), requires_grad=False)
 
 
 class Attention(nn.Module):
@@ -26,8 +37,8 @@ class Attention(nn.Module):
             cfg.num_kv_heads * cfg.head_dim,
         ]
         self.head_dim, self.eps = cfg.head_dim, cfg.rms_norm_eps
-        self.qkv_proj = nn.Linear(cfg.hidden_size, sum(self.splits), bias=cfg.qkv_bias)
-        self.o_proj = nn.Linear(self.splits[0], cfg.hidden_size, bias=cfg.o_bias)
+        self.qkv_proj = Linear(cfg.hidden_size, sum(self.splits), bias=cfg.qkv_bias)
+        self.o_proj = Linear(self.splits[0], cfg.hidden_size, bias=cfg.o_bias)
         self.q_norm = nn.Parameter(torch.empty(cfg.head_dim)) if cfg.qk_norm else None
         self.k_norm = nn.Parameter(torch.empty(cfg.head_dim)) if cfg.qk_norm else None
 
@@ -50,8 +61,8 @@ class MLP(nn.Module):
 
     def __init__(self, cfg: DecoderConfig):
         super().__init__()
-        self.gate_up_proj = nn.Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=cfg.mlp_bias)
-        self.down_proj = nn.Linear(cfg.intermediate_size, cfg.hidden_size, bias=cfg.mlp_bias)
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=cfg.mlp_bias)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=cfg.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """`x [T, hidden]` -> `[T, hidden]`."""
@@ -102,7 +113,8 @@ class DecoderLM(nn.Module):
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.num_layers))
         self.norm = nn.Parameter(torch.empty(cfg.hidden_size))
-        self.lm_head = None if cfg.tied else nn.Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
+        self._packed_embedding: Tensor | None = None
+        self.lm_head = None if cfg.tied else Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
 
     @property
     def device(self) -> torch.device:
@@ -130,8 +142,27 @@ class DecoderLM(nn.Module):
         cache.commit(batch)
         if logits == "last":
             hidden = hidden[batch.last_token_indices]
-        weight = self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
-        return F.linear(hidden, weight).float()
+        return ops.linear(hidden, self._output_weight()).float()
+
+    def pack(self) -> DecoderLM:
+        """This model with its matrices laid out for this processor's kernels, where `ops` knows such a layout.
+
+        Weights keep their size, but for a tied output matrix: the embedding needs it as it was, so there are two of it.
+        A packed model stays on its device.
+        """
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.pack()
+        if self.lm_head is None:
+            packed = ops.pack_weight(self.embed_tokens.weight)
+            self._packed_embedding = packed if packed.is_mkldnn else None
+        return self
+
+    def _output_weight(self) -> Tensor:
+        """The matrix `[vocab, hidden]` that turns the last hidden state into logits."""
+        if self.lm_head is not None:
+            return self.lm_head.weight
+        return self.embed_tokens.weight if self._packed_embedding is None else self._packed_embedding
 
     def _hidden(self, batch: FlatBatch, cache: Cache) -> Tensor:
         """The last layer's normed output `[T, hidden]`."""

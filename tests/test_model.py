@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from helpers import ops
 from helpers.batch import FlatBatch
 from helpers.cache import ConcatCache, NoCache
 from helpers.decoder_config import UnsupportedArchitecture
 from helpers.model import build
-from helpers.ops import materialised_attention
+from helpers.ops import materialised_attention, torch_ops
 from tests.tiny import CONFIGS, SIZES, reference, twin
 
 TOKENS = [[5, 96, 3, 3, 41, 0, 17, 22, 9, 60, 11, 2], [7, 7, 80], [1]]
@@ -27,6 +28,37 @@ def test_full_pass_over_a_ragged_batch(name, attention):
     cache = NoCache(attention) if attention else None
     got = twin(model)(FlatBatch.pack(TOKENS), cache, logits="all")
     torch.testing.assert_close(got, torch.cat([expected(model, row) for row in TOKENS]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_weights_change_no_logit(name):
+    model = reference(name)
+    got = twin(model).pack()(FlatBatch.pack(TOKENS), logits="all")
+    torch.testing.assert_close(got, torch.cat([expected(model, row) for row in TOKENS]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("tokens", [1, 5, 70])
+def test_a_packed_weight_gives_the_plain_product(dtype, tokens):
+    torch.manual_seed(tokens)
+    x, weight, bias = (torch.randn(*size).to(dtype) for size in ((tokens, 96), (80, 96), (80,)))
+    packed = ops.pack_weight(weight)
+    assert packed.shape == weight.shape
+    assert packed.nbytes == weight.nbytes
+    for b in (bias, None):
+        exact = x.double() @ weight.double().T + (0 if b is None else b.double())
+        error = (ops.linear(x, packed, b).double() - exact).abs().max()
+        assert error < {torch.float32: 1e-4, torch.bfloat16: 0.3, torch.float16: 0.05}[dtype]
+
+
+def test_weights_stay_as_they_are_where_no_layout_is_known(monkeypatch):
+    monkeypatch.setattr(torch_ops, "_can_pack", lambda dtype: False)
+    model = reference("llama tied")
+    ours = twin(model).pack()
+    assert not any(parameter.is_mkldnn for parameter in ours.parameters())
+    torch.testing.assert_close(
+        ours(FlatBatch.pack(TOKENS[:1]))[0], expected(model, TOKENS[0])[-1], atol=1e-4, rtol=0
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)

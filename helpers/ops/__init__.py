@@ -3,10 +3,21 @@
 from helpers.ops.torch_ops import (
     add_rms_norm,
     attention,
+    linear,
     materialised_attention,
+    pack_weight,
     rms_norm,
     rotary,
     swiglu,
 )
 
-__all__ = ["add_rms_norm", "attention", "materialised_attention", "rms_norm", "rotary", "swiglu"]
+__all__ = [
+    "add_rms_norm",
+    "attention",
+    "linear",
+    "materialised_attention",
+    "pack_weight",
+    "rms_norm",
+    "rotary",
+    "swiglu",
+]
