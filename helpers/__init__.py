@@ -8,7 +8,8 @@ os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 # torch's profiler writes a line to stderr at every start and stop; a reader takes them for errors.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
+from helpers.kv_cache import KVCache
 from helpers.memory import MemoryCalculator
 from helpers.profiling import InferenceProfiler
 
-__all__ = ["InferenceProfiler", "MemoryCalculator"]
+__all__ = ["InferenceProfiler", "KVCache", "MemoryCalculator"]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from helpers import plots
-from helpers.cache import ConcatCache
 from helpers.device import synchronize
 from helpers.generation import Generation, generate
+from helpers.kv_cache import KVCache
 from helpers.model import DecoderLM
 from helpers.tables import Table
 from helpers.timing import measured
@@ -124,8 +124,11 @@ class InferenceProfiler:
         Raises ValueError for an empty prompt or a count under 1.
         """
         prompt_ids = list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
+        room = min(len(prompt_ids) + max_new_tokens, model.cfg.max_positions)
+        cache = KVCache.for_model(model, batch_size=1, max_seq_len=max(room, 1))
         for _ in range(self.warmup):
-            generate(model, prompt_ids, min(2, max_new_tokens), ConcatCache())
+            generate(model, prompt_ids, min(2, max_new_tokens), cache)
+            cache.clear()
         synchronize(model.device)
         stamps = [time.perf_counter()]
 
@@ -134,7 +137,7 @@ class InferenceProfiler:
             stamps.append(time.perf_counter())
 
         stop_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        result = generate(model, prompt_ids, max_new_tokens, ConcatCache(), stop_ids, on_token=stamp)
+        result = generate(model, prompt_ids, max_new_tokens, cache, stop_ids, on_token=stamp)
         first, *others = (later - earlier for earlier, later in pairwise(stamps))
         text = str(tokenizer.decode(result.token_ids, skip_special_tokens=True))
         return GenerationProfile(result, text, first, tuple(others))

@@ -1,13 +1,11 @@
 """The operators in plain torch, for every device: the meaning that fused versions must reproduce.
 
-Shapes: `T` tokens of all sequences packed one after the other (no padding), `H` query heads, `KV` key/value
-heads with `H % KV == 0`, `D` head dimension.
+`T` is the number of tokens of all sequences, packed one after the other (no padding).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -71,62 +69,3 @@ def swiglu(gate_up: Tensor) -> Tensor:
     """`silu(first half) * second half` of the last dimension (arXiv:2002.05202)."""
     gate, up = gate_up.chunk(2, dim=-1)
     return F.silu(gate).mul_(up)
-
-
-def attention(
-    q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
-) -> Tensor:
-    """Causal attention of packed ragged sequences: `q [T, H, D]`, `k`, `v` `[Tk, KV, D]` -> `[T, H, D]`.
-
-    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]` and the keys `kv_start[i]:kv_start[i + 1]`; its last
-    query sees its last key (the mask is aligned at the bottom right). K and V are never repeated per query head,
-    scores are never stored. Sequences of one length are computed in one call.
-    """
-    lengths = {
-        (b - a, d - c) for a, b, c, d in zip(q_start, q_start[1:], kv_start, kv_start[1:], strict=False)
-    }
-    if len(lengths) == 1:
-        return _attend_equal(q, k, v, len(q_start) - 1, scale)
-    out = torch.empty_like(q)
-    for i in range(len(q_start) - 1):
-        rows, cols = slice(q_start[i], q_start[i + 1]), slice(kv_start[i], kv_start[i + 1])
-        out[rows] = _attend_equal(q[rows], k[cols], v[cols], 1, scale)
-    return out
-
-
-def _attend_equal(q: Tensor, k: Tensor, v: Tensor, batch: int, scale: float) -> Tensor:
-    """`attention` for `batch` sequences of equal lengths."""
-    q_len, kv_len = q.shape[0] // batch, k.shape[0] // batch
-    q4, k4, v4 = (t.view(batch, -1, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
-    mask = None if q_len in (1, kv_len) else visible(q_len, kv_len, q.device)
-    out = F.scaled_dot_product_attention(
-        q4, k4, v4, attn_mask=mask, is_causal=1 < q_len == kv_len, scale=scale, enable_gqa=True
-    )
-    return out.transpose(1, 2).reshape(q.shape)
-
-
-def materialised_attention(
-    q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
-) -> Tensor:
-    """`attention` as the formula reads, every score in memory at once: the reference, and chapter 1's bad example.
-
-    Scores are fp32 `[H, q_len, kv_len]` for each sequence; K and V are repeated for each query head.
-    """
-    out = torch.empty_like(q)
-    for i in range(len(q_start) - 1):
-        rows, cols = slice(q_start[i], q_start[i + 1]), slice(kv_start[i], kv_start[i + 1])
-        out[rows] = _materialise(q[rows], k[cols], v[cols], scale)
-    return out
-
-
-def _materialise(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """`materialised_attention` of one sequence."""
-    keys, values = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
-    scores = torch.einsum("qhd,khd->hqk", q, keys).float() * scale
-    scores.masked_fill_(~visible(q.shape[0], k.shape[0], q.device), float("-inf"))
-    return torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1).to(q.dtype), values)
-
-
-def visible(q_len: int, kv_len: int, device: torch.device) -> Tensor:
-    """Bool `[q_len, kv_len]`, True where a query may look: the last query sees the last key, each earlier one a key less."""
-    return torch.ones(q_len, kv_len, dtype=torch.bool, device=device).tril(kv_len - q_len)

@@ -1,0 +1,131 @@
+"""Attention and the writing of keys and values in plain torch, for every device.
+
+Shapes: `T` new tokens of all sequences packed one after the other (no padding), `H` query heads, `KV` key/value
+heads with `H % KV == 0`, `D` head dimension. Masks are causal and aligned at the bottom right: a sequence's last query
+sees its last key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
+) -> Tensor:
+    """Causal attention of packed ragged sequences: `q [T, H, D]`, `k`, `v` `[Tk, KV, D]` -> `[T, H, D]`.
+
+    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]` and the keys `kv_start[i]:kv_start[i + 1]`; its last
+    query sees its last key (the mask is aligned at the bottom right). K and V are never repeated per query head,
+    scores are never stored. Sequences of one length are computed in one call.
+    """
+    lengths = {
+        (b - a, d - c) for a, b, c, d in zip(q_start, q_start[1:], kv_start, kv_start[1:], strict=False)
+    }
+    if len(lengths) == 1:
+        return _attend_equal(q, k, v, len(q_start) - 1, scale)
+    out = torch.empty_like(q)
+    for i in range(len(q_start) - 1):
+        rows, cols = slice(q_start[i], q_start[i + 1]), slice(kv_start[i], kv_start[i + 1])
+        out[rows] = _attend_equal(q[rows], k[cols], v[cols], 1, scale)
+    return out
+
+
+def write_kv_rows(
+    k_cache: Tensor, v_cache: Tensor, k: Tensor, v: Tensor, rows: Tensor, positions: Tensor
+) -> None:
+    """Writes `k`, `v` `[T, KV, D]` into `[B, KV, max_seq_len, D]`, token `t` at row `rows[t]`, place `positions[t]`."""
+    k_cache[rows, :, positions] = k
+    v_cache[rows, :, positions] = v
+
+
+def attention_rows(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    rows: Sequence[int],
+    q_start: Sequence[int],
+    kv_lens: Sequence[int],
+    scale: float,
+) -> Tensor:
+    """Causal attention `q [T, H, D]` -> `[T, H, D]` over rows of `k_cache`, `v_cache` `[B, KV, max_seq_len, D]`.
+
+    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]`; its keys are the first `kv_lens[i]` of row `rows[i]`, read in
+    place. Rows of one length that lie side by side are computed in one call.
+    """
+    counts = {(b - a, n) for (a, b), n in zip(pairwise(q_start), kv_lens, strict=True)}
+    first, batch = rows[0], len(rows)
+    if len(counts) == 1 and all(row == first + i for i, row in enumerate(rows)):
+        k, v = (cache[first : first + batch, :, : kv_lens[0]] for cache in (k_cache, v_cache))
+        return _attend(_heads_first(q, batch), k, v, scale)
+    out = torch.empty_like(q)
+    for i, row in enumerate(rows):
+        part, n = slice(q_start[i], q_start[i + 1]), kv_lens[i]
+        k, v = k_cache[row : row + 1, :, :n], v_cache[row : row + 1, :, :n]
+        out[part] = _attend(_heads_first(q[part], 1), k, v, scale)
+    return out
+
+
+def _attend_equal(q: Tensor, k: Tensor, v: Tensor, batch: int, scale: float) -> Tensor:
+    """`attention` for `batch` sequences of equal lengths."""
+    q4, k4, v4 = (_heads_first(t, batch) for t in (q, k, v))
+    return _attend(q4, k4, v4, scale)
+
+
+def _heads_first(x: Tensor, batch: int) -> Tensor:
+    """`[batch * n, heads, D]` -> `[batch, heads, n, D]`, a view."""
+    return x.view(batch, -1, *x.shape[1:]).transpose(1, 2)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Causal attention of `q [B, H, n, D]` over `k`, `v` `[B, KV, m, D]` -> `[B * n, H, D]`; K and V are never repeated."""
+    q_len, kv_len = q.shape[2], k.shape[2]
+    if q_len == 1:
+        return _attend_one(q, k, v, scale)
+    mask = None if q_len == kv_len else visible(q_len, kv_len, q.device)
+    out = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
+    )
+    return out.transpose(1, 2).flatten(0, 1)
+
+
+def _attend_one(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """`_attend` for one query per sequence, which sees every key: no mask, and the heads that share keys stand as queries.
+
+    Several query heads over one KV head are several queries over the same keys, which the kernels do faster.
+    """
+    batch, heads, _, dim = q.shape
+    grouped = q.reshape(batch, k.shape[1], heads // k.shape[1], dim)
+    return F.scaled_dot_product_attention(grouped, k, v, scale=scale).reshape(batch, heads, dim)
+
+
+def materialised_attention(
+    q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
+) -> Tensor:
+    """`attention` as the formula reads, every score in memory at once: the reference, and chapter 1's bad example.
+
+    Scores are fp32 `[H, q_len, kv_len]` for each sequence; K and V are repeated for each query head.
+    """
+    out = torch.empty_like(q)
+    for i in range(len(q_start) - 1):
+        rows, cols = slice(q_start[i], q_start[i + 1]), slice(kv_start[i], kv_start[i + 1])
+        out[rows] = _materialise(q[rows], k[cols], v[cols], scale)
+    return out
+
+
+def _materialise(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """`materialised_attention` of one sequence."""
+    keys, values = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
+    scores = torch.einsum("qhd,khd->hqk", q, keys).float() * scale
+    scores.masked_fill_(~visible(q.shape[0], k.shape[0], q.device), float("-inf"))
+    return torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1).to(q.dtype), values)
+
+
+def visible(q_len: int, kv_len: int, device: torch.device) -> Tensor:
+    """Bool `[q_len, kv_len]`, True where a query may look: the last query sees the last key, each earlier one a key less."""
+    return torch.ones(q_len, kv_len, dtype=torch.bool, device=device).tril(kv_len - q_len)
