@@ -1,0 +1,119 @@
+"""Attention over one sequence, and which scores a sparse mode hides: shared by all attention operators."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from helpers.emulated_npu.errors import require
+
+COMPRESSED = 2048  # sparse modes 2 to 4 take an upper triangle of this size, whatever the lengths
+CAUSAL_TOP_LEFT, CAUSAL_BOTTOM_RIGHT, BAND = 2, 3, 4
+COMPRESSED_MODES = (CAUSAL_TOP_LEFT, CAUSAL_BOTTOM_RIGHT, BAND)
+
+
+class Attended(NamedTuple):
+    """`out [N, Sq, Dv]`; the scores' `maximum` and exponential `total` `[N, Sq, 1]`; rows with no visible key: `blank`."""
+
+    out: Tensor
+    maximum: Tensor
+    total: Tensor
+    blank: Tensor
+
+    @property
+    def lse(self) -> Tensor:
+        """`log(sum(exp(score)))`; infinite for a row that sees nothing."""
+        return torch.where(self.blank, torch.tensor(math.inf), self.maximum + self.total.log())
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    hidden: Tensor | None,
+    *,
+    sink: Tensor | None = None,
+    keep: Tensor | None = None,
+    keep_prob: float = 1.0,
+) -> Attended:
+    """Softmax attention in fp32: `q [N, Sq, D]`, `k [KvN, Skv, D]`, `v [KvN, Skv, Dv]`, N a multiple of KvN.
+
+    `hidden` (True: not seen) broadcasts against `[N, Sq, Skv]`. `sink [N]` is one more score in each row's sum, with
+    no value. `keep` is a dropout mask. A row that sees nothing gives zeros. A key that no query sees has no influence,
+    not even with NaN in its value.
+    """
+    repeat = q.shape[0] // k.shape[0]
+    keys, values = (t.float().repeat_interleave(repeat, 0) for t in (k, v))
+    scores = q.float() @ keys.transpose(1, 2) * scale
+    if hidden is not None:
+        everywhere = hidden.expand(scores.shape).all(1)
+        values = values.masked_fill(everywhere[..., None], 0)
+        scores = scores.masked_fill(hidden, -math.inf)
+    if sink is not None:
+        column = sink.float().reshape(-1, 1, 1).expand(*scores.shape[:2], 1)
+        scores = torch.cat((scores, column), -1)
+    blank = torch.isneginf(scores).all(-1, True)
+    maximum = (
+        scores.amax(-1, True).masked_fill(blank, 0) if scores.shape[-1] else torch.zeros(*scores.shape[:2], 1)
+    )
+    weights = (scores - maximum).exp().masked_fill(blank, 0)
+    total = weights.sum(-1, True)
+    weights = (weights / total.masked_fill(blank, 1))[..., : keys.shape[1]]
+    if keep is not None:
+        weights = weights * keep / keep_prob
+    return Attended(weights @ values, maximum, total, blank)
+
+
+def split_heads(t: Tensor, axis: int, heads: int) -> Tensor:
+    """A view of t whose dimension `axis` is parted into `heads` and the size of one."""
+    return t.view(*t.shape[:axis], heads, t.shape[axis] // heads, *t.shape[axis + 1 :])
+
+
+def hidden_scores(
+    q_len: int, kv_len: int, mode: int, mask: Tensor | None, before: int, after: int
+) -> Tensor | None:
+    """Which of the `[q_len, kv_len]` scores a query does not see; None when it sees all.
+
+    Modes: 0 the mask, within the band of `before` and `after` keys; 1 the mask; 2 causal from the top left; 3 causal
+    from the bottom right; 4 a band from the bottom right.
+    """
+    if mask is None:
+        return None
+    row, column = torch.arange(q_len)[:, None], torch.arange(kv_len)[None]
+    history = kv_len - q_len
+    match mode:
+        case 0:
+            return mask.bool() | (column > row + after) | (column < row - before)
+        case 1:
+            return mask.bool()
+        case 2:
+            return column > row
+        case 3:
+            return column > row + history
+        case _:
+            return (column > row + history + after) | (column < row + history - before)
+
+
+def require_triangle(name: str, mask: Tensor) -> None:
+    """Raises ContractError unless a compressed mask hides exactly what lies above the diagonal."""
+    right = torch.equal(mask.reshape(COMPRESSED, COMPRESSED).bool(), _triangle())
+    came = f"a mask with {int(mask.bool().sum())} ones; in it True or 1 means hidden"
+    require(
+        right, f"{name}: the mask of sparse modes 2, 3 and 4 is torch.triu(torch.ones(2048, 2048), 1)", came
+    )
+
+
+@cache
+def _triangle() -> Tensor:
+    """The only right contents of a compressed mask."""
+    return torch.ones(COMPRESSED, COMPRESSED, dtype=torch.bool).triu(1)
+
+
+def is_compressed_shape(mask: Tensor) -> bool:
+    """Whether a mask has the shape that sparse modes 2 to 4 take."""
+    return mask.shape[-2:] == (COMPRESSED, COMPRESSED) and mask.numel() == COMPRESSED * COMPRESSED

@@ -1,0 +1,159 @@
+"""aclnn calls on their way from torch_npu to Python: decoding, rules, the two phases, errors, graphs, the trace.
+
+torch_npu calls an operator twice: `aclnnXxxGetWorkspaceSize(arguments..., &size, &executor)` and then
+`aclnnXxx(workspace, size, executor, stream)`. The first phase decodes the arguments and checks what the host can know;
+the second computes, at once or, where the stream is being captured, at each replay of the graph.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+
+from helpers.emulated_npu.build import operator_of
+from helpers.emulated_npu.errors import ContractError, NotEmulated, emulated
+from helpers.emulated_npu.operators import C_TYPES, POINTERS, Operator, touches_complex
+from helpers.emulated_npu.records import read
+from helpers.emulated_npu.runtime import FORGET, KEPT, RUN_NOW, Runtime
+
+_REFUSED = 561002  # what CANN answers to a call that its tiling does not accept
+_FAILED = 561999  # any code but 207000, about which torch_npu only warns
+_SecondPhase = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_void_p
+)
+
+
+class _Call(NamedTuple):
+    """An operator with its arguments; `addresses` are the C values behind them."""
+
+    name: str
+    operator: Operator
+    args: Sequence[Any]
+    addresses: Sequence[Any]
+
+
+class Calls:
+    """Leads every aclnn function of the runtime to an operator of the table, or to an error that names it."""
+
+    def __init__(
+        self, runtime: Runtime, queries: Sequence[str], table: Mapping[str, Operator], asynchronous: bool
+    ):
+        """`queries` are the functions behind the jump slots; `asynchronous` says whether torch_npu's queue launches."""
+        self._runtime = runtime
+        self._asynchronous = asynchronous
+        self._keys = itertools.count(1)
+        self._pending: dict[int, _Call] = {}  # between the phases
+        self._kept: dict[int, _Call] = {}  # in graphs
+        self._traces: list[list[str]] = []
+        for slot, query in enumerate(queries):
+            runtime.fill_slot(slot, self._query(query, table.get(operator_of(query))))
+        runtime.fill_slot(len(queries), _SecondPhase(self._second_phase))
+        runtime.set_operator_callback(self._kept_operator)
+
+    @contextmanager
+    def trace(self) -> Iterator[list[str]]:
+        """Collects the names of the kernels that run in the block, in order."""
+        names: list[str] = []
+        self._traces.append(names)
+        try:
+            yield names
+        finally:
+            self._traces = [trace for trace in self._traces if trace is not names]
+
+    def _query(self, query: str, operator: Operator | None) -> object:
+        """The ctypes callback of one first phase."""
+        name = operator_of(query)
+        if operator is None:
+            return ctypes.CFUNCTYPE(ctypes.c_int)(lambda: self._failure(name, NotEmulated("this operator")))
+        keeps = not query.endswith(
+            "GetMaxWorkspaceSize"
+        )  # no second phase follows the question for a maximum
+        types = [C_TYPES[letter] for letter in operator.signature]
+
+        def first_phase(*raw: Any) -> int:
+            return self._guarded(name, lambda: self._prepare(name, operator, raw, keeps))
+
+        return ctypes.CFUNCTYPE(ctypes.c_int, *types, ctypes.c_void_p, ctypes.c_void_p)(first_phase)
+
+    def _prepare(self, name: str, operator: Operator, raw: Sequence[Any], keeps: bool) -> None:
+        """The first phase: decodes, checks, and leaves the call under a key that torch_npu hands to the second."""
+        *addresses, size, executor = raw
+        _require_results(size, executor)
+        args = [
+            read(value, POINTERS[letter], self._runtime.kind) if letter in POINTERS else value
+            for letter, value in zip(operator.signature, addresses, strict=True)
+        ]
+        emulated(operator.complex_too or not touches_complex(args), "complex tensors")
+        if operator.check is not None:
+            operator.check(*args)
+        if keeps:
+            key = next(self._keys)
+            self._pending[key] = _Call(name, operator, args, addresses)
+            ctypes.c_uint64.from_address(executor).value = key
+
+    def _second_phase(self, workspace: int, size: int, key: int, stream: int | None) -> int:
+        """Runs the call, or leaves it to a graph."""
+        call = self._pending.pop(key)
+        answer = self._runtime.launch(stream, key)
+        if answer == RUN_NOW:
+            return self._run(call)
+        if answer == KEPT:
+            self._kept[key] = call
+            return 0
+        return answer
+
+    def _kept_operator(self, key: int, request: int) -> int:
+        """Runs or drops an operator that a graph holds."""
+        if request == FORGET:
+            self._kept.pop(key, None)
+            return 0
+        return self._run(self._kept[key])
+
+    def _run(self, call: _Call) -> int:
+        """Computes one call."""
+
+        def compute() -> None:
+            shapes = call.operator.run(*call.args)
+            if call.operator.resizes:
+                for index, shape in shapes.items():
+                    self._runtime.set_view_shape(call.addresses[index], shape)
+            for trace in self._traces:
+                trace.append(call.name)
+
+        return self._guarded(call.name, compute)
+
+    def _guarded(self, name: str, action: Callable[[], None]) -> int:
+        """0, or a failure's code. No default device, torch-function mode or gradient of the caller's gets inside."""
+        try:
+            with torch.no_grad(), torch._C.DisableTorchFunction():
+                action()
+        except BaseException as error:  # nothing may escape into C
+            return self._failure(name, error)
+        return 0
+
+    def _failure(self, name: str, error: BaseException) -> int:
+        """Keeps the error's text for torch_npu, and gives the code that makes it raise."""
+        told = isinstance(error, ContractError | NotEmulated)
+        text = f"emulated NPU: {name}: {type(error).__name__}: {error}"
+        if isinstance(error, NotEmulated):
+            text = f"emulated NPU: {name}: NotEmulated: {error} is not emulated"
+        if not told:
+            text += "\n" + "".join(traceback.format_exception(error))[-8000:]
+        self._runtime.set_error(text)
+        if self._asynchronous:
+            self._runtime.die(text)
+        return _REFUSED if isinstance(error, ContractError) else _FAILED
+
+
+def _require_results(size: int | None, executor: int | None) -> None:
+    """Raises TypeError unless a call ends in two addresses beside one another that hold zeros, as torch_npu's do."""
+    lowest = 1 << 20
+    plausible = size and executor and size > lowest and abs(executor - size) <= 4096
+    if not plausible or any(ctypes.c_uint64.from_address(at or 0).value for at in (size, executor)):
+        raise TypeError("no workspace size and executor at the end: the operator's signature is wrong")

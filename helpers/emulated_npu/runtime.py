@@ -1,0 +1,73 @@
+"""The loaded stand-in for CANN: its C functions with types."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+RUN_NOW, KEPT = 0, 1  # answers of `launch`; any other is an error
+RUN, FORGET = 0, 1  # what the runtime asks Python to do with a kept operator
+_OperatorCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_int)
+
+
+class Runtime:
+    """The C half of the emulation. Loading it, globally and before torch_npu, is what makes torch_npu importable."""
+
+    def __init__(self, paths: Sequence[Path]):
+        """Loads the libraries in order; the first holds the code."""
+        loaded = [ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL) for path in paths]
+        self._library = loaded[0]
+        self._library.emu_slot_table.restype = ctypes.c_void_p
+        self._library.emu_used.restype = ctypes.c_size_t
+        self._library.emu_set_capacity.argtypes = [ctypes.c_size_t]
+        self._library.emu_kind.argtypes = [ctypes.c_void_p]
+        self._library.emu_launch.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
+        self._library.emu_set_view_shape.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+        # ctypes callbacks must outlive the last kernel, which may run as late as at exit
+        self._callbacks: list[object] = []
+
+    def fill_slot(self, slot: int, callback: object) -> None:
+        """Makes a jump slot lead to a ctypes callback."""
+        self._callbacks.append(callback)
+        pointers = (ctypes.c_void_p * (slot + 1)).from_address(self._library.emu_slot_table())
+        pointers[slot] = ctypes.cast(callback, ctypes.c_void_p).value  # type: ignore[arg-type]
+
+    def set_operator_callback(self, function: Callable[[int, int], int]) -> None:
+        """Sets what runs (request RUN) or drops (FORGET) an operator that a graph holds: `(key, request) -> code`."""
+        callback = _OperatorCallback(function)
+        self._callbacks.append(callback)
+        self._library.emu_set_operator_callback(callback)
+
+    def launch(self, stream: int | None, key: int) -> int:
+        """RUN_NOW, or KEPT when the stream's graph keeps the operator for later, or an error code."""
+        return int(self._library.emu_launch(stream, key))
+
+    def kind(self, address: int) -> int:
+        """The kind of the live acl object at an address; -1 for any other address."""
+        return int(self._library.emu_kind(address))
+
+    def set_error(self, text: str) -> None:
+        """Keeps the text that torch_npu puts into the exception it raises for an error code."""
+        self._library.emu_set_error(text.encode())
+
+    def die(self, text: str) -> None:
+        """Makes every later synchronization fail with `text`."""
+        self._library.emu_die(text.encode())
+
+    def allow_aclop(self, allowed: bool) -> None:
+        """Whether old-style operators pass (without doing anything) instead of failing."""
+        self._library.emu_allow_aclop(int(allowed))
+
+    def set_view_shape(self, address: int, shape: Sequence[int]) -> None:
+        """Reports the real shape of a result that depends on data; torch_npu shrinks its tensor to it."""
+        sizes = (ctypes.c_int64 * max(1, len(shape)))(*shape)
+        self._library.emu_set_view_shape(address, sizes, len(shape))
+
+    def set_capacity(self, nbytes: int) -> None:
+        """Caps each device's memory."""
+        self._library.emu_set_capacity(nbytes)
+
+    def used(self, device: int) -> int:
+        """Bytes that torch_npu holds on a device."""
+        return int(self._library.emu_used(device))
