@@ -13,11 +13,11 @@ SUCCEEDS(aclrtResetDevice)
 SUCCEEDS(aclrtSetCurrentContext)
 SUCCEEDS(aclrtDeviceEnablePeerAccess)
 
-aclError aclrtGetDeviceCount(uint32_t* n) {
+aclError aclrtGetDeviceCount(uint32_t *n) {
   *n = emu_devices;
   return OK;
 }
-aclError aclrtGetDevice(int* d) {
+aclError aclrtGetDevice(int *d) {
   *d = emu_device;
   return OK;
 }
@@ -26,37 +26,37 @@ aclError aclrtSetDevice(int d) {
   emu_device = d;
   return OK;
 }
-aclError aclrtGetCurrentContext(void** c) {
+aclError aclrtGetCurrentContext(void **c) {
   *c = &soc;
   return OK;
 }
-aclError aclrtGetPrimaryCtxState(int d, uint32_t* flags, int* active) {
+aclError aclrtGetPrimaryCtxState(int d, uint32_t *flags, int *active) {
   *active = d == emu_device;
   return OK;
 }
-aclError aclrtDeviceCanAccessPeer(int* can, int a, int b) {
+aclError aclrtDeviceCanAccessPeer(int *can, int a, int b) {
   *can = 1;
   return OK;
 }
 
-const char* aclrtGetSocName(void) { return soc; }
-aclError aclsysGetVersionStr(char* package, char* out) {
+const char *aclrtGetSocName(void) { return soc; }
+aclError aclsysGetVersionStr(char *package, char *out) {
   strcpy(out, version);
   return OK;
 }
-aclError aclsysGetCANNVersion(int name, char* out) { /* the struct begins with char version[128] */
+aclError aclsysGetCANNVersion(int name, char *out) { /* the struct begins with char version[128] */
   strcpy(out, version);
   return OK;
 }
-aclError aclGetCannAttribute(int attribute, int* value) { /* INF_NAN, HF32, ...: supported */
+aclError aclGetCannAttribute(int attribute, int *value) { /* INF_NAN, HF32, ...: supported */
   *value = 1;
   return OK;
 }
-aclError aclGetDeviceCapability(uint32_t device, int info, int64_t* value) {
+aclError aclGetDeviceCapability(uint32_t device, int info, int64_t *value) {
   *value = info == 0 ? cube_cores : info == 1 ? vector_cores : l2_bytes;
   return OK;
 }
-aclError aclrtGetDeviceInfo(uint32_t device, int attribute, int64_t* value) {
+aclError aclrtGetDeviceInfo(uint32_t device, int attribute, int64_t *value) {
   switch (attribute) {
     case 101: /* AICORE_CORE_NUM */
     case 102: /* CUBE_CORE_NUM */
@@ -83,7 +83,7 @@ aclError aclrtSetSysParamOpt(unsigned option, int64_t value) {
   return OK;
 }
 aclError aclrtCtxSetSysParamOpt(unsigned option, int64_t value) { return aclrtSetSysParamOpt(option, value); }
-aclError aclrtGetSysParamOpt(unsigned option, int64_t* value) {
+aclError aclrtGetSysParamOpt(unsigned option, int64_t *value) {
   if (option >= OPTIONS) return fail("unknown system parameter");
   *value = options[option];
   return OK;

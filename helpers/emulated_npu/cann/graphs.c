@@ -5,10 +5,10 @@ enum { RUN_NOW = 0, KEPT = 1 }; /* answers to Python about a launched operator *
 enum { RUN = 0, FORGET = 1 };   /* what Python is asked to do with a kept operator */
 
 static int (*python_operator)(uint64_t key, int request);
-void emu_set_operator_callback(void* f) { python_operator = f; }
+void emu_set_operator_callback(void *f) { python_operator = f; }
 
-int record(struct stream* s, struct step x) {
-  struct graph* g = capturing(s);
+int record(struct stream *s, struct step x) {
+  struct graph *g = capturing(s);
   if (!g) return 0;
   g->steps = realloc(g->steps, (g->count + 1) * sizeof x);
   g->steps[g->count++] = x;
@@ -16,48 +16,48 @@ int record(struct stream* s, struct step x) {
 }
 
 /* Puts a launch in the place of the next operator of the task group that is being updated. */
-static aclError replace(struct stream* s, uint64_t key) {
-  struct task_group* group = s->group;
+static aclError replace(struct stream *s, uint64_t key) {
+  struct task_group *group = s->group;
   if (!group->graph) return fail("the updated task group belongs to a graph that is gone");
   while (s->next < group->end && group->graph->steps[s->next].kind != STEP_OPERATOR) s->next++;
   if (s->next >= group->end) return fail("more operators in a task update than its group has");
-  struct step* old = &group->graph->steps[s->next++];
+  struct step *old = &group->graph->steps[s->next++];
   python_operator(old->call, FORGET);
   old->call = key;
   return OK;
 }
 
 /* What becomes of an operator's launch: RUN_NOW, KEPT (in a graph) or an error code. */
-int emu_launch(struct stream* s, uint64_t key) {
+int emu_launch(struct stream *s, uint64_t key) {
   if (accepts_work(s)) return ERR_EMULATOR;
   if (s && s->updating) return replace(s, key) ? ERR_EMULATOR : KEPT;
   return record(s, (struct step){.kind = STEP_OPERATOR, .call = key}) ? KEPT : RUN_NOW;
 }
 
-aclError aclmdlRICaptureBegin(struct stream* s, int mode) {
+aclError aclmdlRICaptureBegin(struct stream *s, int mode) {
   if (!s || capturing(s)) return fail("this stream cannot be captured");
   if (accepts_work(s)) return ERR_EMULATOR;
   s->captured = calloc(1, sizeof *s->captured);
   s->captured->active = 1;
   return OK;
 }
-aclError aclmdlRICaptureGetInfo(struct stream* s, int* status, struct graph** g) {
+aclError aclmdlRICaptureGetInfo(struct stream *s, int *status, struct graph **g) {
   *g = capturing(s);
   *status = *g != NULL;
   return OK;
 }
-aclError aclmdlRICaptureEnd(struct stream* s, struct graph** out) {
-  struct graph* g = *out = capturing(s);
+aclError aclmdlRICaptureEnd(struct stream *s, struct graph **out) {
+  struct graph *g = *out = capturing(s);
   if (!g) return fail("the end of a capture that was not begun");
   g->active = 0;
-  for (struct stream* x = emu_streams; x; x = x->older)
+  for (struct stream *x = emu_streams; x; x = x->older)
     if (x->captured == g) x->captured = NULL;
   return OK;
 }
 SUCCEEDS(aclmdlRICaptureThreadExchangeMode)
 
-/* Runs one step; -1 means that it has to wait for its event. */
-static int run(struct step* x) {
+/* Runs one step; -1 means that it has to wait for its word. */
+static int run(struct step *x) {
   switch (x->kind) {
     case STEP_COPY:
       memmove(x->target, x->source, x->count);
@@ -68,75 +68,83 @@ static int run(struct step* x) {
     case STEP_OPERATOR:
       return python_operator(x->call, RUN);
     case STEP_WAIT:
-      return x->event->recorded ? OK : -1;
-    case STEP_RESET:
-      x->event->recorded = 0;
-      return OK;
-    case STEP_RECORD:
-      x->event->recorded = 1;
+      return *(int64_t *)x->target == x->value ? OK : -1;
+    case STEP_WRITE:
+      *(int64_t *)x->target = x->value;
       return OK;
   }
   return ERR_EMULATOR;
 }
 
-static aclError run_from(struct graph* g, int at, struct stream* s) {
+static aclError run_from(struct graph *g, int at, struct stream *s) {
   for (; at < g->count; at++) {
     int code = run(&g->steps[at]);
-    if (code == -1 && s) { /* the rest runs when the event is recorded */
+    if (code == -1 && s) { /* the rest runs when the word is written */
       s->waiting = g;
       s->at = at;
       return OK;
     }
-    if (code) return code == -1 ? fail("a graph on the default stream waits for an event") : code;
+    if (code) return code == -1 ? fail("a graph on the default stream waits for a word") : code;
   }
   return OK;
 }
 
-aclError aclmdlRIExecuteAsync(struct graph* g, struct stream* s) {
+aclError aclmdlRIExecuteAsync(struct graph *g, struct stream *s) {
   return accepts_work(s) ? ERR_EMULATOR : run_from(g, 0, s);
 }
 
-aclError resume_waiting(struct event* recorded) {
-  for (struct stream* s = emu_streams; s; s = s->older) {
-    struct graph* g = s->waiting;
-    if (!g || g->steps[s->at].event != recorded) continue;
-    s->waiting = NULL;
-    int code = run_from(g, s->at, s);
+#define EQUAL 1 /* the comparison that torch_npu's ExternalEvent asks for */
+aclError aclrtValueWait(int64_t *word, uint64_t value, uint32_t comparison, struct stream *s) {
+  struct step wait = {.kind = STEP_WAIT, .target = word, .value = value};
+  if (comparison != EQUAL) return not_emulated("aclrtValueWait with this comparison");
+  if (record(s, wait) || *word == (int64_t)value) return OK;
+  return fail("a wait, outside a graph, for an event that is not recorded");
+}
+
+aclError aclrtValueWrite(int64_t *word, uint64_t value, uint32_t flag, struct stream *s) {
+  struct step write = {.kind = STEP_WRITE, .target = word, .value = value};
+  if (record(s, write)) return OK;
+  *word = value;
+  for (struct stream *other = emu_streams; other; other = other->older) {
+    struct graph *g = other->waiting;
+    if (!g || g->steps[other->at].target != word) continue;
+    other->waiting = NULL;
+    int code = run_from(g, other->at, other);
     if (code) return code;
   }
   return OK;
 }
 
-static struct task_group**
-    groups; /* kept for ever, so that a handle of a dead graph is an error and not a wild read */
+static struct task_group *
+    *groups; /* kept for ever, so that a handle of a dead graph is an error and not a wild read */
 static int group_count;
 
-aclError aclmdlRIDestroy(struct graph* g) {
+aclError aclmdlRIDestroy(struct graph *g) {
   for (int i = 0; i < g->count; i++)
     if (g->steps[i].kind == STEP_OPERATOR) python_operator(g->steps[i].call, FORGET);
   for (int i = 0; i < group_count; i++)
     if (groups[i]->graph == g) groups[i]->graph = NULL;
-  for (struct stream* s = emu_streams; s; s = s->older)
+  for (struct stream *s = emu_streams; s; s = s->older)
     if (s->waiting == g) s->waiting = NULL;
   free(g->steps);
   free(g);
   return OK;
 }
-aclError aclmdlRIGetId(struct graph* g, uint32_t* id) {
+aclError aclmdlRIGetId(struct graph *g, uint32_t *id) {
   *id = (uint32_t)((uintptr_t)g >> 4);
   return OK;
 }
 
-aclError aclmdlRICaptureTaskGrpBegin(struct stream* s) {
-  struct graph* g = capturing(s);
+aclError aclmdlRICaptureTaskGrpBegin(struct stream *s) {
+  struct graph *g = capturing(s);
   if (!g || s->group) return fail("a task group begins only once, on a stream that is being captured");
   s->group = calloc(1, sizeof *s->group);
   *s->group = (struct task_group){g, g->count, g->count};
   return OK;
 }
-aclError aclmdlRICaptureTaskGrpEnd(struct stream* s, struct task_group** out) {
+aclError aclmdlRICaptureTaskGrpEnd(struct stream *s, struct task_group **out) {
   if (!s || !s->group || s->updating) return fail("the end of a task group that was not begun");
-  struct task_group* group = *out = s->group;
+  struct task_group *group = *out = s->group;
   group->end = group->graph->count;
   s->group = NULL;
   pthread_mutex_lock(&emu_lock);
@@ -145,16 +153,16 @@ aclError aclmdlRICaptureTaskGrpEnd(struct stream* s, struct task_group** out) {
   pthread_mutex_unlock(&emu_lock);
   return OK;
 }
-aclError aclmdlRICaptureTaskUpdateBegin(struct stream* s, struct task_group* group) {
+aclError aclmdlRICaptureTaskUpdateBegin(struct stream *s, struct task_group *group) {
   if (!s || s->group || capturing(s)) return fail("a task update begins only once, on a stream that is not captured");
   s->group = group;
   s->updating = 1;
   s->next = group->first;
   return OK;
 }
-aclError aclmdlRICaptureTaskUpdateEnd(struct stream* s) {
+aclError aclmdlRICaptureTaskUpdateEnd(struct stream *s) {
   if (!s || !s->updating) return fail("the end of a task update that was not begun");
-  struct task_group* group = s->group;
+  struct task_group *group = s->group;
   s->group = NULL;
   s->updating = 0;
   for (int i = s->next; group->graph && i < group->end; i++)

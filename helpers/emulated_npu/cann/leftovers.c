@@ -4,31 +4,31 @@
 
 static int aclop_allowed;
 void emu_allow_aclop(int on) { aclop_allowed = on; }
-aclError aclopCompileAndExecute(const char* name) {
+aclError aclopCompileAndExecute(const char *name) {
   char line[128];
   if (aclop_allowed) return OK;
   snprintf(line, sizeof line, "%s (an old-style aclop operator)", name);
   return not_emulated(line);
 }
-aclError aclopCompileAndExecuteV2(const char* name) { return aclopCompileAndExecute(name); }
+aclError aclopCompileAndExecuteV2(const char *name) { return aclopCompileAndExecute(name); }
 
 SUCCEEDS(aclSetCompileopt)
 size_t aclGetCompileoptSize(int option) { return 16; }
-aclError aclGetCompileopt(int option, char* value, size_t n) {
+aclError aclGetCompileopt(int option, char *value, size_t n) {
   memset(value, 0, n);
   strncpy(value, "disable", n - 1);
   return OK;
 }
-void* aclopCreateAttr(void) { return malloc(8); }
-void aclopDestroyAttr(void* a) { free(a); }
-void* aclCreateTensorDesc(void) { return calloc(1, 8); }
-void aclDestroyTensorDesc(void* d) { free(d); }
-void* aclCreateDataBuffer(void) { return calloc(1, 8); }
-aclError aclDestroyDataBuffer(void* d) {
+void *aclopCreateAttr(void) { return malloc(8); }
+void aclopDestroyAttr(void *a) { free(a); }
+void *aclCreateTensorDesc(void) { return calloc(1, 8); }
+void aclDestroyTensorDesc(void *d) { free(d); }
+void *aclCreateDataBuffer(void) { return calloc(1, 8); }
+aclError aclDestroyDataBuffer(void *d) {
   free(d);
   return OK;
 }
-void aclSetTensorDescName(void* d, const char* name) {}
+void aclSetTensorDescName(void *d, const char *name) {}
 SUCCEEDS(aclopSetAttrBool)
 SUCCEEDS(aclopSetAttrDataType)
 SUCCEEDS(aclopSetAttrFloat)
@@ -42,12 +42,12 @@ SUCCEEDS(aclSetTensorFormat)
 SUCCEEDS(aclSetTensorPlaceMent)
 SUCCEEDS(aclSetTensorShape)
 
-void aclAppLog(int level, const char* function, const char* file, uint32_t line, const char* format, ...) {}
+void aclAppLog(int level, const char *function, const char *file, uint32_t line, const char *format, ...) {}
 SUCCEEDS(MsprofRegisterCallback)
 SUCCEEDS(MsprofReportAdditionalInfo)
 SUCCEEDS(MsprofReportApi)
 SUCCEEDS(MsprofReportCompactInfo)
-uint64_t MsprofGetHashId(const char* s, size_t n) { return 0; }
+uint64_t MsprofGetHashId(const char *s, size_t n) { return 0; }
 uint64_t MsprofSysCycleTime(void) { return 0; }
 
 NOT_EMULATED(aclGetTensorDescDimV2)

@@ -32,9 +32,9 @@ static void release(int device, size_t n) {
 }
 
 /* A failure must give 207001 and a NULL pointer: on that code torch_npu frees its cache and tries again. */
-aclError aclrtMalloc(void** p, size_t n, int policy) {
+aclError aclrtMalloc(void **p, size_t n, int policy) {
   *p = NULL;
-  char* raw = NULL;
+  char *raw = NULL;
   if (!reserve(n)) {
     fail("device memory capacity exceeded");
     return ERR_MEMORY;
@@ -44,17 +44,17 @@ aclError aclrtMalloc(void** p, size_t n, int policy) {
     fail("the host has no memory left for the device's");
     return ERR_MEMORY;
   }
-  *(struct block*)raw = (struct block){CANARY, n, emu_device};
+  *(struct block *)raw = (struct block){CANARY, n, emu_device};
   *p = raw + HEADER;
   memset(*p, 0xff, n); /* NaN in every float format and -1 in integers: reading unwritten memory shows */
   return OK;
 }
 
-aclError aclrtMallocAlign32(void** p, size_t n, int policy) { return aclrtMalloc(p, n, policy); }
+aclError aclrtMallocAlign32(void **p, size_t n, int policy) { return aclrtMalloc(p, n, policy); }
 
-aclError aclrtFree(void* p) {
+aclError aclrtFree(void *p) {
   if (!p) return OK;
-  struct block* b = (struct block*)((char*)p - HEADER);
+  struct block *b = (struct block *)((char *)p - HEADER);
   if (b->canary != CANARY) return fail("aclrtFree of a pointer that is not aclrtMalloc's");
   b->canary = 0;
   release(b->device, b->size);
@@ -62,41 +62,41 @@ aclError aclrtFree(void* p) {
   return OK;
 }
 
-aclError aclrtGetMemInfo(int attribute, size_t* unused, size_t* total) {
+aclError aclrtGetMemInfo(int attribute, size_t *unused, size_t *total) {
   *total = emu_capacity;
   *unused = used[emu_device] < emu_capacity ? emu_capacity - used[emu_device] : 0;
   return OK;
 }
 
-aclError aclrtMallocHost(void** p, size_t n) {
+aclError aclrtMallocHost(void **p, size_t n) {
   *p = aligned_alloc(512, rounded(n));
   return *p ? OK : ERR_MEMORY;
 }
-aclError aclrtMallocHostWithCfg(void** p, uint64_t n, void* config) { return aclrtMallocHost(p, n); }
-aclError aclrtFreeHost(void* p) {
+aclError aclrtMallocHostWithCfg(void **p, uint64_t n, void *config) { return aclrtMallocHost(p, n); }
+aclError aclrtFreeHost(void *p) {
   free(p);
   return OK;
 }
 
-aclError aclrtMemcpy(void* target, size_t room, const void* source, size_t count, int kind) {
+aclError aclrtMemcpy(void *target, size_t room, const void *source, size_t count, int kind) {
   if (count > room) return fail("aclrtMemcpy of more bytes than its target has");
   memmove(target, source, count);
   return OK;
 }
 
-aclError aclrtMemset(void* target, size_t room, int value, size_t count) {
+aclError aclrtMemset(void *target, size_t room, int value, size_t count) {
   if (count > room) return fail("aclrtMemset of more bytes than its target has");
   memset(target, value, count);
   return OK;
 }
 
-aclError aclrtMemcpyAsync(void* target, size_t room, const void* source, size_t count, int kind, void* stream) {
+aclError aclrtMemcpyAsync(void *target, size_t room, const void *source, size_t count, int kind, void *stream) {
   if (accepts_work(stream)) return ERR_EMULATOR;
   struct step copy = {.kind = STEP_COPY, .target = target, .source = source, .count = count};
   return record(stream, copy) ? OK : aclrtMemcpy(target, room, source, count, kind);
 }
 
-aclError aclrtMemsetAsync(void* target, size_t room, int value, size_t count, void* stream) {
+aclError aclrtMemsetAsync(void *target, size_t room, int value, size_t count, void *stream) {
   if (accepts_work(stream)) return ERR_EMULATOR;
   struct step set = {.kind = STEP_SET, .target = target, .count = count, .value = value};
   return record(stream, set) ? OK : aclrtMemset(target, room, value, count);

@@ -8,7 +8,7 @@ struct object {
   uint64_t magic;
   int32_t kind, dtype;
   int64_t count, offset, format, storage_count;
-  void* data;
+  void *data;
   uint64_t unused;
   int64_t words[]; /* sizes and strides, or values, or pointers to elements */
 };
@@ -16,15 +16,15 @@ struct object {
 /* The set of live objects, so that a wrong operator signature is an error and not a wild read. */
 #define BUCKETS 4096
 static struct live {
-  struct object* object;
-  struct live* next;
-}* live[BUCKETS];
+  struct object *object;
+  struct live *next;
+} *live[BUCKETS];
 
-static struct live** bucket(void* p) { return &live[((uintptr_t)p >> 4) % BUCKETS]; }
+static struct live **bucket(void *p) { return &live[((uintptr_t)p >> 4) % BUCKETS]; }
 
-static struct object* make(enum kind kind, int64_t count, size_t words) {
-  struct object* o = calloc(1, sizeof *o + 8 * (words ? words : 1));
-  struct live* entry = malloc(sizeof *entry);
+static struct object *make(enum kind kind, int64_t count, size_t words) {
+  struct object *o = calloc(1, sizeof *o + 8 * (words ? words : 1));
+  struct live *entry = malloc(sizeof *entry);
   o->magic = MAGIC;
   o->kind = kind;
   o->count = count;
@@ -36,12 +36,12 @@ static struct object* make(enum kind kind, int64_t count, size_t words) {
   return o;
 }
 
-static aclError destroy(struct object* o) {
+static aclError destroy(struct object *o) {
   if (!o) return OK;
   pthread_mutex_lock(&emu_lock);
-  for (struct live** at = bucket(o); *at; at = &(*at)->next)
+  for (struct live **at = bucket(o); *at; at = &(*at)->next)
     if ((*at)->object == o) {
-      struct live* entry = *at;
+      struct live *entry = *at;
       *at = entry->next;
       free(entry);
       free(o);
@@ -52,18 +52,18 @@ static aclError destroy(struct object* o) {
 }
 
 /* The kind of a live object, -1 for any other address. */
-int emu_kind(void* p) {
+int emu_kind(void *p) {
   int kind = -1;
   pthread_mutex_lock(&emu_lock);
-  for (struct live* entry = *bucket(p); entry; entry = entry->next)
+  for (struct live *entry = *bucket(p); entry; entry = entry->next)
     if (entry->object == p) kind = entry->object->kind;
   pthread_mutex_unlock(&emu_lock);
   return kind;
 }
 
-void* aclCreateTensor(const int64_t* sizes, uint64_t rank, int dtype, const int64_t* strides, int64_t offset,
-                      int format, const int64_t* storage_sizes, uint64_t storage_rank, void* data) {
-  struct object* o = make(TENSOR, rank, 2 * rank);
+void *aclCreateTensor(const int64_t *sizes, uint64_t rank, int dtype, const int64_t *strides, int64_t offset,
+                      int format, const int64_t *storage_sizes, uint64_t storage_rank, void *data) {
+  struct object *o = make(TENSOR, rank, 2 * rank);
   o->dtype = dtype;
   o->offset = offset;
   o->format = format;
@@ -75,52 +75,55 @@ void* aclCreateTensor(const int64_t* sizes, uint64_t rank, int dtype, const int6
   return o;
 }
 
-void* aclCreateScalar(void* value, int dtype) { /* torch_npu passes int64, double, bool (12) or complex128 (17) */
-  struct object* o = make(SCALAR, 1, 2);
+void *aclCreateScalar(void *value, int dtype) { /* torch_npu passes int64, double, bool (12) or complex128 (17) */
+  struct object *o = make(SCALAR, 1, 2);
   o->dtype = dtype;
   memcpy(o->words, value, dtype == 12 ? 1 : dtype == 17 ? 16 : 8);
   return o;
 }
 
-static void* make_words(enum kind kind, const void* values, uint64_t n) {
-  struct object* o = make(kind, n, n);
+static void *make_words(enum kind kind, const void *values, uint64_t n) {
+  struct object *o = make(kind, n, n);
   memcpy(o->words, values, 8 * n);
   return o;
 }
-void* aclCreateIntArray(const int64_t* v, uint64_t n) { return make_words(INTS, v, n); }
-void* aclCreateTensorList(void* const* v, uint64_t n) { return make_words(TENSORS, v, n); }
-void* aclCreateScalarList(void* const* v, uint64_t n) { return make_words(SCALARS, v, n); }
-void* aclCreateBoolArray(const uint8_t* v, uint64_t n) {
-  struct object* o = make(BOOLS, n, n);
+void *aclCreateIntArray(const int64_t *v, uint64_t n) { return make_words(INTS, v, n); }
+void *aclCreateTensorList(void *const *v, uint64_t n) { return make_words(TENSORS, v, n); }
+void *aclCreateScalarList(void *const *v, uint64_t n) { return make_words(SCALARS, v, n); }
+void *aclCreateBoolArray(const uint8_t *v, uint64_t n) {
+  struct object *o = make(BOOLS, n, n);
   for (uint64_t i = 0; i < n; i++) o->words[i] = v[i];
   return o;
 }
-void* aclCreateFloatArray(const float* v, uint64_t n) {
-  struct object* o = make(FLOATS, n, n);
-  for (uint64_t i = 0; i < n; i++) ((double*)o->words)[i] = v[i];
+void *aclCreateFloatArray(const float *v, uint64_t n) {
+  struct object *o = make(FLOATS, n, n);
+  for (uint64_t i = 0; i < n; i++) ((double *)o->words)[i] = v[i];
   return o;
 }
 
-aclError aclDestroyTensor(struct object* o) { return destroy(o); }
-aclError aclDestroyScalar(struct object* o) { return destroy(o); }
-aclError aclDestroyIntArray(struct object* o) { return destroy(o); }
-aclError aclDestroyBoolArray(struct object* o) { return destroy(o); }
-aclError aclDestroyFloatArray(struct object* o) { return destroy(o); }
-static aclError destroy_list(struct object* o) { /* a list owns its elements */
-  for (int64_t i = 0; o && i < o->count; i++) destroy((struct object*)o->words[i]);
+/* An executor is the key of a call; it dies with its second phase. */
+SUCCEEDS(aclDestroyAclOpExecutor)
+
+aclError aclDestroyTensor(struct object *o) { return destroy(o); }
+aclError aclDestroyScalar(struct object *o) { return destroy(o); }
+aclError aclDestroyIntArray(struct object *o) { return destroy(o); }
+aclError aclDestroyBoolArray(struct object *o) { return destroy(o); }
+aclError aclDestroyFloatArray(struct object *o) { return destroy(o); }
+static aclError destroy_list(struct object *o) { /* a list owns its elements */
+  for (int64_t i = 0; o && i < o->count; i++) destroy((struct object *)o->words[i]);
   return destroy(o);
 }
-aclError aclDestroyTensorList(struct object* o) { return destroy_list(o); }
-aclError aclDestroyScalarList(struct object* o) { return destroy_list(o); }
+aclError aclDestroyTensorList(struct object *o) { return destroy_list(o); }
+aclError aclDestroyScalarList(struct object *o) { return destroy_list(o); }
 
 /* torch_npu reads the real shape of a data-dependent result here, and frees the array. */
-aclError aclGetViewShape(struct object* t, int64_t** sizes, uint64_t* rank) {
+aclError aclGetViewShape(struct object *t, int64_t **sizes, uint64_t *rank) {
   *rank = t->count;
   *sizes = malloc(8 * (t->count ? t->count : 1));
   memcpy(*sizes, t->words, 8 * t->count);
   return OK;
 }
-void emu_set_view_shape(struct object* t, const int64_t* sizes, int64_t rank) {
+void emu_set_view_shape(struct object *t, const int64_t *sizes, int64_t rank) {
   t->count = rank;
   memcpy(t->words, sizes, 8 * rank);
 }
