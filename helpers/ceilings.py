@@ -16,6 +16,7 @@ import torch
 from helpers import ops
 from helpers.device import Stopwatch
 from helpers.files import cache_folder, replacing
+from helpers.hardware import accelerator
 
 _REPEATS = 5
 _METHOD = "packed product"
@@ -56,6 +57,18 @@ def host_ceilings(
         known[key] = asdict(Ceilings(measure_bandwidth(device), measure_flops(device, dtype)))
         _write(known)
     return Ceilings(**known[key])
+
+
+def accelerator_ceilings(name: str, dtype: str = "bf16", bandwidth: float | None = None) -> Ceilings:
+    """The ceilings of an accelerator of `helpers.hardware`, derived or reported, not measured; `bandwidth` replaces the table's.
+
+    Raises ValueError for an unknown name or type, and where neither the table nor the caller knows a bandwidth.
+    """
+    item = accelerator(name)
+    known = item.bandwidth.value if bandwidth is None else bandwidth
+    if known is None or known <= 0:
+        raise ValueError(f"{name}: no bandwidth is published, give one in bytes per second (got {bandwidth})")
+    return Ceilings(known, item.peak(dtype).value or 0.0)
 
 
 def measure_bandwidth(device: torch.device, nbytes: int = 512 * 2**20) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from filelock import FileLock
@@ -53,6 +53,16 @@ def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None =
     config = AutoConfig.from_pretrained(folder)
     model = build(config, read_tensors(folder), dtype).to(choose_device(device)).pack()
     return Checkpoint(model, AutoTokenizer.from_pretrained(folder))
+
+
+def load_reference(dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Any:
+    """The same weights in `transformers`' own class, to compare with. Errors as in `load`."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    model: Any = AutoModelForCausalLM.from_pretrained(locate(), dtype=dtype)
+    return model.to(choose_device(device)).eval()
 
 
 def locate() -> Path:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers import ceilings
-from helpers.ceilings import Ceilings, host_ceilings, measure_bandwidth, measure_flops
+from helpers.ceilings import Ceilings, accelerator_ceilings, host_ceilings, measure_bandwidth, measure_flops
 
 CPU = torch.device("cpu")
 
@@ -52,3 +52,15 @@ def test_the_roofline():
 def test_what_is_measured_is_of_this_world():
     assert 1e8 < measure_bandwidth(CPU, nbytes=2**24) < 1e13
     assert 1e8 < measure_flops(CPU, torch.float32, size=256) < 1e16
+
+
+def test_an_accelerators_ceilings_come_from_the_table_or_the_caller():
+    die = accelerator_ceilings("Ascend 910C (one die)")
+    assert (die.bandwidth, round(die.flops / 1e12, 1)) == (1.6e12, 363.7)
+    assert accelerator_ceilings("Ascend 910B1", "int8", bandwidth=1e12).bandwidth == 1e12
+    with pytest.raises(ValueError, match="no bandwidth is published"):
+        accelerator_ceilings("Ascend 910B1")
+    with pytest.raises(ValueError, match="give one in bytes per second"):
+        accelerator_ceilings("Ascend 950PR", bandwidth=0.0)
+    with pytest.raises(ValueError, match="unknown accelerator"):
+        accelerator_ceilings("Ascend 1")

@@ -106,7 +106,14 @@ def require_number(
     value = _as_float(got)
     if math.isfinite(value) and math.isclose(value, expected, rel_tol=rel, abs_tol=1e-12):
         return
-    hint = next((question for question, wrong in (mistakes or {}).items() if _is_one_of(value, wrong)), "")
+    hint = next(
+        (
+            question
+            for question, wrong in (mistakes or {}).items()
+            if _is_one_of(value, wrong, max(rel, 1e-6))
+        ),
+        "",
+    )
     raise CheckFailed("the value is wrong", arguments, expected=shown, got=describe(got), hint=hint)
 
 
@@ -118,10 +125,10 @@ def _as_float(number: numbers.Real) -> float:
         return math.inf
 
 
-def _is_one_of(value: float, wrong: float | tuple[float, ...]) -> bool:
+def _is_one_of(value: float, wrong: float | tuple[float, ...], rel: float) -> bool:
     """Whether the value is one of the wrong ones."""
     several = wrong if isinstance(wrong, tuple) else (wrong,)
-    return any(math.isclose(value, each, rel_tol=1e-6) for each in several)
+    return any(math.isclose(value, each, rel_tol=rel) for each in several)
 
 
 def describe(value: object) -> str:

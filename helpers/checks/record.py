@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 from pathlib import Path
 
 import platformdirs
@@ -50,14 +52,18 @@ def reset_progress(lab: str | None = None) -> None:
             temporary.write_text(json.dumps(record))
 
 
-def progress() -> Table:
-    """One row for each exercise of each lab, with whether it is done."""
-    from helpers.checks import lab01  # noqa: F401  (a lab's file registers its exercises)
+def progress(lab: str | None = None) -> Table:
+    """One row for each exercise of one lab (its file's name), or of all labs, with whether it is done."""
+    from helpers import checks
     from helpers.checks.core import EXERCISES
 
+    for module in pkgutil.iter_modules(checks.__path__):
+        if module.name.startswith("lab"):  # a lab's file registers its exercises
+            importlib.import_module(f"{checks.__name__}.{module.name}")
     record = done()
     rows = [
         (item.lab, f"{item.number}", item.title, "done" if item.number in record.get(item.lab, []) else "")
         for item in sorted(EXERCISES, key=lambda item: (item.lab, item.number))
+        if lab in (None, item.lab)
     ]
     return Table(("lab", "exercise", "title", "state"), rows)

@@ -190,9 +190,10 @@ print("KV cache:", with_cache[-1] == cached.tokens_computed)
 # | | chapter | what you will have proved at its end |
 # |---|---|---|
 # | 1 | [Memory math](01_memory_math.ipynb) | what a model, its cache and a forward pass take, to the byte |
+# | 2 | [Prefill/decode profiling](02_prefill_decode_profiling.ipynb) | why decode is slow, predicted from bytes and bandwidth |
 #
-# Further chapters build on these two: profiling of prefill and decode, the KV cache, prefix reuse, continuous batching,
-# paged attention, flash attention, scheduling.
+# Further chapters build on these: the KV cache, prefix reuse, continuous batching, paged attention, flash attention,
+# scheduling.
 #
 # Each chapter has the same order: a promise, the problem felt, the idea in a picture, the build, the proof, the
 # measurement, a panel, the operators on Ascend, the option in production, a recap.

@@ -234,7 +234,9 @@ Table(("attention", "logits", *phases, "widest"), rows, caption)
 # %% [markdown]
 # ## Prove it
 #
-# Weights and cache to the byte. The cache holds the two requests of 256 tokens from above.
+# Weights and cache to the byte. The cache holds the two requests of 256 tokens from above. (On a CPU, our model keeps a
+# second copy of its embedding, laid out for the matrix kernels that turn it into logits. It speeds the logits up, belongs
+# to this processor and not to the model, and is not counted.)
 
 # %%
 estimate = calculator.estimate_total_memory(smol, batch_size=2, seq_len=256, dtype="fp32")
@@ -448,4 +450,5 @@ print("the device's memory is known:", total_memory(model.device) > 0)
 #
 # </details>
 #
-# Now you: [Lab 1](../labs/01_memory_math.ipynb). Back: [0 Start here](00_start_here.ipynb)
+# Now you: [Lab 1](../labs/01_memory_math.ipynb). Next: [2 Prefill/decode profiling](02_prefill_decode_profiling.ipynb).
+# Back: [0 Start here](00_start_here.ipynb)

@@ -169,7 +169,7 @@ lab01.check_deployment(choose_deployment)
 # %% [markdown]
 # ## How far you are
 #
-# `progress()` remembers what you have done, in all labs; `reset_progress()` forgets it.
+# `progress()` without a name shows all labs; `reset_progress()` forgets what you have done.
 
 # %%
-progress()
+progress(lab01.LAB)

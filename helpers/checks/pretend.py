@@ -1,0 +1,61 @@
+"""A pretended engine on a virtual clock: what a profiler measures on it is known exactly, on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PretendEngine:
+    """A model on a pretended accelerator. Nothing is computed; a virtual clock says how long it would have taken.
+
+    Like a real device it takes orders and works on them later: `start` and `next` return at once, `wait` returns when
+    all that was ordered is done. Its first prefill and its first decode step ever take much longer than later ones.
+    """
+
+    def __init__(self, prefill: float = 0.4, decode: float = 0.02, setback: float = 3600.0):
+        """`prefill` and `decode` are seconds of one pass; in every third reading the calendar is set back by `setback`."""
+        self._prefill, self._decode, self._setback = prefill, decode, setback
+        self._now = self._ready = 1000.0
+        self._warm: set[str] = set()
+        self._text: list[int] = []
+        self._readings = 0
+
+    def start(self, prompt: Sequence[int]) -> int:
+        """Begins a new request, forgetting the one before: orders the prefill of `prompt`; gives the first new token."""
+        self._text = list(prompt)
+        self._order("prefill", self._prefill * len(prompt) / 100)
+        return self._choose()
+
+    def next(self, token: int) -> int:
+        """Orders a decode step with the last token of the request; gives the next token."""
+        self._text.append(token)
+        self._order("decode", self._decode)
+        return self._choose()
+
+    def wait(self) -> None:
+        """Returns when everything that was ordered is done."""
+        self._now = max(self._now, self._ready)
+
+    def clock(self) -> float:
+        """Seconds, from a clock that only moves forward."""
+        return self._now
+
+    def calendar(self) -> float:
+        """Seconds since some New Year's Day; somebody may set it back at any time."""
+        self._readings += 1
+        return self._now - self._setback * (self._readings // 3)
+
+    def __repr__(self) -> str:
+        return "a pretended engine"
+
+    def _order(self, kind: str, seconds: float) -> None:
+        """Hands work to the device: the host needs a moment, the device begins when it is free."""
+        self._now += 1e-6
+        if kind not in self._warm:
+            self._warm.add(kind)
+            seconds *= 20
+        self._ready = max(self._now, self._ready) + seconds
+
+    def _choose(self) -> int:
+        """A token that depends on the whole text."""
+        return (sum((i + 1) * token for i, token in enumerate(self._text)) * 31 + 7) % 1009
