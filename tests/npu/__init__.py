@@ -1,0 +1,1 @@
+"""Tests that run the real torch_npu on the emulated NPU."""
