@@ -1,0 +1,71 @@
+"""The pages of a pool: how many tables name each one, and the order in which free ones are taken."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+
+class PageStock:
+    """Reference counts and the free queue of pages `0` to `num_pages - 1`.
+
+    Blank pages are taken first, the last one given back before the others. Then follow pages that are kept because a text
+    may ask for them again, the one free for longest first (LRU). Every operation is O(1) for each page it names,
+    whatever the size of the pool.
+    """
+
+    def __init__(self, num_pages: int):
+        """All pages are free and blank, and page 0 is taken first."""
+        self.refs = [0] * num_pages
+        """For each page, the tables that name it. To read only."""
+        self.num_shared = 0
+        """Pages that more than one table names."""
+        self._blank = list(range(num_pages - 1, -1, -1))
+        self._kept: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def num_free(self) -> int:
+        """Pages that no table names, kept ones included."""
+        return len(self._blank) + len(self._kept)
+
+    @property
+    def num_kept(self) -> int:
+        """Free pages that are kept for what stands in them."""
+        return len(self._kept)
+
+    def take(self, n: int) -> tuple[list[int], list[int]]:
+        """The first `n` free pages, named once from now on, and those among them that were kept. `n` is at most `num_free`."""
+        start = max(0, len(self._blank) - n)
+        taken = self._blank[start:]
+        taken.reverse()
+        del self._blank[start:]
+        evicted = [self._kept.popitem(last=False)[0] for _ in range(n - len(taken))]
+        taken += evicted
+        for page in taken:
+            self.refs[page] = 1
+        return taken, evicted
+
+    def hold(self, pages: Iterable[int]) -> None:
+        """One more table names these pages, which are in use or kept; free ones leave the middle of the queue."""
+        refs, kept = self.refs, self._kept
+        for page in pages:
+            count = refs[page]
+            refs[page] = count + 1
+            if not count:
+                del kept[page]
+            elif count == 1:
+                self.num_shared += 1
+
+    def release(self, pages: Iterable[int], keep: Sequence[object]) -> None:
+        """One table less names these pages. Free ones go to the head of the queue, or are kept if `keep[page]` is not None."""
+        refs, kept, blank = self.refs, self._kept, self._blank
+        for page in pages:
+            count = refs[page] - 1
+            refs[page] = count
+            if not count:
+                if keep[page] is None:
+                    blank.append(page)
+                else:
+                    kept[page] = None
+            elif count == 1:
+                self.num_shared -= 1
