@@ -90,9 +90,10 @@ class KVCache(Cache):
     ) -> None:
         """Writes one layer's `k`, `v` `[batch, kv_heads, n, head_dim]` at `positions` (whole numbers `[batch, n]`).
 
-        Rows may stand at different places. Each row's positions must follow one another and start at or before the row's
-        end in this layer (a gap would be filled with nothing); what stood behind them is forgotten. Raises ValueError, before anything is written, for
-        another shape, type or device, a position that is fractional, negative, beyond the capacity or past the end.
+        Rows may stand at different places. Each row's positions must follow one another and start at or before the
+        row's end in this layer (a gap would be filled with nothing); what stood behind them is forgotten. Raises
+        ValueError, before anything is written, for another shape, type or device, and for a position that is
+        fractional, negative, beyond the capacity or past the end.
         """
         starts = self._checked(layer_idx, k, v, torch.as_tensor(positions))
         n = k.shape[2]

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from helpers.checks import record
 
 
@@ -115,6 +118,38 @@ def require_number(
         "",
     )
     raise CheckFailed("the value is wrong", arguments, expected=shown, got=describe(got), hint=hint)
+
+
+def require_tensor(
+    got: Any,
+    expected: Tensor,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    what: str = "the result",
+    hint: str = "",
+    atol: float = 1e-5,
+) -> None:
+    """CheckFailed unless `got` is a tensor of that shape and type whose values lie within `atol`; `hint` is for wrong values."""
+    if got is None:
+        raise CheckFailed(f"{what}: nothing was returned", arguments, hint="Is a return missing?")
+    if not isinstance(got, Tensor):
+        raise CheckFailed(f"{what}: expected a tensor", arguments, got=describe(got))
+    if got.shape != expected.shape or got.dtype != expected.dtype:
+        shown = describe(expected)
+        raise CheckFailed(
+            f"{what}: wrong in shape or type", arguments, expected=shown, got=describe(got), hint=hint
+        )
+    wrong = ~torch.isclose(got.double(), expected.double(), rtol=0, atol=atol, equal_nan=False)
+    if bool(wrong.any()):
+        place = tuple(wrong.nonzero()[0].tolist())
+        at = f" at {list(place)}, the first of {int(wrong.sum())} wrong places of {wrong.numel()}"
+        raise CheckFailed(
+            f"{what}: wrong values",
+            arguments,
+            expected=f"{expected[place].item()}{at}",
+            got=got[place].item(),
+            hint=hint,
+        )
 
 
 def _as_float(number: numbers.Real) -> float:

@@ -454,4 +454,5 @@ if model.device.type != "npu":
 #
 # </details>
 #
-# Now you: [Lab 2](../labs/02_prefill_decode_profiling.ipynb). Back: [1 Memory math](01_memory_math.ipynb)
+# Now you: [Lab 2](../labs/02_prefill_decode_profiling.ipynb). Next: [3 KV cache](03_kv_cache.ipynb).
+# Back: [1 Memory math](01_memory_math.ipynb)
