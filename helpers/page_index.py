@@ -1,32 +1,35 @@
-"""Which text stands in which page: keys that cannot collide."""
+"""Which text stands in which page, without a hash that could collide."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 
-PageKey = tuple[Hashable, bytes]
-"""A full page's text: the number of the text before it, and its own tokens."""
-
-_TOKEN = struct.Struct("q")
+_TOKEN = struct.Struct("I")
 
 
 class PageIndex:
     """Finds the page in which a text's next `page_size` tokens stand, given the number of the text before them.
 
-    A number stands for one text from its first token on, and is never given twice. So equal keys mean equal texts with no
-    hash to trust, and the key of a page that is gone cannot come to mean another text.
-    Keys exist for pages in the index and nothing else. Their tokens are bytes (64 bits each), which unlike a tuple of ints
-    remember their hash and compare in one go.
+    A number stands for one text from its first token on, and is never given twice. So equal keys (number, tokens) mean
+    equal texts, with no hash to trust, and the key of a page that is gone cannot come to mean another text.
+    One page has the key of a text. Another page with the same text is its *twin*: known, but not found. The index
+    remembers nothing but these pages. Tokens are packed into bytes (32 bits each), which unlike tuples of ints remember
+    their hash and compare in one go.
     """
 
     def __init__(self, num_pages: int, page_size: int):
         """An empty index."""
-        self.key_of: list[PageKey | None] = [None] * num_pages
-        """For each page, its key in the index. To read only."""
-        self.number_of: list[Hashable] = [None] * num_pages
-        """For each page with a key, the number of the text that ends with it. To read only."""
-        self._page_of: dict[PageKey, int] = {}
+        self.tokens_of: list[bytes | None] = [None] * num_pages
+        """For each page that has a key, its tokens. To read only."""
+        self.twins: dict[int, tuple[Hashable, bytes]] = {}
+        """Twins and the key of their text. To read only."""
+        self._before = [None] * num_pages  # type: list[Hashable]  # number of the text before a page that has a key
+        self._number = [0] * num_pages  # of the text that ends with a page or twin
+        self._next = [
+            0
+        ] * num_pages  # the page that was last to continue a page's text: a guess that `match` checks
+        self._page_of: dict[tuple[Hashable, bytes], int] = {}
         self._last_number = 0
         self._page_bytes = page_size * _TOKEN.size
         self._iter_pages = struct.Struct(f"{self._page_bytes}s").iter_unpack
@@ -34,46 +37,75 @@ class PageIndex:
     def __len__(self) -> int:
         return len(self._page_of)
 
-    def find(self, key: PageKey) -> int | None:
-        """The page with this key, if there is one."""
+    def find(self, key: tuple[Hashable, bytes]) -> int | None:
+        """The page that has this key, if there is one."""
         return self._page_of.get(key)
 
-    def match(self, text: bytes, number: Hashable) -> tuple[list[int], list[PageKey], Hashable]:
-        """The pages that a packed text starts with, their keys, and the number of what they hold. `number`: the text before."""
+    def text(self, page: int) -> tuple[Hashable, bytes] | None:
+        """The key of a page's text, if it is known, and whether or not the page is the one to be found by it."""
+        tokens = self.tokens_of[page]
+        return self.twins.get(page) if tokens is None else (self._before[page], tokens)
+
+    def number(self, page: int) -> int:
+        """The number of the text that ends with a page of known text."""
+        return self._number[page]
+
+    def match(self, text: bytes, number: Hashable) -> tuple[list[int], Hashable]:
+        """The pages that packed tokens of whole pages start with, after the text `number`; the number of what they hold."""
         pages: list[int] = []
-        keys: list[PageKey] = []
-        page_of, number_of = self._page_of.get, self.number_of
+        before, tokens_of, numbers, following = self._before, self.tokens_of, self._number, self._next
+        page = 0
         for (tokens,) in self._iter_pages(text):
-            key = (number, tokens)
-            page = page_of(key)
-            if page is None:
-                break
+            # The guess saves a hash and a search. `is` is enough: a number travels as one object, and if not, we search.
+            page = following[page]
+            if before[page] is not number or tokens_of[page] != tokens:
+                found = self._page_of.get((number, tokens))
+                if found is None:
+                    break
+                page = found
             pages.append(page)
-            keys.append(key)
-            number = number_of[page]
-        return pages, keys, number
+            number = numbers[page]
+        return pages, number
 
-    def split(self, text: bytes) -> tuple[Iterator[tuple[bytes]], bytes]:
-        """The full pages of a packed text, each in a tuple of its own, and the tokens after them."""
-        whole = len(text) - len(text) % self._page_bytes
-        return self._iter_pages(text[:whole]), text[whole:]
+    def enter(self, table: Sequence[int], start: int, number: Hashable, text: bytes) -> tuple[list[int], int]:
+        """Makes packed tokens of whole pages known as what stands in `table[start:]`, after the text `number`.
 
-    def add(self, page: int, key: PageKey, number: Hashable = None) -> Hashable:
-        """Makes the page the one that this new key finds; gives the number of its text (a new one by default)."""
-        if number is None:
-            self._last_number += 1
-            number = self._last_number
-        self._page_of[key] = page
-        self.key_of[page] = key
-        self.number_of[page] = number
-        return number
+        Gives the pages that got a key, and the number of the text with them; the other pages are twins.
+        """
+        new = []
+        previous = table[start - 1]
+        for page, (tokens,) in zip(table[start:], self._iter_pages(text), strict=False):
+            found = self._page_of.get((number, tokens))
+            if found is None:
+                new.append(page)
+                self._last_number += 1
+                self._add(page, (number, tokens), self._last_number)
+                self._next[previous] = previous = page
+            else:
+                self.twins[page] = (number, tokens)
+                self._number[page] = self._number[found]
+                previous = found
+            number = self._number[page]
+        return new, self._number[page]
+
+    def promote(self, twin: int) -> None:
+        """Gives a twin the key of its text, which no page has."""
+        self._add(twin, self.twins.pop(twin), self._number[twin])
 
     def drop(self, page: int) -> None:
-        """Forgets the key of a page, if it has one."""
-        key = self.key_of[page]
-        if key is not None:
-            del self._page_of[key]
-            self.key_of[page] = None
+        """Forgets what stands in a page, if it is known."""
+        tokens = self.tokens_of[page]
+        if tokens is None:
+            self.twins.pop(page, None)
+        else:
+            del self._page_of[self._before[page], tokens]
+            self.tokens_of[page] = self._before[page] = None
+
+    def _add(self, page: int, key: tuple[Hashable, bytes], number: int) -> None:
+        """Makes the page the one that this key finds."""
+        self._page_of[key] = page
+        self._before[page], self.tokens_of[page] = key
+        self._number[page] = number
 
 
 def root(salt: Hashable) -> Hashable:
@@ -86,13 +118,13 @@ def root(salt: Hashable) -> Hashable:
 
 
 def packed(tokens: Sequence[int]) -> bytes:
-    """The tokens as bytes, 64 bits each. Raises ValueError for what is no whole number of that size."""
+    """The tokens as bytes, 32 bits each. Raises ValueError for what is no whole number from 0 to 2**32 - 1."""
     try:
-        return struct.pack(f"{len(tokens)}q", *tokens)
+        return struct.pack(f"{len(tokens)}I", *tokens)
     except struct.error as error:
-        raise ValueError(f"token ids must be 64-bit whole numbers: {error}") from None
+        raise ValueError(f"token ids must be whole numbers from 0 to 2**32 - 1: {error}") from None
 
 
 def first_tokens(text: bytes, n: int) -> bytes:
-    """The first `n` tokens of a packed text."""
+    """The first `n` tokens of packed ones."""
     return text[: n * _TOKEN.size]

@@ -5,10 +5,10 @@ Block tables and copy-on-write are PagedAttention's (Kwon et al., arXiv:2309.061
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, KeysView, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Hashable, KeysView, Sequence
+from dataclasses import dataclass, replace
 
-from helpers.page_index import PageIndex, PageKey, first_tokens, packed, root
+from helpers.page_index import PageIndex, first_tokens, packed, root
 from helpers.page_stock import PageStock
 
 RequestId = Hashable
@@ -56,13 +56,12 @@ class _Request:
 
     name: RequestId
     table: list[int]
-    keys: list[PageKey]  # of its full pages, as far as its tokens are known
-    number: Hashable  # of the text in `keys`
-    tail: bytes | None = b""  # the tokens after `keys`; None once some of them are anonymous
+    root: Hashable  # its salt: what stands before the first token
+    number: Hashable  # of the text in its full pages, as far as its tokens are known
+    tail: bytes | None = b""  # the known tokens after those pages; None once some are anonymous
     length: int = 0
     written: int = 0  # tokens that finished steps have written
     hits: int = 0  # leading pages among which another request may have some yet to write
-    twins: dict[int, int] = field(default_factory=dict)  # page: index; its key found another page
 
 
 class PagePool:
@@ -153,11 +152,11 @@ class PagePool:
         At most all but the last token, because a model must compute that one to say what follows; a cached prompt of
         whole pages therefore computes its last page again. `salt` keeps tenants apart: only prompts of equal salts share.
         """
-        return len(self._match(tokens, salt)[0]) * self.page_size
+        return len(self._match(tokens, root(salt))[0]) * self.page_size
 
     def pages_to_admit(self, tokens: Sequence[int], salt: Hashable = None) -> int:
         """Pages that would leave the free queue if this prompt were admitted and appended whole. Changes nothing."""
-        pages = self._match(tokens, salt)[0]
+        pages = self._match(tokens, root(salt))[0]
         return _ceil_div(len(tokens), self.page_size) - sum(self._stock.refs[page] > 0 for page in pages)
 
     def admit(self, request_id: RequestId, tokens: Sequence[int], salt: Hashable = None) -> int:
@@ -168,12 +167,11 @@ class PagePool:
         and a salt that has no hash.
         """
         self._check_new(request_id)
-        pages, keys, number = self._match(tokens, salt)
+        start = root(salt)
+        pages, number = self._match(tokens, start)
         cached, hits = len(pages) * self.page_size, len(pages)
         self._stock.hold(pages)
-        self._requests[request_id] = _Request(
-            request_id, pages, keys, number, length=cached, written=cached, hits=hits
-        )
+        self._requests[request_id] = _Request(request_id, pages, start, number, b"", cached, cached, hits)
         self._peak_used = max(self._peak_used, self.num_used)
         self._hit_tokens += cached
         self._looked_up_tokens += len(tokens)
@@ -212,10 +210,11 @@ class PagePool:
             raise OutOfPages(request_id, needed, self.num_free, self.num_pages)
         taken = self._take(needed)
         copies = self._own_tail(request, taken) if num_tokens and request.length % self.page_size else []
+        full = request.length // self.page_size
         request.table += taken[len(copies) :]
         request.length += num_tokens
         if text is not None and request.tail is not None:
-            self._fill(request, request.tail + text)
+            self._fill(request, full, request.tail + text)
         elif num_tokens:
             request.tail = None
         return copies
@@ -270,9 +269,7 @@ class PagePool:
         if parent.written < parent.length or self._awaited(parent):
             raise ValueError(f"request {parent_id!r} has unwritten tokens; confirm its step before a fork")
         self._stock.hold(parent.table)
-        self._requests[child_id] = replace(
-            parent, name=child_id, table=parent.table[:], keys=parent.keys[:], twins=parent.twins.copy()
-        )
+        self._requests[child_id] = replace(parent, name=child_id, table=parent.table[:])
 
     def free(self, request_id: RequestId) -> list[RequestId]:
         """Ends a request; gives the other requests that lost tokens, as `rollback` does.
@@ -296,10 +293,10 @@ class PagePool:
         if request_id in self._requests:
             raise ValueError(f"request {request_id!r} is here already; free it first")
 
-    def _match(self, tokens: Sequence[int], salt: Hashable) -> tuple[list[int], list[PageKey], Hashable]:
-        """The cached pages that a prompt starts with, its last token left out; their keys; the number of their text."""
+    def _match(self, tokens: Sequence[int], start: Hashable) -> tuple[list[int], Hashable]:
+        """The cached pages that a prompt starts with, its last token left out; the number of their text."""
         whole = (len(tokens) - 1) // self.page_size * self.page_size if self.sharing else 0
-        return self._index.match(packed(tokens[: max(0, whole)]), root(salt))
+        return self._index.match(packed(tokens[:whole]), start) if whole > 0 else ([], start)
 
     def _take(self, n: int) -> list[int]:
         """That many pages from the free queue, without keys."""
@@ -317,24 +314,19 @@ class PagePool:
         if self._stock.refs[page] == 1:
             self._index.drop(page)
             return []
-        self._stock.release((page,), self._index.key_of)
+        self._stock.release((page,), self._index.tokens_of)
         self._copies += 1
         request.table[-1] = taken[0]
         return [(page, taken[0])]
 
-    def _fill(self, request: _Request, text: bytes) -> None:
-        """Gives their keys to the pages that this text after the full ones fills up."""
-        pages, request.tail = self._index.split(text)
-        for (tokens,) in pages:
-            page, key = request.table[len(request.keys)], (request.number, tokens)
-            known = self._index.find(key)
-            if known is None:
-                request.number = self._index.add(page, key)
-                self._pending[page] = request
-            else:  # the table stays as it is: somebody may have read it already
-                request.number = self._index.number_of[known]
-                request.twins[page] = len(request.keys)
-            request.keys.append(key)
+    def _fill(self, request: _Request, start: int, text: bytes) -> None:
+        """Enters the pages from index `start` on that the text after them fills up; the rest of it is the new tail."""
+        full = request.length // self.page_size
+        whole = first_tokens(text, (full - start) * self.page_size)
+        if full > start:
+            new, request.number = self._index.enter(request.table, start, request.number, whole)
+            self._pending.update(dict.fromkeys(new, request))
+        request.tail = text[len(whole) :]
 
     def _awaited(self, request: _Request) -> set[_Request]:
         """The other requests that have yet to write pages which this one hit."""
@@ -348,16 +340,31 @@ class PagePool:
         while todo:
             victim, length = todo.pop()
             if length < victim.length:
-                todo += self._withdraw(victim, length)
+                victim.number, victim.tail = self._text_at(victim, length)
+                if self._pending:
+                    todo += self._withdraw(victim, length)
                 self._shorten(victim, length)
                 lost.add(victim)
         return lost - {request}
+
+    def _text_at(self, request: _Request, length: int) -> tuple[Hashable, bytes | None]:
+        """The number and tail that a request has at a length up to its own."""
+        full, rest = divmod(length, self.page_size)
+        if full < len(request.table) and (text := self._index.text(request.table[full])):
+            return text[0], first_tokens(text[1], rest)
+        if full == request.length // self.page_size and request.tail is not None:
+            return request.number, first_tokens(request.tail, rest)
+        if not length:
+            return request.root, b""
+        if rest or not self._index.text(request.table[full - 1]):
+            return request.number, None
+        return self._index.number(request.table[full - 1]), b""
 
     def _withdraw(self, request: _Request, length: int) -> list[tuple[_Request, int]]:
         """Drops the keys of pages beyond `length` that stay unwritten; who else holds such a page, and the length before it."""
         holders: list[tuple[_Request, int]] = []
         start = max(length, request.written) // self.page_size
-        for i in range(start, request.length // self.page_size if self._pending else 0):
+        for i in range(start, request.length // self.page_size):
             page = request.table[i]
             if self._pending.pop(page, None) is None:
                 continue
@@ -368,42 +375,32 @@ class PagePool:
         return holders
 
     def _shorten(self, request: _Request, length: int) -> None:
-        """Cuts a request's table, text and counts."""
-        full, rest = divmod(length, self.page_size)
-        kept = full + (rest > 0)
-        self._stock.release(self._leaving(request, kept), self._index.key_of)
+        """Cuts a request's table and counts; pages beyond go back, last first."""
+        kept = _ceil_div(length, self.page_size)
+        pages = request.table[kept:]
+        pages.reverse()
+        if self._index.twins:
+            self._part_with_twins(request, pages)
+        self._stock.release(pages, self._index.tokens_of)
         del request.table[kept:]
-        if full < len(request.keys):
-            request.number, request.tail = request.keys[full]
-            del request.keys[full:]
-        if full == len(request.keys) and not rest:
-            request.tail = b""
-        elif full == len(request.keys) and request.tail is not None:
-            request.tail = first_tokens(request.tail, rest)
-        request.twins = {page: i for page, i in request.twins.items() if i < full} if request.twins else {}
         request.length, request.written = length, min(length, request.written)
         request.hits = min(kept, request.hits)
 
-    def _leaving(self, request: _Request, kept: int) -> Iterable[int]:
-        """What a request lets go, from its last page back to index `kept`."""
-        pages = reversed(request.table[kept:])
-        return self._with_twins(request, pages) if request.twins else pages
+    def _part_with_twins(self, request: _Request, leaving: list[int]) -> None:
+        """Sees to it that the text of twins among these pages stays cached; `leaving` may become longer.
 
-    def _with_twins(self, request: _Request, pages: Iterable[int]) -> Iterator[int]:
-        """These leaving pages, each twin preceded by the page that has its key; or the twin takes the key if nobody has it."""
-        for page in pages:
-            if page in request.twins and self._stock.refs[page] == 1:
-                i = request.twins[page]
-                other = self._index.find(request.keys[i])
-                if other is not None and not self._stock.refs[other]:
-                    self._stock.hold(
-                        (other,)
-                    )  # used just now: to the tail of the queue, in this page's place
-                    yield other
-                elif other is None and i < request.written // self.page_size:
-                    after = request.keys[i + 1][0] if i + 1 < len(request.keys) else request.number
-                    self._index.add(page, request.keys[i], after)
-            yield page
+        Before a twin leaves the page that has its key, used just now; if there is none, the twin gets the key.
+        """
+        twins, refs = self._index.twins, self._stock.refs
+        for twin in [page for page in leaving if page in twins and refs[page] == 1]:
+            found = self._index.find(twins[twin])
+            if found is None and request.table.index(twin) < request.written // self.page_size:
+                self._index.promote(twin)
+                continue
+            self._index.drop(twin)
+            if found is not None and not refs[found]:
+                self._stock.hold((found,))
+                leaving.insert(leaving.index(twin), found)
 
     def _wasted_slots(self) -> int:
         """Slots of used pages that hold no request's token."""

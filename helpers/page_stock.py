@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 
@@ -20,18 +19,19 @@ class PageStock:
         """For each page, the tables that name it. To read only."""
         self.num_shared = 0
         """Pages that more than one table names."""
+        self.num_kept = 0
+        """Free pages that are kept for what stands in them."""
         self._blank = list(range(num_pages - 1, -1, -1))
-        self._kept: OrderedDict[int, None] = OrderedDict()
+        # Kept pages in a ring of links, closed by an entry of no page. Lists, because 100,000 pages of an OrderedDict
+        # are scattered over so much memory that every page costs a cache miss or two.
+        self._end = num_pages
+        self._before = [num_pages] * (num_pages + 1)
+        self._after = [num_pages] * (num_pages + 1)
 
     @property
     def num_free(self) -> int:
         """Pages that no table names, kept ones included."""
-        return len(self._blank) + len(self._kept)
-
-    @property
-    def num_kept(self) -> int:
-        """Free pages that are kept for what stands in them."""
-        return len(self._kept)
+        return len(self._blank) + self.num_kept
 
     def take(self, n: int) -> tuple[list[int], list[int]]:
         """The first `n` free pages, named once from now on, and those among them that were kept. `n` is at most `num_free`."""
@@ -39,26 +39,29 @@ class PageStock:
         taken = self._blank[start:]
         taken.reverse()
         del self._blank[start:]
-        evicted = [self._kept.popitem(last=False)[0] for _ in range(n - len(taken))]
-        taken += evicted
+        evicted = self._oldest(n - len(taken)) if len(taken) < n else []
+        self.hold(evicted)
         for page in taken:
             self.refs[page] = 1
-        return taken, evicted
+        return taken + evicted, evicted
 
     def hold(self, pages: Iterable[int]) -> None:
         """One more table names these pages, which are in use or kept; free ones leave the middle of the queue."""
-        refs, kept = self.refs, self._kept
+        refs, before, after = self.refs, self._before, self._after
         for page in pages:
             count = refs[page]
             refs[page] = count + 1
             if not count:
-                del kept[page]
+                left, right = before[page], after[page]
+                after[left] = right
+                before[right] = left
+                self.num_kept -= 1
             elif count == 1:
                 self.num_shared += 1
 
     def release(self, pages: Iterable[int], keep: Sequence[object]) -> None:
         """One table less names these pages. Free ones go to the head of the queue, or are kept if `keep[page]` is not None."""
-        refs, kept, blank = self.refs, self._kept, self._blank
+        refs, blank, before, after, end = self.refs, self._blank, self._before, self._after, self._end
         for page in pages:
             count = refs[page] - 1
             refs[page] = count
@@ -66,6 +69,18 @@ class PageStock:
                 if keep[page] is None:
                     blank.append(page)
                 else:
-                    kept[page] = None
+                    last = before[end]
+                    after[last] = before[end] = page
+                    before[page] = last
+                    after[page] = end
+                    self.num_kept += 1
             elif count == 1:
                 self.num_shared -= 1
+
+    def _oldest(self, n: int) -> list[int]:
+        """The `n` kept pages that have been free for longest."""
+        pages, page = [], self._end
+        for _ in range(n):
+            page = self._after[page]
+            pages.append(page)
+        return pages
