@@ -28,6 +28,7 @@ _LIBRARIES = (
     "libopapi.so",
     "libnnopbase.so",
 )
+_NAMES = "queries.txt"
 _CANN_FOLDERS = ("runtime", "compiler", "opp", "lib64")
 _JUMP = {
     "x86_64": "jmp *emu_slots+8*{slot}(%rip)",
@@ -63,11 +64,11 @@ def libraries() -> Libraries:
             f"the emulated NPU runs on Linux on {' or '.join(_JUMP)}, not on {platform.system()} {machine}"
         )
     torch_npu = _torch_npu_library()
-    queries = _queries(torch_npu)
     folder = cache_folder() / "emulated_npu" / _key(torch_npu)
     if not folder.exists():
         with writing_to(folder.parent):
-            _build_into(folder, queries, machine)
+            _build_into(folder, _queries(torch_npu), machine)
+    queries = (folder / _NAMES).read_text().split()
     return Libraries([folder / name for name in _LIBRARIES], queries, folder / "cann")
 
 
@@ -112,7 +113,8 @@ def _build_into(folder: Path, queries: list[str], machine: str) -> None:
 
 
 def _compile(made: Path, queries: list[str], machine: str) -> None:
-    """Fills `made` with the libraries and the empty CANN tree."""
+    """Fills `made` with the libraries, the names of the queries and the empty CANN tree."""
+    (made / _NAMES).write_text("\n".join(queries))
     jumps = made / "jumps.S"
     jumps.write_text(_jump_table(queries, machine))
     code, *empty = _LIBRARIES

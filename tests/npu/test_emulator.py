@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -35,8 +37,6 @@ def base() -> Iterator[int]:
 # ---- starting --------------------------------------------------------------------------------------------------------
 def python(code: str, **environment: str) -> str:
     """What a fresh interpreter prints, warnings on stderr left out."""
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, timeout=120, check=False
     )  # fmt: skip
@@ -112,8 +112,6 @@ except RuntimeError as error:
 
 
 def test_two_processes_may_build_at_once(tmp_path: Any):
-    import os
-
     code = "import helpers; from helpers.emulated_npu.build import libraries; print(libraries().cann_home.exists())"
     environment = {**os.environ, "COURSE_CACHE": str(tmp_path)}
     both = [
@@ -201,10 +199,11 @@ def test_the_trace_lists_kernels_in_order():
     ],
     ids=["an operator", "an aclop", "torch_npu's check", "complex", "int matmul", "collectives"],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore")
 def test_failures_are_loud(call: Any, message: str):
-    with pytest.raises(RuntimeError, match=message), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        call(torch.rand(4, 4).npu())
+    argument = torch.rand(4, 4).npu()
+    with pytest.raises(RuntimeError, match=message):
+        call(argument)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -261,6 +260,25 @@ def test_memory_is_counted(base: int):
     temporary = z + 1
     del temporary
     assert torch.npu.max_memory_allocated() - base == 2 * (4 * MIB + 512)
+    assert torch.npu.memory_reserved() == emulated_npu.used()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 3 * MIB)), max_size=12))
+def test_memory_is_counted_through_any_history(base: int, history: list[tuple[bool, int]]):
+    """Each tensor counts its bytes and 32 more, in units of 512, until it is freed."""
+    held: list[Tensor] = []
+    before = torch.npu.memory_allocated()
+    for allocates, nbytes in history:
+        if allocates or not held:
+            held.append(torch.empty(nbytes, dtype=torch.uint8, device="npu"))
+        else:
+            held.pop(nbytes % len(held))
+        assert torch.npu.memory_allocated() - before == sum(-(-(t.numel() + 32) // 512) * 512 for t in held)
+        assert torch.npu.memory_reserved() == emulated_npu.used()
+    held.clear()
+    torch.npu.empty_cache()
+    assert torch.npu.memory_allocated() == before
     assert torch.npu.memory_reserved() == emulated_npu.used()
 
 

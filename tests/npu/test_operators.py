@@ -461,6 +461,21 @@ def test_fusion_attention_of_packed_sequences(mode: int):
         assert_same(wrap(device)(*on_device(arguments)), wrap(reference)(*detached(arguments)))
 
 
+def test_version_3_takes_its_lengths_as_tensors():
+    """npu_fusion_attention_v3, the one behind torch's own attention."""
+    q, k = torch.randn(5, 4, 16), torch.randn(5, 2, 16)
+    mask = dict(atten_mask=MASK.npu(), sparse_mode=3, scale=0.25)
+    ends = dict(actual_seq_qlen=[2, 5], actual_seq_kvlen=[2, 5])
+    by_list = npu.npu_fusion_attention(q.npu(), k.npu(), k.npu(), 4, "TND", **mask, **ends)[0]
+    tensors = {name: torch.tensor(value) for name, value in ends.items()}
+    by_tensor = npu.npu_fusion_attention_v3(q.npu(), k.npu(), k.npu(), 4, "TND", **mask, **tensors)[0]
+    assert torch.equal(by_list.cpu(), by_tensor.cpu())
+    with pytest.raises(RuntimeError, match="2048x2048"):
+        npu.npu_fusion_attention_v3(
+            q.npu(), k.npu(), k.npu(), 4, "TND", atten_mask=MASK[:5, :5].npu(), sparse_mode=3, **tensors
+        )
+
+
 def test_statistics_of_packed_sequences_lie_head_by_head():
     """softmax_max and softmax_sum have the shape [T, N, 8] and the order [N, T, 8], as the documents say."""
     q = torch.randn(5, 2, 16)
