@@ -98,7 +98,9 @@ from helpers import InferenceProfiler, plots
 story = "Once upon a time, in a small village by the sea, there lived an old clockmaker. " * 16
 prompt_ids = tokenizer(story)["input_ids"][:256]
 profile = InferenceProfiler().profile_generation(model, tokenizer, prompt_ids, max_new_tokens=32)
-plots.show(profile.plot(), alt="A tall first bar for the prefill, then low and even bars for decode")
+plots.show(
+    profile.plot(), alt="A tall first bar for the prefill, then low and even bars for decode"
+)
 
 # %%
 profile
@@ -136,7 +138,9 @@ import torch
 
 reference = checkpoint.load_reference()
 ids = torch.tensor([prompt], device=model.device)
-theirs = reference.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False)
+theirs = reference.generate(
+    ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False
+)
 ours = InferenceProfiler().profile_generation(model, tokenizer, prompt, max_new_tokens=20)
 print("equal to transformers:", theirs[0, len(prompt) :].tolist() == ours.generation.token_ids)
 print("equal to no cache:    ", honest.token_ids == ours.generation.token_ids)
@@ -227,9 +231,18 @@ plots.show(fig, alt="Decode lies far left under the slope, prefill right of the 
 def beside(name, cost, seconds):
     """One row: predicted and measured time, their ratio, and both utilisations."""
     predicted = cost.seconds(ceilings)
-    mfu, mbu = cost.flops_utilisation(seconds, ceilings), cost.bandwidth_utilisation(seconds, ceilings)
+    mfu, mbu = (
+        cost.flops_utilisation(seconds, ceilings),
+        cost.bandwidth_utilisation(seconds, ceilings),
+    )
     shares = [measured(100 * share, "%") for share in (mfu, mbu)]
-    return (name, measured(predicted), measured(seconds), measured(seconds / predicted, "x"), *shares)
+    return (
+        name,
+        measured(predicted),
+        measured(seconds),
+        measured(seconds / predicted, "x"),
+        *shares,
+    )
 
 
 rows = [beside("prefill", prefill, profile.ttft), beside("decode step", decode, profile.tpot)]
@@ -273,7 +286,7 @@ from helpers.device import Stopwatch
 
 
 def step_time(batch_size, context=64, repeats=5):
-    """Seconds of a decode step for `batch_size` requests with `context` cached tokens each, the median."""
+    """Seconds of a decode step for several requests with `context` cached tokens each."""
     cache = KVCache.for_model(model, batch_size, context + repeats + 1)
     model(FlatBatch.pack([prompt_ids[:context]] * batch_size), cache)
     times = []
@@ -291,7 +304,9 @@ step_times = [step_time(n) for n in batches]
 # %%
 from helpers.cost import compute_bound_batch
 
-fig, ax = plots.new_figure("Decode of several requests at once", "requests in the batch", "tokens/s")
+fig, ax = plots.new_figure(
+    "Decode of several requests at once", "requests in the batch", "tokens/s"
+)
 curve = range(1, 129)
 best = [n / decode_cost(smol, 64, n, **fp32).seconds(ceilings) for n in curve]
 ax.plot(curve, best, color=plots.COLORS["black"], label="predicted limit")
@@ -350,7 +365,9 @@ def draw(model, device, bandwidth, batch, context):
     limits = accelerator_ceilings(device, "fp16", BANDWIDTHS[bandwidth])
     counts = [2**i for i in range(11)]
     weights, cache, compute = zip(*(times(model, n, context, limits) for n in counts))
-    fig, ax = plots.new_figure(f"{model} on {device}", "requests in the batch", "ms per step", width=6)
+    fig, ax = plots.new_figure(
+        f"{model} on {device}", "requests in the batch", "ms per step", width=6
+    )
     moved = {"reading weights": weights, "reading KV cache": cache}
     plots.stacked_areas(ax, counts, moved, colors=("weights", "kv_cache"))
     ax.plot(counts, compute, color=plots.COLORS["decode"], linewidth=2.5, label="computing")

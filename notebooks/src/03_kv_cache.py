@@ -62,8 +62,8 @@ class PlausibleCache(Cache):
 
     def __init__(self, max_seq_len):
         cfg = model.cfg
-        size = (cfg.num_layers, max_seq_len, cfg.num_kv_heads, cfg.head_dim)
-        self.k, self.v = (torch.zeros(size, device=model.device) for _ in "kv")
+        size = (2, cfg.num_layers, max_seq_len, cfg.num_kv_heads, cfg.head_dim)
+        self.k, self.v = torch.zeros(size, device=model.device)
         self.length = 0
 
     def prepare(self, batch): ...
@@ -95,7 +95,8 @@ print(repr(wrong.text(tokenizer)))
 # %%
 cache = PlausibleCache(2000)
 generate(model, prompt, 1, cache)
-print(f"{len(prompt)} tokens in, length {cache.length} = {len(prompt)} x {model.cfg.num_layers} layers")
+layers = model.cfg.num_layers
+print(f"{len(prompt)} tokens in, length {cache.length} = {len(prompt)} x {layers} layers")
 
 # %% [markdown]
 # The second try moves the length on in the last layer only. And since the buffer is there, `get` returns it:
@@ -195,7 +196,9 @@ show_source(ops.attention_rows)
 # %%
 reference = checkpoint.load_reference()
 ids = torch.tensor([prompt], device=model.device)
-theirs = reference.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False)
+theirs = reference.generate(
+    ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False
+)
 cached = generate(model, prompt, 20, KVCache.for_model(model, 1, 64), [tokenizer.eos_token_id])
 print("no cache:    ", cached.token_ids == plain.token_ids)
 print("transformers:", cached.token_ids == theirs[0, len(prompt) :].tolist())
@@ -241,7 +244,8 @@ print("lengths:", cache.seq_lens)
 answers = {0: texts[0], 1: finished, 2: texts[2], 3: texts[1]}
 for i, text in answers.items():
     alone = generate(model, prompts[i], len(text) - len(prompts[i]))
-    print(f"{questions[i][:32]:32} equal to its own run:", alone.token_ids == text[len(prompts[i]) :])
+    equal = alone.token_ids == text[len(prompts[i]) :]
+    print(f"{questions[i][:32]:32} equal to its own run:", equal)
 
 # %%
 fig = draw_rows("The same cache now", cache.seq_lens, cache.max_seq_len, [1, 1, 1])
@@ -354,6 +358,7 @@ def draw(model, batch, max_seq_len, used):
     return fig, Table(("", "here"), rows)
 
 
+# %%
 SweepPanel(
     draw,
     {

@@ -82,7 +82,7 @@ print(article_profile(PretendEngine(), prompt=[5] * 100, max_new_tokens=4))
 
 # %% nbgrader={"grade": false, "grade_id": "profiler", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def profile(engine, prompt, max_new_tokens):
-    """A dict with `ttft` and `tpot` in seconds, and the list `tokens` of all `max_new_tokens` new tokens.
+    """A dict with `ttft` and `tpot` in seconds, and the list `tokens` of all new tokens.
 
     `tpot` is the mean over the tokens after the first, 0.0 when there is only one token.
     """
@@ -208,9 +208,10 @@ Table(
 
 # %% nbgrader={"grade": false, "grade_id": "speedup", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def pass_speedup(rows, wall, names, factor):
-    """How many times as fast the pass becomes when the operators in `names` run `factor` times as fast.
+    """How many times as fast the pass becomes when the operators in `names` are sped up.
 
-    `rows` holds `(name, calls, total, self)`, times for all calls together, in milliseconds like `wall`.
+    They run `factor` times as fast. `rows` holds `(name, calls, total, self)`, times for all calls
+    together, in milliseconds like `wall`.
     """
     ### BEGIN SOLUTION
     own = sum(self_time for name, _, _, self_time in rows if name in names)

@@ -71,7 +71,7 @@ for layer_idx in range(3):
     print(f"layer {layer_idx}: length {cache.length}, keys {keys[:, 0, 0].tolist()}")
 
 # %% [markdown]
-# Write one that is right. A pass calls `update` for layer 0, 1, 2, ... in turn, with the same number of new tokens. A token
+# Write an `update` that is right; the buffers are made as above. A pass calls `update` for layer 0, 1, 2, ... in turn, with the same number of new tokens. A token
 # counts in `length` when every layer has it.
 #
 # <details><summary>Hint 1</summary>Which layer may move the length on?</details>
@@ -80,21 +80,12 @@ for layer_idx in range(3):
 
 
 # %% nbgrader={"grade": false, "grade_id": "cache", "locked": false, "schema_version": 3, "solution": true, "task": false}
-class MyCache:
-    """Keys and values of one sequence, `capacity` tokens at most, written in place."""
-
-    def __init__(self, num_layers, capacity, kv_heads, head_dim):
-        ### BEGIN SOLUTION
-        self.k = torch.zeros(num_layers, capacity, kv_heads, head_dim)
-        self.v = torch.zeros_like(self.k)
-        self.length = 0
-        ### END SOLUTION
-
+class MyCache(ArticleCache):
     def update(self, layer_idx, k, v):
         """Takes in one layer's new `k`, `v` `[n, kv_heads, head_dim]`.
 
-        Returns all keys and values of the layer so far, each `[tokens, kv_heads, head_dim]`. Raises ValueError,
-        before anything changes, when they do not fit.
+        Returns all keys and values of the layer so far, each `[tokens, kv_heads, head_dim]`.
+        Raises ValueError, before anything changes, when they do not fit.
         """
         ### BEGIN SOLUTION
         end = self.length + len(k)
@@ -102,10 +93,9 @@ class MyCache:
             raise ValueError(f"{end} tokens do not fit into {self.k.shape[1]} places")
         self.k[layer_idx, self.length : end] = k
         self.v[layer_idx, self.length : end] = v
-        keys, values = self.k[layer_idx, :end], self.v[layer_idx, :end]
         if layer_idx == len(self.k) - 1:
             self.length = end
-        return keys, values
+        return self.k[layer_idx, :end], self.v[layer_idx, :end]
         ### END SOLUTION
 
 
@@ -166,7 +156,8 @@ lab03.check_mask(ragged_mask)
 def answer_times(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth):
     """`(seconds without a cache, seconds with one)` for an answer of `new_tokens` tokens.
 
-    `kv_bytes` are a token's keys and values in bytes, `peak` is in operations and `bandwidth` in bytes per second.
+    `kv_bytes` are the bytes of a token's keys and values, `peak` is in operations per second and
+    `bandwidth` in bytes per second.
     """
 
     ### BEGIN SOLUTION
@@ -190,7 +181,7 @@ lab03.check_times(answer_times)
 # %%
 for prompt in (10, 50, 100, 200, 400, 1600):
     without, cached = answer_times(8e9, 131072, prompt, 20, peak=364e12, bandwidth=1.6e12)
-    print(f"prompt of {prompt:>4}: {1e3 * without:6.0f} ms without, {1e3 * cached:5.0f} ms with a cache")
+    print(f"prompt of {prompt:>4}: {1e3 * without:6.0f} ms without, {1e3 * cached:5.0f} ms with")
 
 # %% [markdown]
 # Below the ridge (227 tokens here) a pass takes as long as reading the weights takes, for one token or for two hundred.
