@@ -102,9 +102,9 @@ def hidden_scores(
 def require_triangle(name: str, mask: Tensor) -> None:
     """Raises ContractError unless a compressed mask hides exactly what lies above the diagonal."""
     flat = mask.reshape(-1)
-    if flat.storage_offset() % 8 == 0:  # eight one-byte elements at once: this runs in every call
-        if torch.equal(flat.view(torch.int64), _triangle().reshape(-1).view(torch.int64)):
-            return
+    aligned = flat.storage_offset() % 8 == 0  # then eight one-byte elements at once: this runs in every call
+    if aligned and torch.equal(flat.view(torch.int64), _triangle().reshape(-1).view(torch.int64)):
+        return
     rule = f"{name}: the mask of sparse modes 2, 3 and 4 is torch.triu(torch.ones(2048, 2048), 1)"
     right = torch.equal(mask.reshape(COMPRESSED, COMPRESSED).bool(), _triangle())
     require(right, rule, f"a mask with {int(mask.bool().sum())} ones; in it True or 1 means hidden")

@@ -76,11 +76,6 @@ class _Attention:
             return self.k.shape[2] * self.heads // self.q.shape[2]
         return self.k.shape[1 if self.layout in ("BNSD", "TND") else 2]
 
-    @property
-    def mode(self) -> int:
-        """The sparse mode in effect: without a mask there is none, and attention is full (as the page says)."""
-        return 0 if self.mask is None else self.sparse_mode
-
     def check(self) -> None:
         """Raises ContractError for what the page forbids, as far as contents do not matter."""
         emulated(
@@ -159,13 +154,15 @@ class _Attention:
 
     def _check_mask(self, mask: Tensor) -> None:
         """Mode, dtype and shape of the mask."""
-        emulated(not 5 <= self.mode <= 8, f"{_NAME} with sparse_mode {self.mode}")
-        require(self.mode in range(5), f"{_NAME}: sparse_mode is 0 to 8", self.mode)
+        emulated(not 5 <= self.sparse_mode <= 8, f"{_NAME} with sparse_mode {self.sparse_mode}")
+        require(self.sparse_mode in range(5), f"{_NAME}: sparse_mode is 0 to 8", self.sparse_mode)
         require(mask.dtype in (torch.bool, torch.uint8), f"{_NAME}: atten_mask is bool or uint8", mask.dtype)
         shape = tuple(mask.shape)
-        if self.mode in COMPRESSED_MODES:
+        if self.sparse_mode in COMPRESSED_MODES:
             require(
-                is_compressed_shape(mask), f"{_NAME}: sparse_mode {self.mode} takes a 2048x2048 mask", shape
+                is_compressed_shape(mask),
+                f"{_NAME}: sparse_mode {self.sparse_mode} takes a 2048x2048 mask",
+                shape,
             )
             return
         parts = list(self.sequences())
@@ -196,18 +193,21 @@ class _Attention:
 
     def check_contents(self) -> None:
         """Raises ContractError for a compressed mask that is not the triangle."""
-        if self.mask is not None and self.mode in COMPRESSED_MODES:
+        if self.mask is not None and self.sparse_mode in COMPRESSED_MODES:
             require_triangle(_NAME, self.mask)
 
     def hidden(self, index: int, q: Tensor, k: Tensor) -> Tensor | None:
-        """What the queries of sequence `index` do not see. Raises ContractError for a mask with wrong contents."""
+        """What the queries of sequence `index` do not see: without a mask they see all, whatever the sparse mode.
+
+        Raises ContractError for a mask with wrong contents.
+        """
         if self.mask is None:
             return None
-        if self.mode in COMPRESSED_MODES:
-            return hidden_scores(q.shape[1], k.shape[1], self.mode, self.mask, self.before, self.after)
+        if self.sparse_mode in COMPRESSED_MODES:
+            return hidden_scores(q.shape[1], k.shape[1], self.sparse_mode, self.mask, self.before, self.after)
         mask = self.mask if self.mask.dim() == 2 else self.mask[index if self.mask.shape[0] > 1 else 0]
         mask = mask[..., : q.shape[1], : k.shape[1]].bool()
-        hidden = hidden_scores(q.shape[1], k.shape[1], self.mode, mask, self.before, self.after)
+        hidden = hidden_scores(q.shape[1], k.shape[1], self.sparse_mode, mask, self.before, self.after)
         if hidden is not None:
             agrees = torch.equal(hidden.expand(mask.shape), mask)
             require(

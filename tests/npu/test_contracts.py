@@ -465,6 +465,7 @@ FUSION_ILLEGAL: list[tuple[str, Call, dict[str, Any], str]] = [
     ("pse", fusion, dict(pse=half(2, 4, 6, 9)), "pse"),
     ("packed without lengths", varlen, dict(actual_seq_qlen=None, actual_seq_kvlen=None), "actual_seq_qlen"),
     ("packed plain lengths", varlen, dict(actual_seq_qlen=[5, 7]), "cumulative"),
+    ("packed falling lengths", varlen, dict(actual_seq_qlen=[9, 5, 12], actual_seq_kvlen=[5, 6, 12]), "cumulative"),
     ("packed padded tokens", varlen, dict(q=half(14, 4, 32)), "ends in 14 tokens"),
     ("packed counts", varlen, dict(actual_seq_kvlen=[3, 5, 12]), "must be the same"),
     ("packed 4-d mask", varlen, dict(atten_mask=torch.zeros(1, 1, 7, 7, dtype=torch.bool)), "one of the shapes"),

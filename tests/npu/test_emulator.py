@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import gc
 import os
 import subprocess
@@ -18,6 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers import emulated_npu
+from helpers.emulated_npu.emulation import emulation
+from helpers.emulated_npu.operators import store
+from helpers.emulated_npu.records import Kind, read
 from tests.npu.support import causal_mask, npu
 
 MIB = 1 << 20
@@ -208,6 +212,39 @@ def test_failures_are_loud(call: Any, message: str):
         torch.distributed.destroy_process_group()
 
 
+def test_arguments_are_not_read_blindly():
+    """What a wrong operator signature, or a tensor beyond its storage, would otherwise read from memory."""
+    runtime, data = emulation().runtime, (ctypes.c_float * 4)(1, 2, 3, 4)
+    create = runtime._library.aclCreateTensor
+    create.restype = ctypes.c_void_p
+    numbers = lambda *values: (ctypes.c_int64 * len(values))(*values)  # noqa: E731
+    make = lambda size, storage: create(  # noqa: E731
+        numbers(size),
+        ctypes.c_uint64(1),
+        0,
+        numbers(1),
+        ctypes.c_int64(0),
+        2,
+        numbers(storage),
+        ctypes.c_uint64(1),
+        data,
+    )
+    good, beyond = make(4, 4), make(4, 3)
+    assert read(good, Kind.TENSOR, runtime.kind).tolist() == [1, 2, 3, 4]
+    assert read(None, Kind.TENSOR, runtime.kind) is None
+    with pytest.raises(ValueError, match="4 elements of a storage of 3"):
+        read(beyond, Kind.TENSOR, runtime.kind)
+    with pytest.raises(TypeError, match="not an acl SCALAR"):
+        read(good, Kind.SCALAR, runtime.kind)
+    with pytest.raises(TypeError, match="not an acl TENSOR"):
+        read(good + 8, Kind.TENSOR, runtime.kind)
+
+
+def test_a_result_of_another_shape_is_not_stored():
+    with pytest.raises(ValueError, match="allocated an output of shape"):
+        store(torch.empty(2, 3), torch.ones(3))
+
+
 def test_work_goes_on_after_a_failure():
     n = torch.rand(4, 4).npu()
     with pytest.raises(RuntimeError):
@@ -287,6 +324,7 @@ def test_running_out_and_recovering(base: int):
     big = torch.empty(48 * MIB, dtype=torch.uint8, device="npu")
     with pytest.raises(torch.OutOfMemoryError, match="NPU out of memory"):
         torch.empty(32 * MIB, dtype=torch.uint8, device="npu")
+    assert torch.npu.memory_reserved() == emulated_npu.used()
     del big
     assert torch.empty(32 * MIB, dtype=torch.uint8, device="npu").numel() == 32 * MIB
 
@@ -372,6 +410,22 @@ def test_a_graphs_lengths_are_updated():
         assert torch.equal(first.cpu(), right)
         assert torch.equal(second.cpu(), right)
     assert not torch.equal(expected[0], expected[1])
+
+
+def test_a_graph_keeps_the_latest_calls_only_and_drops_them_with_itself():
+    kept = emulation()._calls._kept
+    gc.collect()
+    before = len(kept)
+    decode, graph = Decode(), torch.npu.NPUGraph()
+    with torch.npu.graph(graph, auto_dispatch_capture=True):
+        decode(STEPS[0])
+    captured = len(kept)
+    for lengths in STEPS:
+        graph.update(cpu_update_input=[{"actual_seq_kvlen": lengths}])
+        graph.replay()
+    assert len(kept) == captured > before
+    graph.reset()
+    assert len(kept) == before
 
 
 def test_a_replay_without_its_update_does_not_run_on_old_lengths():
