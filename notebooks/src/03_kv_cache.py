@@ -41,6 +41,7 @@ environment_report()
 import torch
 
 from helpers import checkpoint, ops
+from helpers.cache import Cache
 from helpers.generation import chat_prompt, generate
 
 model, tokenizer = checkpoint.load()
@@ -53,10 +54,8 @@ print(f"{len(plain.token_ids)} tokens answered, {plain.tokens_computed} computed
 # Here is a cache that one would write in ten minutes. A buffer for each layer, a length, and in each layer: write the new
 # keys and values behind the old ones, move the length on, attend over everything so far.
 
+
 # %%
-from helpers.cache import Cache
-
-
 class PlausibleCache(Cache):
     """A cache for one sequence. Plausible, and wrong."""
 
@@ -66,15 +65,15 @@ class PlausibleCache(Cache):
         self.k, self.v = torch.zeros(size, device=model.device)
         self.length = 0
 
-    def prepare(self, batch): ...
-
     def attend(self, layer_idx, q, k, v, batch):
         end = self.length + len(k)
         self.k[layer_idx, self.length : end], self.v[layer_idx, self.length : end] = k, v
         self.length = end
         return self.read(layer_idx, q, batch, end)
 
-    def commit(self, batch): ...
+    def prepare(self, batch): ...
+
+    commit = prepare
 
 
 # %%
