@@ -24,7 +24,7 @@ class PageIndex:
         """For each page that has a key, its tokens. To read only."""
         self.twins: dict[int, tuple[Hashable, bytes]] = {}
         """Twins and the key of their text. To read only."""
-        self._before = [None] * num_pages  # type: list[Hashable]  # number of the text before a page that has a key
+        self._before: list[Hashable] = [None] * num_pages  # number of the text before a page that has a key
         self._number = [0] * num_pages  # of the text that ends with a page or twin
         self._next = [
             0
@@ -73,14 +73,15 @@ class PageIndex:
         Gives the pages that got a key, and the number of the text with them; the other pages are twins.
         """
         new = []
-        previous = table[start - 1]
+        previous = table[start - 1]  # of a first page some page or other: a wrong guess does no harm
         for page, (tokens,) in zip(table[start:], self._iter_pages(text), strict=False):
             found = self._page_of.get((number, tokens))
             if found is None:
                 new.append(page)
                 self._last_number += 1
                 self._add(page, (number, tokens), self._last_number)
-                self._next[previous] = previous = page
+                self._next[previous] = page
+                previous = page
             else:
                 self.twins[page] = (number, tokens)
                 self._number[page] = self._number[found]
