@@ -104,6 +104,62 @@ def _attend_one(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     return F.scaled_dot_product_attention(grouped, k, v, scale=scale).reshape(batch, heads, dim)
 
 
+def write_kv_pages(k_cache: Tensor, v_cache: Tensor, k: Tensor, v: Tensor, slots: Tensor) -> None:
+    """Writes `k`, `v` `[T, KV, D]` into pages `[num_pages, page_size, KV, D]`: token `t` at slot `slots[t]`, int64 `[T]`.
+
+    A slot is `page * page_size + offset`.
+    """
+    for cache, new in ((k_cache, k), (v_cache, v)):
+        cache.view(-1, *cache.shape[2:]).index_copy_(0, slots, new)
+
+
+def attention_pages(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_tables: Sequence[Sequence[int]],
+    q_start: Sequence[int],
+    kv_lens: Sequence[int],
+    scale: float,
+) -> Tensor:
+    """Causal attention `q [T, H, D]` -> `[T, H, D]` over pages of `k_cache`, `v_cache` `[num_pages, page_size, KV, D]`.
+
+    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]`; its first `kv_lens[i]` keys lie in the pages of
+    `block_tables[i]`, in order. Neighbouring pages are read in place, others are collected first.
+    """
+    out = torch.empty_like(q)
+    for i, table in enumerate(block_tables):
+        part = slice(q_start[i], q_start[i + 1])
+        k, v = (_sequence(cache, table, kv_lens[i]) for cache in (k_cache, v_cache))
+        out[part] = _attend(_heads_first(q[part], 1), k, v, scale)
+    return out
+
+
+def _sequence(cache: Tensor, table: Sequence[int], length: int) -> Tensor:
+    """One sequence's keys or values `[1, KV, length, D]` out of its pages: a view where they lie side by side."""
+    page_size, pages = cache.shape[1], table[: -(-length // cache.shape[1])]
+    if all(page == pages[0] + i for i, page in enumerate(pages)):
+        found = cache.view(-1, *cache.shape[2:])[pages[0] * page_size :][:length]
+    else:
+        found = cache[torch.tensor(pages, device=cache.device)].flatten(0, 1)[:length]
+    return found.transpose(0, 1).unsqueeze(0)
+
+
+def attention_lse(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Attention of one sequence and the log-sum-exp of its scores: `q [T, H, D]`, `k`, `v` `[Tk, KV, D]` -> out, fp32 `[T, H]`.
+
+    Two such results over two parts of the keys can be merged (`helpers.flash_attention`). Scores are stored here.
+    """
+    keys, values = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
+    scores = torch.einsum("qhd,khd->hqk", q.float(), keys.float()) * scale
+    if causal:
+        scores.masked_fill_(~visible(q.shape[0], k.shape[0], q.device), float("-inf"))
+    out = torch.einsum("hqk,khd->qhd", scores.softmax(dim=-1), values.float())
+    return out.to(q.dtype), scores.logsumexp(dim=-1).T
+
+
 def materialised_attention(
     q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
 ) -> Tensor:

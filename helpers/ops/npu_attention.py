@@ -1,0 +1,228 @@
+"""Attention on an Ascend NPU, by `npu_fused_infer_attention_score` (FIA) in 16 bits and `npu_fusion_attention` in fp32.
+
+FIA has no fp32; fusion attention has it, and no pages. Which of FIA's layouts serves is decided by what the documents
+allow: the packed one (TND) for a head dimension of 128; `BSH` and `BNSD` for others, such as SmolLM2's 64. Two traps are
+common to both operators: their scale is 1 unless given, and in a mask True means hidden. Where two documents disagree,
+the narrower one is followed: packed fp16 needs as many KV heads as query heads.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch_npu
+from torch import Tensor
+
+_BOTTOM_RIGHT = 3  # sparse_mode: the last query sees the last key
+_TND_DIM = 128
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
+) -> Tensor:
+    """As the plain version. Packed lengths are cumulative, without the leading 0, the last one the number of tokens."""
+    if q.dtype == torch.float32:
+        return _fusion(q, k, v, q_start[1:], kv_start[1:], scale)
+    if _may_pack(q, k.shape[1]):
+        return _fia_tnd(q, k, v, list(q_start[1:]), list(kv_start[1:]), scale)[0]
+    out = torch.empty_like(q)
+    for (a, b), (c, d) in zip(pairwise(q_start), pairwise(kv_start), strict=True):
+        q4, k4, v4 = (_heads_first(t) for t in (q[a:b], k[c:d], v[c:d]))
+        out[a:b] = _fia_bnsd(q4, k4, v4, [d - c], scale)[0][0].transpose(0, 1)
+    return out
+
+
+def attention_rows(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    rows: Sequence[int],
+    q_start: Sequence[int],
+    kv_lens: Sequence[int],
+    scale: float,
+) -> Tensor:
+    """As the plain version: rows are read in place, their lengths given as a list, so that nothing behind them counts."""
+    out = torch.empty_like(q)
+    for i, row in enumerate(rows):
+        part = slice(q_start[i], q_start[i + 1])
+        k, v = (cache[row : row + 1] for cache in (k_cache, v_cache))
+        if q.dtype == torch.float32:  # no lengths there: the used part alone, packed
+            k, v = (t[0, :, : kv_lens[i]].transpose(0, 1) for t in (k, v))
+            out[part] = _fusion(q[part], k, v, [len(q[part])], [kv_lens[i]], scale)
+        else:
+            out[part] = _fia_bnsd(_heads_first(q[part]), k, v, [kv_lens[i]], scale)[0][0].transpose(0, 1)
+    return out
+
+
+def attention_pages(
+    q: Tensor,
+    k_cache: Tensor,
+    v_cache: Tensor,
+    block_tables: Sequence[Sequence[int]],
+    q_start: Sequence[int],
+    kv_lens: Sequence[int],
+    scale: float,
+) -> Tensor:
+    """As the plain version. Packed queries over pages take *plain* lengths of keys, not cumulative ones.
+
+    Pages that FIA does not read (fp32; prefill over pages that are no multiple of 128 tokens) are collected first.
+    """
+    num_pages, page_size, kv_heads, _ = k_cache.shape
+    decode = all(b - a == 1 for a, b in pairwise(q_start))
+    packed = _may_pack(q, kv_heads)
+    paged = page_size % 128 == 0 or (decode and not packed and page_size % 16 == 0 and page_size <= 512)
+    if q.dtype == torch.float32 or not paged:
+        return _collected(q, k_cache, v_cache, block_tables, q_start, kv_lens, scale)
+    k, v = (
+        cache.view(num_pages, page_size, -1) for cache in (k_cache, v_cache)
+    )  # four dimensions mean other axes
+    tables = _padded(block_tables, q.device)
+    pages: dict[str, Any] = dict(block_table=tables, block_size=page_size, kv_heads=kv_heads)
+    if packed:
+        return _fia_tnd(q, k, v, list(q_start[1:]), list(kv_lens), scale, **pages)[0]
+    if decode:
+        return _fia_bsh(q.flatten(1)[:, None], k, v, list(kv_lens), scale, q.shape[1], **pages)[:, 0].view_as(
+            q
+        )
+    out = torch.empty_like(q)
+    for i, (a, b) in enumerate(pairwise(q_start)):
+        pages["block_table"] = tables[i : i + 1]
+        part = _fia_bsh(q[a:b].flatten(1)[None], k, v, [kv_lens[i]], scale, q.shape[1], **pages)
+        out[a:b] = part[0].view_as(q[a:b])
+    return out
+
+
+def attention_lse(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool = True
+) -> tuple[Tensor, Tensor]:
+    """As the plain version: both operators can give the log-sum-exp, fusion attention as a maximum and a sum."""
+    if q.dtype == torch.float32:
+        return _fusion_lse(q, k, v, scale, causal)
+    q4, k4, v4 = (_heads_first(t) for t in (q, k, v))
+    out, lse = _fia_bnsd(q4, k4, v4, [len(k)], scale, causal=causal, return_softmax_lse=True)
+    return out[0].transpose(0, 1), lse[0, :, :, 0].T
+
+
+def _may_pack(q: Tensor, kv_heads: int) -> bool:
+    """Whether the documents allow FIA's packed layout: head dimension 128, bf16, or fp16 without shared heads."""
+    return q.shape[-1] == _TND_DIM and (q.dtype == torch.bfloat16 or q.shape[1] == kv_heads)
+
+
+def _collected(
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, block_tables: Sequence[Sequence[int]],
+    q_start: Sequence[int], kv_lens: Sequence[int], scale: float,
+) -> Tensor:  # fmt: skip
+    """Attention over pages that are copied together, sequence after sequence."""
+    page_size, kv_start = k_cache.shape[1], [0]
+    slots = []
+    for table, length in zip(block_tables, kv_lens, strict=True):
+        places = torch.arange(length)
+        slots.append(torch.tensor(table)[places // page_size] * page_size + places % page_size)
+        kv_start.append(kv_start[-1] + length)
+    index = torch.cat(slots).to(q.device)
+    k, v = (cache.flatten(0, 1)[index] for cache in (k_cache, v_cache))
+    return attention(q, k, v, q_start, kv_start, scale)
+
+
+def _fia_tnd(
+    q: Tensor, k: Tensor, v: Tensor, q_ends: list[int], kv_lens: list[int], scale: float,
+    kv_heads: int = 0, **pages: Any,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """FIA over packed queries `[T, H, D]`; keys packed alike, or in pages."""
+    return _fia(
+        q.contiguous(), k.contiguous(), v.contiguous(), "TND", q.shape[1], kv_heads or k.shape[1], scale,
+        q_lens=q_ends, kv_lens=kv_lens, sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device), **pages,
+    )  # fmt: skip
+
+
+def _fia_bnsd(
+    q: Tensor, k: Tensor, v: Tensor, kv_lens: list[int], scale: float, causal: bool = True, **more: Any
+) -> tuple[Tensor, Tensor]:
+    """FIA over `q [B, H, n, D]`, `k`, `v` `[B, KV, m, D]`, of which the first `kv_lens` places count."""
+    if causal and q.shape[2] > 1:
+        more |= dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device), q_lens=[q.shape[2]] * q.shape[0])
+    return _fia(
+        q.contiguous(), k.contiguous(), v.contiguous(), "BNSD", q.shape[1], k.shape[1], scale, kv_lens=kv_lens, **more
+    )  # fmt: skip
+
+
+def _fia_bsh(
+    q: Tensor, k: Tensor, v: Tensor, kv_lens: list[int], scale: float, heads: int, kv_heads: int, **more: Any
+) -> Tensor:
+    """FIA over `q [B, n, H * D]` and pages `[num_pages, page_size, KV * D]`."""
+    if q.shape[1] > 1:
+        more |= dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device), q_lens=[q.shape[1]] * q.shape[0])
+    return _fia(q.contiguous(), k, v, "BSH", heads, kv_heads, scale, kv_lens=kv_lens, **more)[0]
+
+
+def _fia(
+    q: Tensor, k: Tensor, v: Tensor, layout: str, heads: int, kv_heads: int, scale: float, **more: Any
+) -> tuple[Tensor, Tensor]:
+    """The call itself: version 2 where torch_npu has it, else version 1, which names the same things otherwise."""
+    if hasattr(torch_npu, "npu_fused_infer_attention_score_v2"):
+        call, names = torch_npu.npu_fused_infer_attention_score_v2, _V2
+    else:
+        call, names = torch_npu.npu_fused_infer_attention_score, _V1
+    options = {names.get(name, name): value for name, value in more.items()}
+    options |= {names["heads"]: heads, "num_key_value_heads": kv_heads, names["scale"]: scale}
+    out, lse = call(q, k, v, input_layout=layout, **options)
+    return out, lse
+
+
+_V2 = {
+    "heads": "num_query_heads",
+    "scale": "softmax_scale",
+    "q_lens": "actual_seq_qlen",
+    "kv_lens": "actual_seq_kvlen",
+}
+_V1 = {
+    "heads": "num_heads",
+    "scale": "scale",
+    "q_lens": "actual_seq_lengths",
+    "kv_lens": "actual_seq_lengths_kv",
+    "return_softmax_lse": "softmax_lse_flag",
+}
+
+
+def _fusion(
+    q: Tensor, k: Tensor, v: Tensor, q_ends: Sequence[int], kv_ends: Sequence[int], scale: float
+) -> Tensor:
+    """`npu_fusion_attention` over packed sequences. Without its mask the sparse mode would be ignored, silently."""
+    out: Tensor = torch_npu.npu_fusion_attention(
+        q.contiguous(), k.contiguous(), v.contiguous(), q.shape[1], "TND", scale=scale,
+        actual_seq_qlen=list(q_ends), actual_seq_kvlen=list(kv_ends),
+        sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device),
+    )[0]  # fmt: skip
+    return out
+
+
+def _fusion_lse(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
+    """`npu_fusion_attention` of one sequence with its log-sum-exp, which comes as a maximum and a sum, eight times each."""
+    options: dict[str, Any] = dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device)) if causal else {}
+    q4, k4, v4 = (_heads_first(t).contiguous() for t in (q, k, v))
+    out, maximum, total, *_ = torch_npu.npu_fusion_attention(
+        q4, k4, v4, q.shape[1], "BNSD", scale=scale, **options
+    )
+    return out[0].transpose(0, 1), (maximum + total.log())[0, :, :, 0].T
+
+
+@functools.cache
+def _mask(device: torch.device) -> Tensor:
+    """The compressed causal mask that modes 2 to 4 ask for, whatever the lengths: 2048 x 2048, True above the diagonal."""
+    return torch.ones(2048, 2048, dtype=torch.bool, device=device).triu(1)
+
+
+def _padded(block_tables: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Block tables as one int32 matrix; what no sequence uses names page 0."""
+    longest = max(len(table) for table in block_tables)
+    rows = [[*table, *[0] * (longest - len(table))] for table in block_tables]
+    return torch.tensor(rows, dtype=torch.int32, device=device)
+
+
+def _heads_first(x: Tensor) -> Tensor:
+    """One sequence `[n, heads, D]` -> `[1, heads, n, D]`."""
+    return x.transpose(0, 1).unsqueeze(0)
