@@ -47,22 +47,26 @@ def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None =
     Needs the network only when the checkpoint was never fetched. Raises CacheError when the cache folder cannot be
     used, ValueError when `COURSE_MODEL` names nothing that this course can load.
     """
+    where = choose_device(
+        device
+    )  # first: transformers imports torch_npu where it finds one, and that needs its device
     from transformers import AutoConfig, AutoTokenizer
 
     folder = locate()
     config = AutoConfig.from_pretrained(folder)
-    model = build(config, read_tensors(folder), dtype).to(choose_device(device)).pack()
+    model = build(config, read_tensors(folder), dtype).to(where).pack()
     return Checkpoint(model, AutoTokenizer.from_pretrained(folder))
 
 
 def load_reference(dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Any:
     """The same weights in `transformers`' own class, to compare with. Errors as in `load`."""
+    where = choose_device(device)
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model: Any = AutoModelForCausalLM.from_pretrained(locate(), dtype=dtype)
-    return model.to(choose_device(device)).eval()
+    return model.to(where).eval()
 
 
 def locate() -> Path:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,17 +17,23 @@ from pathlib import Path
 import torch
 
 _NAMES = ("npu", "cuda", "cpu")
+_EMULATED = "emulated-npu"
 
 
 def choose_device(name: torch.device | str | None = None) -> torch.device:
     """The device to run on: `name`, or `COURSE_DEVICE`, or the first of npu, cuda, cpu that is here.
 
+    `emulated-npu`, which must be asked for, starts the emulated NPU (`helpers.emulated_npu`) and is an `npu` from then on.
     Raises ValueError for a name that is unknown and RuntimeError for a device that is asked for and absent.
     """
     wanted = str(name or os.environ.get("COURSE_DEVICE", "").strip() or _first_present())
+    if wanted == _EMULATED:
+        importlib.import_module("helpers.emulated_npu").start()
+        return torch.device("npu", 0)
     kind = wanted.split(":")[0]
     if kind not in _NAMES:
-        raise ValueError(f"unknown device {wanted!r}; COURSE_DEVICE may be one of {', '.join(_NAMES)}")
+        known = ", ".join((*_NAMES, _EMULATED))
+        raise ValueError(f"unknown device {wanted!r}; COURSE_DEVICE may be one of {known}")
     if not _present(kind):
         raise RuntimeError(f"device {wanted!r} was asked for, but there is none that torch can use")
     return torch.device(wanted)
@@ -94,12 +101,24 @@ def total_memory(device: torch.device) -> int:
 def describe(device: torch.device) -> str:
     """A short name for the device, with its memory in GiB."""
     kind = "CPU" if device.type == "cpu" else torch.get_device_module(device).get_device_name(device)
+    kind = f"emulated NPU as {kind} (times mean nothing)" if is_emulated(device) else kind
     cores = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     return f"{kind}{cores}, {total_memory(device) / 2**30:.1f} GiB"
 
 
+def is_emulated(device: torch.device) -> bool:
+    """Whether the device is the emulated NPU."""
+    module = sys.modules.get("helpers.emulated_npu")
+    return device.type == "npu" and module is not None and bool(module.running())
+
+
 def where_it_ran(device: torch.device) -> str:
     """One sentence on which hardware a result comes from, for every section that speaks of NPUs."""
+    if is_emulated(device):
+        return (
+            "This ran on the emulated NPU: results are real torch_npu semantics, times mean nothing. "
+            "Nothing in this chapter has run on real Ascend hardware yet."
+        )
     if device.type == "npu":
         return f"This ran on {describe(device)}. Please report it: no result from real Ascend hardware is known yet."
     return (
@@ -120,7 +139,9 @@ def _first_present() -> str:
 
 
 def _load_torch_npu() -> bool:
-    """Whether this machine has an Ascend driver and a torch_npu, which is then imported: it adds `torch.npu`."""
+    """Whether there is an Ascend driver and a torch_npu, which is then imported (it adds `torch.npu`), or the emulated NPU."""
+    if is_emulated(torch.device("npu") if hasattr(torch, "npu") else torch.device("cpu")):
+        return True
     has_driver = any(Path("/dev").glob("davinci[0-9]*"))
     if not has_driver or importlib.util.find_spec("torch_npu") is None:
         return False

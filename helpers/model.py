@@ -36,7 +36,7 @@ class Attention(nn.Module):
             cfg.num_kv_heads * cfg.head_dim,
             cfg.num_kv_heads * cfg.head_dim,
         ]
-        self.head_dim, self.eps = cfg.head_dim, cfg.rms_norm_eps
+        self.head_dim, self.eps, self.rope_scale = cfg.head_dim, cfg.rms_norm_eps, cfg.rope_scale
         self.qkv_proj = Linear(cfg.hidden_size, sum(self.splits), bias=cfg.qkv_bias)
         self.o_proj = Linear(self.splits[0], cfg.hidden_size, bias=cfg.o_bias)
         self.q_norm = nn.Parameter(torch.empty(cfg.head_dim)) if cfg.qk_norm else None
@@ -50,6 +50,8 @@ class Attention(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             q, k = ops.rms_norm(q, self.q_norm, self.eps), ops.rms_norm(k, self.k_norm, self.eps)
         q, k = ops.rotary(q, *rope), ops.rotary(k, *rope)
+        if self.rope_scale != 1.0:  # not folded into cos and sin, which a fused rotation wants within [-1, 1]
+            q, k = q * self.rope_scale, k * self.rope_scale
         out = cache.attend(layer_idx, q, k, v, batch)
         del q, k, v  # the output projection needs no more of them: free the memory before it allocates
         projected: Tensor = self.o_proj(out.flatten(-2))
@@ -114,6 +116,7 @@ class DecoderLM(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.num_layers))
         self.norm = nn.Parameter(torch.empty(cfg.hidden_size))
         self._packed_embedding: Tensor | None = None
+        self._inv_freq: Tensor | None = None  # kept: a transfer to the device in each pass would be one too many
         self.lm_head = None if cfg.tied else Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
 
     @property
@@ -174,10 +177,10 @@ class DecoderLM(nn.Module):
 
     def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin of each token's angles, each `[T, 1, D]` with both halves alike, computed in fp32."""
-        inv_freq = torch.tensor(self.cfg.inv_freq, dtype=torch.float32, device=positions.device)
-        angles = torch.outer(positions.float(), inv_freq).repeat(1, 2).unsqueeze(1)
-        scale = self.cfg.rope_scale
-        return (angles.cos() * scale).to(self.dtype), (angles.sin() * scale).to(self.dtype)
+        if self._inv_freq is None or self._inv_freq.device != positions.device:
+            self._inv_freq = torch.tensor(self.cfg.inv_freq, dtype=torch.float32, device=positions.device)
+        angles = torch.outer(positions.float(), self._inv_freq).repeat(1, 2).unsqueeze(1)
+        return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
 
     def _check(self, batch: FlatBatch) -> None:
         """Raises ValueError for what the embedding or the rotary angles cannot represent."""

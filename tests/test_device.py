@@ -14,7 +14,7 @@ def test_the_environment_chooses(monkeypatch):
     monkeypatch.setenv("COURSE_DEVICE", "cpu")
     assert choose_device() == CPU
     monkeypatch.setenv("COURSE_DEVICE", "tpu")
-    with pytest.raises(ValueError, match="unknown device 'tpu'; COURSE_DEVICE may be one of npu, cuda, cpu"):
+    with pytest.raises(ValueError, match="unknown device 'tpu'; COURSE_DEVICE may be one of npu, cuda, cpu, emulated-npu"):
         choose_device()
     assert choose_device("cpu") == CPU, "an argument wins over the environment"
 

@@ -22,6 +22,8 @@ def _missing() -> str:
 
 
 MISSING = _missing()
+if not MISSING:
+    emulated_npu.start()  # before any test module: where torch_npu is installed, transformers imports it
 
 
 class _Skipped(pytest.Module):
@@ -34,11 +36,6 @@ class _Skipped(pytest.Module):
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """Skips every module of this folder when something is missing."""
     return _Skipped.from_parent(parent, path=module_path) if MISSING else None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _started() -> None:
-    emulated_npu.start()
 
 
 @pytest.fixture(autouse=True)

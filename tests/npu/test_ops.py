@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch_npu
 
 from helpers import emulated_npu, ops
-from helpers.ops import torch_attention, torch_ops
-
-emulated_npu.start()
-import torch_npu  # noqa: E402  (only now can it be imported)
-
-from helpers.ops import npu_attention  # noqa: E402
+from helpers.ops import npu_attention, torch_attention, torch_ops
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
 TOLERANCE = {torch.float32: 2e-5, torch.float16: 5e-3, torch.bfloat16: 4e-2}

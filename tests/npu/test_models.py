@@ -1,0 +1,140 @@
+"""Models on the emulated NPU: the tokens of the CPU, through the fused operators, in the memory that chapter 1 predicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from helpers import KVCache, checkpoint, emulated_npu
+from helpers.batch import FlatBatch
+from helpers.cache import ConcatCache
+from helpers.device import choose_device, describe, is_emulated, peak_memory, where_it_ran
+from helpers.generation import chat_prompt, generate
+from helpers.shapes import ModelShape
+from tests.tiny import CONFIGS, reference, twin
+
+PROMPT = [5, 96, 3, 3, 41, 12, 17]
+
+
+@pytest.fixture(scope="module")
+def device():
+    return choose_device("emulated-npu")
+
+
+def test_the_device_says_what_it_is(device, monkeypatch):
+    assert device.type == "npu"
+    assert is_emulated(device)
+    assert not is_emulated(torch.device("cpu"))
+    assert "times mean nothing" in where_it_ran(device)
+    assert "real torch_npu semantics" in where_it_ran(device)
+    assert describe(device) == "emulated NPU as Ascend910B3 (times mean nothing), 64.0 GiB"
+    monkeypatch.setenv("COURSE_DEVICE", "emulated-npu")
+    assert choose_device() == device
+    assert choose_device("npu").type == "npu"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("make_cache", [lambda model: None, lambda model: ConcatCache(), lambda model: KVCache.for_model(model, 1, 32)])  # fmt: skip
+def test_tiny_models_generate_the_cpus_tokens(name, make_cache, device):
+    ours = twin(reference(name))
+    want = generate(ours, PROMPT, 8, KVCache.for_model(ours, 1, 32))
+    there = twin(reference(name)).to(device)
+    assert generate(there, PROMPT, 8, make_cache(there)).token_ids == want.token_ids
+
+
+def test_ragged_rows_and_reuse_on_the_device(device):
+    ours = twin(reference("qwen3"))
+    there = twin(reference("qwen3")).to(device)
+    caches = [KVCache.for_model(model, 3, 24) for model in (ours, there)]
+    for rows, new in (([0, 2], [PROMPT, [1, 2]]), ([2, 0, 1], [[3], [4, 5], PROMPT]), ([1], [[8]])):
+        logits = [
+            model(FlatBatch.pack(new, [cache.seq_lens[r] for r in rows], rows, device=model.device), cache)
+            for model, cache in zip((ours, there), caches, strict=True)
+        ]
+        torch.testing.assert_close(logits[1].cpu(), logits[0], atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def smol(device):
+    return checkpoint.load(torch.float32, device), checkpoint.load(torch.float32, "cpu").model
+
+
+def test_smollm2_generates_the_cpus_tokens(smol):
+    (there, tokenizer), ours = smol
+    prompt = chat_prompt(tokenizer, "What is 2 + 2?")
+    got, want = (generate(model, prompt, 10, KVCache.for_model(model, 1, 64)) for model in (there, ours))
+    assert got.token_ids == want.token_ids
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 0.1), (torch.bfloat16, 0.8)])
+def test_smollm2_in_16_bits_stays_near_fp32(dtype, tolerance, smol, device):
+    """Logits reach 32; fp16 has 11 bits of precision, bf16 8."""
+    (_, tokenizer), ours = smol
+    prompt = chat_prompt(tokenizer, "What is the capital of France?")
+    there = checkpoint.load(dtype, device).model
+    got = there(FlatBatch.pack([prompt], device=device), KVCache.for_model(there, 1, 64)).cpu()
+    want = ours(FlatBatch.pack([prompt]))
+    assert (got - want).abs().max() < tolerance
+
+
+def launched(model, cache, batch):
+    with emulated_npu.trace() as names:
+        model(batch, cache)
+    return Counter(names)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_decode_step_goes_through_the_fused_operators(dtype, device):
+    model = twin(reference("qwen3"), dtype).to(device)
+    cache = KVCache.for_model(model, 1, 16)
+    model(FlatBatch.pack([PROMPT], device=device), cache)
+    names = launched(model, cache, FlatBatch.pack([[1]], [len(PROMPT)], device=device))
+    layers = model.cfg.num_layers
+    attention = "FusedInferAttentionScore" if dtype == torch.bfloat16 else "FlashAttentionVarLenScore"
+    assert sum(n for name, n in names.items() if attention in name) == layers
+    assert names["aclnnAddRmsNorm"] == 2 * layers
+    assert names["aclnnSwiGlu"] == layers
+    assert names["aclnnScatterNdUpdate"] == 2 * layers
+    assert sum(n for name, n in names.items() if "RotaryPositionEmbedding" in name) == 2 * layers
+    assert names["aclnnRmsNorm"] == 1 + 2 * layers, "the first norm, and Qwen3's of queries and keys"
+    assert not [name for name in names if "Softmax" in name or "Silu" in name or "Rsqrt" in name]
+
+
+def test_weights_and_cache_take_the_predicted_memory(device):
+    """To the byte, but for the 32 bytes and the rounding up to 512 that torch_npu adds to each allocation."""
+    before = torch.npu.memory_allocated()
+    model = twin(reference("llama")).to(device)
+    tensors = [p.nbytes for p in model.parameters()]
+    padded = sum(-(-(n + 32) // 512) * 512 for n in tensors)
+    assert torch.npu.memory_allocated() - before == padded
+    shape, before = ModelShape.from_hf(CONFIGS["llama"]), torch.npu.memory_allocated()
+    cache = KVCache.for_model(model, 3, 40)
+    predicted = 3 * 40 * 4 * shape.kv_elements_per_token
+    assert cache.nbytes == predicted
+    assert 0 <= torch.npu.memory_allocated() - before - predicted < 2 * (32 + 512)
+
+
+def test_the_peak_of_a_pass_is_near_the_cpus(device):
+    ours, there = twin(reference("llama")), twin(reference("llama")).to(device)
+    peaks = []
+    for model in (ours, there):
+        model(FlatBatch.pack([[1] * 200], device=model.device))
+        with peak_memory(model.device) as peak:
+            model(FlatBatch.pack([[1] * 200], device=model.device))
+        peaks.append(peak.nbytes)
+    assert peaks[1] == pytest.approx(peaks[0], rel=0.35)
+
+
+def test_out_of_memory_is_survived(device):
+    model = twin(reference("llama")).to(device)
+    want = generate(model, PROMPT, 3).token_ids
+    torch.npu.empty_cache()
+    emulated_npu.set_capacity(emulated_npu.used() + 4 * 2**20)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            KVCache.for_model(model, 64, 4096)
+        assert generate(model, PROMPT, 3, KVCache.for_model(model, 1, 16)).token_ids == want
+    finally:
+        emulated_npu.set_capacity(64 * 2**30)
