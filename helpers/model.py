@@ -116,7 +116,9 @@ class DecoderLM(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.num_layers))
         self.norm = nn.Parameter(torch.empty(cfg.hidden_size))
         self._packed_embedding: Tensor | None = None
-        self._inv_freq: Tensor | None = None  # kept: a transfer to the device in each pass would be one too many
+        self._inv_freq: Tensor | None = (
+            None  # kept: a transfer to the device in each pass would be one too many
+        )
         self.lm_head = None if cfg.tied else Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
 
     @property
@@ -141,9 +143,15 @@ class DecoderLM(nn.Module):
         self._check(batch)
         cache = cache or NoCache()
         cache.prepare(batch)
-        hidden = self._hidden(batch, cache)
+        result = self.compute(batch, cache, logits)
         cache.commit(batch)
-        if logits == "last":
+        return result
+
+    @torch.inference_mode()
+    def compute(self, batch: FlatBatch, cache: Cache, logits: Literal["last", "all"] = "last") -> Tensor:
+        """The device's part of a pass, between the cache's `prepare` and `commit`: what a captured graph repeats."""
+        hidden = self._hidden(batch, cache)
+        if logits == "last" and len(hidden) > len(batch.seq_lens):  # else every token is a last one
             hidden = hidden[batch.last_token_indices]
         return ops.linear(hidden, self._output_weight()).float()
 

@@ -45,7 +45,14 @@ def attention_rows(
     kv_lens: Sequence[int],
     scale: float,
 ) -> Tensor:
-    """As the plain version: rows are read in place, their lengths given as a list, so that nothing behind them counts."""
+    """As the plain version: rows are read in place, their lengths given as a list, so that nothing behind them counts.
+
+    A decode step over neighbouring rows is one call, whatever their lengths.
+    """
+    decode, first, batch = len(q) == len(rows), rows[0], len(rows)
+    if q.dtype != torch.float32 and decode and all(row == first + i for i, row in enumerate(rows)):
+        k, v = (cache[first : first + batch] for cache in (k_cache, v_cache))
+        return _fia_bnsd(q[:, :, None], k, v, list(kv_lens), scale)[0][:, :, 0]
     out = torch.empty_like(q)
     for i, row in enumerate(rows):
         part = slice(q_start[i], q_start[i + 1])
