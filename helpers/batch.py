@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -60,6 +60,12 @@ class FlatBatch:
             seq_ids=names,
             max_token_id=max(tokens),
         )
+
+    def to(self, device: torch.device) -> FlatBatch:
+        """The batch with its tensors on `device`; itself when they are there."""
+        if self.token_ids.device == device:
+            return self
+        return replace(self, token_ids=self.token_ids.to(device), positions=self.positions.to(device))
 
     @property
     def query_lens(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -62,6 +63,39 @@ class Stopwatch:
         """Stops when the device is idle again."""
         synchronize(self.device)
         self.seconds = time.perf_counter() - self._start
+
+
+class Lap:
+    """Seconds between marks on a device: `lap.mark()` each time something is done, `lap.seconds()` at the end.
+
+    A CPU's marks are readings of a monotonic clock. An accelerator's are events in its queue, so that a mark neither waits
+    for the device nor counts what the host does meanwhile.
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self._marks: list[torch.Event | float] = []
+
+    def mark(self) -> None:
+        """Now, or on an accelerator: when everything ordered so far is done."""
+        if self._device.type == "cpu":
+            self._marks.append(time.perf_counter())
+            return
+        event = torch.Event(device=self._device, enable_timing=True)
+        event.record()
+        self._marks.append(event)
+
+    def seconds(self) -> list[float]:
+        """The times between neighbouring marks."""
+        synchronize(self._device)
+        return [_between(first, second) for first, second in pairwise(self._marks)]
+
+
+def _between(first: torch.Event | float, second: torch.Event | float) -> float:
+    """Seconds from one mark to the next; events count milliseconds."""
+    if isinstance(first, torch.Event) and isinstance(second, torch.Event):
+        return float(first.elapsed_time(second)) / 1e3
+    return float(second) - float(first)  # type: ignore[arg-type]  # the marks of one lap are of one kind
 
 
 @dataclass

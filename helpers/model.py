@@ -137,11 +137,11 @@ class DecoderLM(nn.Module):
     ) -> Tensor:
         """Next-token logits in fp32: of each sequence's last token `[B, vocab]`, or of all tokens `[T, vocab]`.
 
-        Without a cache, sequences attend to themselves only and nothing is kept. Raises ValueError, before the
+        Without a cache, sequences attend to themselves only and nothing is kept. The batch may lie elsewhere. Raises ValueError, before the
         cache changes, for a token beyond the vocabulary, a position beyond the model's, or as the cache refuses.
         """
         self._check(batch)
-        cache = cache or NoCache()
+        batch, cache = batch.to(self.device), cache or NoCache()
         cache.prepare(batch)
         result = self.compute(batch, cache, logits)
         cache.commit(batch)

@@ -15,9 +15,19 @@ from helpers.timing import measured
 # What the operators that a model calls are there for. Names differ with device and kernel, kinds do not.
 _KINDS = {
     "matrix products": ("_linear_pointwise", "linear", "addmm", "mm", "matmul"),
-    "attention": ("scaled_dot_product_attention",),
-    "norms": ("rms_norm",),
-    "writing keys and values": ("index_put_",),
+    "attention": (
+        "scaled_dot_product_attention",
+        "npu_fused_infer_attention_score_v2",
+        "npu_fused_infer_attention_score",
+        "npu_fusion_attention",
+    ),
+    "norms": ("rms_norm", "npu_rms_norm", "npu_add_rms_norm"),
+    "writing keys and values": (
+        "index_put_",
+        "index_copy_",
+        "npu_scatter_nd_update_",
+        "npu_scatter_pa_kv_cache",
+    ),
 }
 _REST = "everything else"
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from helpers import plots
-from helpers.device import synchronize
+from helpers.device import Lap, synchronize
 from helpers.generation import Generation, generate
 from helpers.kv_cache import KVCache
 from helpers.model import DecoderLM
@@ -102,8 +100,8 @@ class GenerationProfile:
 class InferenceProfiler:
     """Times greedy generation of one request with a KV cache.
 
-    It warms up (first calls pay for memory and kernel selection), waits for the device before it reads the clock, and
-    reads a clock that cannot be set back.
+    It warms up (first calls pay for memory and kernel selection), begins when the device is idle, and reads a clock that
+    cannot be set back: the host's for a CPU, the device's own events for an accelerator.
     """
 
     def __init__(self, warmup: int = 1):
@@ -129,15 +127,13 @@ class InferenceProfiler:
         for _ in range(self.warmup):
             generate(model, prompt_ids, min(2, max_new_tokens), cache)
             cache.clear()
-        synchronize(model.device)
-        stamps = [time.perf_counter()]
-
-        def stamp(_token: int) -> None:
-            synchronize(model.device)
-            stamps.append(time.perf_counter())
-
         stop_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        result = generate(model, prompt_ids, max_new_tokens, cache, stop_ids, on_token=stamp)
-        first, *others = (later - earlier for earlier, later in pairwise(stamps))
+        synchronize(model.device)
+        lap = Lap(model.device)
+        lap.mark()
+        result = generate(
+            model, prompt_ids, max_new_tokens, cache, stop_ids, on_token=lambda token: lap.mark()
+        )
+        first, *others = lap.seconds()
         text = str(tokenizer.decode(result.token_ids, skip_special_tokens=True))
         return GenerationProfile(result, text, first, tuple(others))

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from helpers.device import Stopwatch, choose_device, describe, peak_memory, total_memory
+from helpers.device import Lap, Stopwatch, choose_device, describe, peak_memory, total_memory
 
 CPU = torch.device("cpu")
 
@@ -14,7 +14,9 @@ def test_the_environment_chooses(monkeypatch):
     monkeypatch.setenv("COURSE_DEVICE", "cpu")
     assert choose_device() == CPU
     monkeypatch.setenv("COURSE_DEVICE", "tpu")
-    with pytest.raises(ValueError, match="unknown device 'tpu'; COURSE_DEVICE may be one of npu, cuda, cpu, emulated-npu"):
+    with pytest.raises(
+        ValueError, match="unknown device 'tpu'; COURSE_DEVICE may be one of npu, cuda, cpu, emulated-npu"
+    ):
         choose_device()
     assert choose_device("cpu") == CPU, "an argument wins over the environment"
 
@@ -54,3 +56,13 @@ def test_the_machine_is_described():
     assert total_memory(CPU) > 2**28
     assert describe(CPU).startswith("CPU")
     assert describe(CPU).endswith("GiB")
+
+
+def test_a_lap_gives_the_times_between_its_marks():
+    lap = Lap(CPU)
+    for pause in (0.0, 0.03, 0.06):
+        time.sleep(pause)
+        lap.mark()
+    first, second = lap.seconds()
+    assert 0.03 <= first < second < 5
+    assert second >= 0.06

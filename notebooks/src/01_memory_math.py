@@ -408,7 +408,8 @@ Table(headers, rows, caption="requests of 4096 tokens at once, weights and cache
 # On an NPU, torch_npu's caching allocator keeps the count: `torch.npu.memory_allocated()` for what tensors use,
 # `torch.npu.max_memory_allocated()` for the peak, `torch.npu.mem_get_info()` for free and total memory. `peak_memory`
 # above uses them through `torch.accelerator`, which is the same call on every accelerator. Expect a little more than the
-# formula says: on the 910B, torch_npu adds 32 bytes to each allocation and rounds up to a multiple of 512.
+# formula says: on the 910B, torch_npu adds 32 bytes to each allocation and rounds up to a multiple of 512, and attention in
+# fp32 returns 64 bytes of statistics for each head and token beside its result.
 
 # %%
 from helpers.device import total_memory, where_it_ran

@@ -118,8 +118,9 @@ print("decode: ", measured(1 / profile.tpot, "tok/s"))
 # %% [markdown]
 # ## Build it
 #
-# The profiler is short. Look for the four repairs: a generation that does not count, `synchronize` before each look at the
-# clock, `perf_counter`, and the first token kept. A KV cache keeps the earlier tokens' keys and values; the next chapter
+# The profiler is short. Look for the four repairs: a generation that does not count, a device that is idle before the clock
+# starts, marks on a clock that cannot be set back (`Lap`: the host's `perf_counter`, or a device's own events), and the
+# first token kept. A KV cache keeps the earlier tokens' keys and values; the next chapter
 # builds it.
 
 # %%
@@ -435,8 +436,9 @@ Table(headers, rows)
 #     model(batch, cache)
 # ```
 #
-# Times of single passes come from device events (`torch.npu.Event(enable_timing=True)`), or, as in `Stopwatch`, from the
-# host's clock after `torch.npu.synchronize()`, which is what `torch.accelerator.synchronize()` calls.
+# Times of single passes come from device events, marks in the device's queue (`torch.npu.Event(enable_timing=True)`; the
+# course's `Lap` uses them), or, as in `Stopwatch`, from the host's clock after `torch.npu.synchronize()`, which is what
+# `torch.accelerator.synchronize()` calls.
 
 # %%
 from helpers.device import where_it_ran

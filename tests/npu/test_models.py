@@ -10,8 +10,9 @@ import torch
 from helpers import KVCache, checkpoint, emulated_npu
 from helpers.batch import FlatBatch
 from helpers.cache import ConcatCache
-from helpers.device import choose_device, describe, is_emulated, peak_memory, where_it_ran
+from helpers.device import Lap, choose_device, describe, is_emulated, peak_memory, where_it_ran
 from helpers.generation import chat_prompt, generate
+from helpers.operators import profile_operators
 from helpers.shapes import ModelShape
 from tests.tiny import CONFIGS, reference, twin
 
@@ -138,3 +139,25 @@ def test_out_of_memory_is_survived(device):
         assert generate(model, PROMPT, 3, KVCache.for_model(model, 1, 16)).token_ids == want
     finally:
         emulated_npu.set_capacity(64 * 2**30)
+
+
+def test_the_profiler_takes_the_devices_own_events(device):
+    lap = Lap(device)
+    lap.mark()
+    torch.ones(4, device=device).add_(1)
+    lap.mark()
+    lap.mark()
+    assert all(isinstance(mark, torch.Event) for mark in lap._marks)
+    assert len(lap.seconds()) == 2
+    assert 0 < lap.seconds()[0] < 5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_operators_are_recognised_on_the_device(dtype, device):
+    model = twin(reference("llama wide heads"), dtype).to(device)
+    cache, steps = KVCache.for_model(model, 1, 16), iter(range(16))
+    found = profile_operators(
+        lambda: model(FlatBatch.pack([[1]], [next(steps)], device=device), cache), device, 2
+    )
+    assert (found.calls["matrix products"], found.calls["attention"]) == (9, 2)
+    assert (found.calls["norms"], found.calls["writing keys and values"]) == (5, 4)
