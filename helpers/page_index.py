@@ -100,7 +100,7 @@ class PageIndex:
             self.twins.pop(page, None)
         else:
             del self._page_of[self._before[page], tokens]
-            self.tokens_of[page] = self._before[page] = None
+            self.tokens_of[page] = None
 
     def _add(self, page: int, key: tuple[Hashable, bytes], number: int) -> None:
         """Makes the page the one that this key finds."""

@@ -384,7 +384,6 @@ class PagePool:
         self._stock.release(pages, self._index.tokens_of)
         del request.table[kept:]
         request.length, request.written = length, min(length, request.written)
-        request.hits = min(kept, request.hits)
 
     def _part_with_twins(self, request: _Request, leaving: list[int]) -> None:
         """Sees to it that the text of twins among these pages stays cached; `leaving` may become longer.

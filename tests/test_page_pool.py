@@ -7,6 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from helpers.page_index import packed
 from helpers.page_pool import OutOfPages, PagePool
 
 SIZE = 4
@@ -246,6 +247,28 @@ def test_anonymous_tokens_and_what_follows_are_never_shared():
     pages.truncate("x", 4)
     pages.append("x", text(5, 104))
     assert pages.cached_tokens(text(9)) == 8, "once they are gone, the text is known again"
+    pages.admit("y", text(9, 500))
+    pages.append("y", 5)
+    pages.truncate("y", 0)
+    pages.append("y", text(9, 500))
+    assert pages.cached_tokens(text(9, 500)) == 8, "even from the first token on"
+
+
+def test_an_anonymous_page_has_no_text_of_the_past():
+    pages = pool(3)
+    begin(pages, "x", text(12))
+    pages.free("x")
+    pages.admit("y", text(9))
+    pages.append("y", 4)
+    assert pages.last_taken == [2]
+    pages.truncate("y", 12)
+    pages.free("y")
+    pages.admit("y", [])
+    pages.append("y", 12)
+    pages.truncate("y", 8)
+    pages.append("y", text(4, 700))
+    for before in (4, 8):
+        assert pages.cached_tokens([*text(before), *text(4, 700), 1]) == 0
 
 
 def test_without_sharing():
@@ -335,7 +358,7 @@ def test_a_prompt_that_hits_free_pages_needs_them_too():
 
 
 def test_computing_a_cached_page_again_counts_as_use():
-    pages = pool(5)
+    pages = pool(6)
     begin(pages, "x", text(8))
     begin(pages, "y", text(8, 500))
     pages.free("x")
@@ -343,27 +366,56 @@ def test_computing_a_cached_page_again_counts_as_use():
     begin(pages, "again", text(8))
     pages.append("again", text(4, 108))
     pages.confirm("again")
-    assert pages.stats().evictions == 1
+    assert pages.table("again") == (0, 4, 5), "page 1 holds the same text as page 4"
     pages.free("again")
-    pages.admit("z", []), pages.append("z", 8)
-    assert pages.cached_tokens([*text(12), 1]) in (8, 12), (
-        "x's second page was as recent as the pages around it"
-    )
+    pages.admit("z", [])
+    taken = []
+    for _ in range(6):
+        pages.append("z", 4)
+        taken += pages.last_taken
+    assert taken == [4, 3, 2, 5, 1, 0], "the copy, the text unused for longest, then this one from its end"
 
 
-def test_the_second_page_of_a_text_takes_over_when_the_first_is_gone():
-    pages = pool(5)
+def take_over(pages):
+    """x and y compute the same second page; x's, the one that is found, is taken for z while y goes on."""
     begin(pages, "x", text(8))
     begin(pages, "y", text(8))
     pages.append("y", text(4, 108))
     pages.confirm("y")
     pages.free("x")
-    pages.admit("z", [])
-    pages.append("z", 8)
-    assert pages.stats().evictions == 1, "x's second page is gone, and y's of the same text not to be found"
+    begin(pages, "z", text(8, 900))
+    assert pages.stats().evictions == 1
+
+
+def test_a_page_of_the_same_text_takes_over_when_the_found_one_is_gone():
+    pages = pool(5)
+    take_over(pages)
+    assert pages.cached_tokens([*text(12), 1]) == 4
+    pages.fork("y", "w")
+    pages.free("w")
     assert pages.cached_tokens([*text(12), 1]) == 4
     pages.free("y")
     assert pages.cached_tokens([*text(12), 1]) == 12
+    assert not pages._index.twins
+
+
+def test_what_follows_a_page_that_is_gone_does_not_follow_its_next_text():
+    pages = pool(5)
+    take_over(pages)
+    assert pages.table("z")[0] == 1 or pages.table("z")[1] == 1, "z stands where x's second page stood"
+    for i in (4, 8):
+        assert pages.cached_tokens([*text(i, 900), *text(4, 108), 1]) == i
+
+
+def test_a_page_of_the_same_text_takes_over_only_if_it_is_written():
+    pages = pool()
+    pages.admit("x", text(9))
+    pages.admit("y", text(9))
+    pages.append("x", text(9))
+    pages.append("y", text(9))
+    assert pages.free("x") == [], "y has pages of its own"
+    pages.free("y")
+    assert (pages.stats().cached, pages.cached_tokens(text(9))) == (0, 0)
 
 
 # Forks and copies
@@ -595,6 +647,16 @@ def test_truncate_and_the_same_tokens_again():
         assert pages.cached_tokens(text(15)) == 12, length
 
 
+def test_truncate_within_the_last_page_and_other_tokens():
+    pages = pool()
+    begin(pages, "x", text(7))
+    pages.truncate("x", 5)
+    pages.append("x", text(3, 300))
+    pages.confirm("x")
+    assert pages.cached_tokens([*text(5), *text(3, 300), 1]) == 8
+    assert pages.cached_tokens([*text(7), 300, 1]) == 4
+
+
 @pytest.mark.parametrize("length", [-1, 7])
 def test_truncate_only_shortens(length):
     pages = pool()
@@ -711,8 +773,7 @@ class Machine(RuleBasedStateMachine):
     A text is one number: `self.texts[text before, token]`. `chain[name][i]` is the text of a request up to token `i`.
     """
 
-    page_size = 1
-    num_pages = 9
+    page_size, num_pages = 1, 6
 
     @initialize(sharing=st.sampled_from((True, True, True, False)))
     def start(self, sharing):
@@ -799,7 +860,17 @@ class Machine(RuleBasedStateMachine):
         keep = data.draw(st.integers(0, len(seen)) | st.just(len(seen)))
         more = data.draw(st.lists(st.integers(0, 1), max_size=2 * self.page_size))
         prompt = [token for token in seen[:keep] if isinstance(token, int)] + more
-        prompt = prompt[: self.num_pages * self.page_size]
+        self.begin(prompt[: self.num_pages * self.page_size], salt)
+
+    @rule(data=st.data(), salt=st.sampled_from((None, None, None, "a")))
+    def serve(self, data, salt):
+        """A prompt seen before is admitted and computed, whatever else is under way; that makes copies of texts."""
+        prompt = [token for token in data.draw(st.sampled_from(self.seen)) if isinstance(token, int)]
+        name = self.begin(prompt[: self.num_pages * self.page_size], salt)
+        self.extend_pool(name, self.todo[name], self.todo[name])
+        self.succeed(list(self.chain))
+
+    def begin(self, prompt, salt):
         name, self.names = self.names, self.names + 1
         before = snapshot(self.pool)
         probe, gone = self.pool.cached_tokens(prompt, salt), self.pool.pages_to_admit(prompt, salt)
@@ -815,6 +886,7 @@ class Machine(RuleBasedStateMachine):
         self.extend(name, prompt[:cached])
         self.written[name], self.todo[name] = cached, prompt[cached:]
         self.seen.append(prompt)
+        return name
 
     @precondition(lambda self: self.chain)
     @rule(data=st.data())
@@ -829,7 +901,10 @@ class Machine(RuleBasedStateMachine):
             tokens, anonymous = [("anonymous", self.names, len(self.texts), i) for i in range(n)], True
         else:
             tokens = data.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n))
-        argument = n if anonymous else tokens
+        self.extend_pool(name, tokens, n if anonymous else tokens)
+
+    def extend_pool(self, name, tokens, argument):
+        n = len(tokens)
         table, length = self.pool.table(name), self.pool.length(name)
         shared = (
             bool(length % self.page_size and n)
@@ -879,6 +954,9 @@ class Machine(RuleBasedStateMachine):
             if everyone
             else data.draw(st.lists(st.sampled_from(list(self.chain)), max_size=3))
         )
+        self.succeed(names)
+
+    def succeed(self, names):
         if any(not self.awaited(name) <= set(names) for name in names):
             return self.refused(ValueError, self.pool.confirm, *names)
         self.pool.confirm(*names)
@@ -972,11 +1050,20 @@ class Machine(RuleBasedStateMachine):
                 assert None not in self.page(page), "a page with a key is written"
 
     @invariant()
-    def equal_numbers_mean_equal_texts(self):
-        index, ends = self.pool._index, {}
+    def keys_tell_what_stands_in_pages(self):
+        index, texts = self.pool._index, {}
+        before = {text: key for key, text in self.texts.items()}
         for page, tokens in enumerate(index.tokens_of):
-            if tokens is not None and page not in self.pool._pending:
-                assert ends.setdefault(index.number(page), self.page(page)[-1]) == self.page(page)[-1]
+            if tokens is None:
+                continue
+            chain = self.page(page)
+            if page in self.pool._pending:
+                writer = self.pool._pending[page].name
+                i = self.pool.table(writer).index(page) * self.page_size
+                chain = self.chain[writer][i : i + self.page_size]
+            assert packed([before[text][1] for text in chain]) == tokens
+            for number, text in ((index.text(page)[0], before[chain[0]][0]), (index.number(page), chain[-1])):
+                assert texts.setdefault(number, text) == text, "equal numbers mean equal texts"
 
     @invariant()
     def pages_are_counted(self):
@@ -1010,7 +1097,7 @@ class Machine(RuleBasedStateMachine):
 
 
 class Machine3(Machine):
-    page_size = 3
+    page_size, num_pages = 3, 7
 
 
 class Machine16(Machine):
