@@ -257,3 +257,26 @@ def test_a_cell_that_takes_too_long_is_a_failure_like_any_other(broken, monkeypa
     assert capsys.readouterr().out.endswith("2 notebooks, 2 failed\n")
     assert refresh.main(["01_fine"]) == 1
     assert "01_fine: a cell failed" in capsys.readouterr().out
+
+
+def test_measurements_of_a_notebook_tell_of_one_run():
+    def cell(number, text, tags=()):
+        output = new_output("stream", name="stdout", text=text)
+        made = new_code_cell(f"print({number})", outputs=[output], metadata={"tags": list(tags)})
+        made.id = f"cell-{number}"
+        return made
+
+    def notebook(*cells):
+        return new_notebook(cells=list(cells))
+
+    old = notebook(cell(1, "measured 1.00 s"), cell(2, "plain"), cell(3, "", ["measured"]))
+    same = notebook(cell(1, "measured 2.00 s"), cell(2, "plain"), cell(3, "", ["measured"]))
+    refresh.keep_equal_outputs(same, old)
+    assert same.cells[0].outputs[0].text == "measured 1.00 s"
+    for new in (cell(4, "measured 5.00 s"), cell(4, "", ["measured"])):
+        grown = notebook(cell(1, "measured 2.00 s"), cell(2, "plain"), cell(3, "", ["measured"]), new)
+        refresh.keep_equal_outputs(grown, old)
+        assert grown.cells[0].outputs[0].text == "measured 2.00 s", "a new measurement: all are taken anew"
+    grown = notebook(cell(1, "measured 2.00 s"), cell(4, "no clock"))
+    refresh.keep_equal_outputs(grown, old)
+    assert grown.cells[0].outputs[0].text == "measured 1.00 s"

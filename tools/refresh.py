@@ -2,7 +2,8 @@
 
 A second run changes no byte although some outputs are measurements. A cell whose source did not change keeps its earlier
 outputs when the new ones differ only in what `tests/sanitize.cfg` hides, or, if the cell has the tag `measured` (a
-figure drawn from measurements), when their text agrees so. `--force` takes every output anew.
+figure drawn from measurements), when their text agrees so. When one cell's measurements must be taken anew, all are, so
+that tables and figures of a notebook tell of one run. `--force` takes every output anew.
 """
 
 from __future__ import annotations
@@ -33,18 +34,29 @@ def refresh(source: Path, force: bool = False) -> None:
 
 
 def keep_equal_outputs(fresh: NotebookNode, old: NotebookNode) -> None:
-    """Puts the old outputs into those cells of `fresh` where only measurements differ."""
+    """Puts the old outputs into those cells of `fresh` where only measurements differ; into none when one has new ones."""
     earlier = {cell.id: cell for cell in old.cells if cell.cell_type == "code"}
-    for cell in fresh.cells:
-        before = earlier.get(cell.id)
-        if cell.cell_type != "code" or before is None:
-            continue
-        text_only = "measured" in cell.metadata.get("tags", [])
-        if comparable(before, text_only) == comparable(cell, text_only):
-            cell.outputs = before.outputs
-            for output in cell.outputs:
-                if output.output_type == "execute_result":
-                    output.execution_count = cell.execution_count
+    code = [cell for cell in fresh.cells if cell.cell_type == "code"]
+    equal = [cell for cell in code if cell.id in earlier and only_measurements_differ(earlier[cell.id], cell)]
+    if any(is_measured(cell) for cell in code if cell not in equal):
+        equal = [cell for cell in equal if not is_measured(cell)]
+    for cell in equal:
+        cell.outputs = earlier[cell.id].outputs
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = cell.execution_count
+
+
+def is_measured(cell: NotebookNode) -> bool:
+    """Whether a cell shows measurements: in its text, or in a figure by its tag."""
+    texts = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in cell.outputs]
+    return "measured" in cell.metadata.get("tags", []) or any(nbs.sanitised(text) != text for text in texts)
+
+
+def only_measurements_differ(before: NotebookNode, cell: NotebookNode) -> bool:
+    """Whether the outputs agree in all that is no measurement."""
+    text_only = "measured" in cell.metadata.get("tags", [])
+    return comparable(before, text_only) == comparable(cell, text_only)
 
 
 def comparable(cell: NotebookNode, text_only: bool) -> list[object]:

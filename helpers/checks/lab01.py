@@ -97,20 +97,20 @@ def check_int4_bytes(answer: Function) -> None:
 
 @exercise(LAB, 4, "when the cache outgrows the weights")
 def check_crossover(answer: Function) -> None:
-    """`answer(shape, seq_len, weight_bytes, kv_bytes)` -> the smallest number of requests whose cache is the larger."""
+    """`answer(shape, seq_len, weight_size, element_size)` -> the smallest number of requests whose cache is the larger."""
     require_callable(answer)
     exact = replace(
-        PUBLISHED["Llama-2-7B"], name="a model whose cache is once as large as its weights", num_params=2**30
+        PUBLISHED["Llama-2-7B"], name="an invented model for which the division is even", num_params=2**30
     )
     cases = [
         (shape, n, w, k)
         for shape in _shapes()
         for n, w, k in ((4096, 2.0, 2), (100, 0.5, 2), (32768, 4.0, 1))
     ]
-    for shape, seq_len, weight_bytes, kv_bytes in [*cases, (exact, 2**10, 1.0, 2)]:
-        weights, one = shape.num_params * weight_bytes, seq_len * kv_bytes * shape.kv_elements_per_token
+    for shape, seq_len, weight_size, element_size in [*cases, (exact, 2**10, 1.0, 2)]:
+        weights, one = shape.num_params * weight_size, seq_len * element_size * shape.kv_elements_per_token
         right = math.floor(weights / one) + 1
-        given = {"shape": shape, "seq_len": seq_len, "weight_bytes": weight_bytes, "kv_bytes": kv_bytes}
+        given = {"shape": shape, "seq_len": seq_len, "weight_size": weight_size, "element_size": element_size}
         mistakes = {
             "At that number, is the cache larger than the weights, or just as large or smaller?": right - 1,
             "Do weights and cache have the same number of bytes per element?": math.floor(
@@ -219,4 +219,6 @@ def _deployments() -> list[dict[str, Any]]:
         (qwen, 8192, 20),
     ]
     cases += [(qwen, 32768, 200), (llama, 1, 1), (llama, 4096, 86)]
-    return [{"shape": s, "seq_len": n, "requests": r, "devices": list(devices)} for s, n, r in cases]
+    offers = [{"shape": s, "seq_len": n, "requests": r, "devices": list(devices)} for s, n, r in cases]
+    dear = [("small", 32.0, 5.0), ("huge", 128.0, 9.0), ("large", 64.0, 4.0)]
+    return [*offers, {"shape": llama, "seq_len": 4096, "requests": 4, "devices": dear}]

@@ -130,8 +130,9 @@ plots.show(fig, alt="Weights and activations stay flat, the KV cache grows past 
 # %% [markdown]
 # ## Build it: weights
 #
-# A weight takes as many bytes as its type. Types under 8 bits come in **groups**: a few dozen weights share a *scale*
-# and a *zero point*, which take room, too.
+# A weight takes as many bytes as its type (**dtype**): fp32 and fp16 are floating-point numbers of 32 and 16 bits, bf16 has
+# 16 bits with fp32's range, fp8 and int8 have 8, int4 has 4. Small types come in **groups**: a few dozen weights share a
+# *scale* to multiply with, and a *zero point* to start from, which take room, too.
 
 # %%
 from helpers.source import show_source
@@ -149,7 +150,7 @@ Table(("type", "group", "bytes per weight", "Llama-3-8B, GB"), rows)
 
 # %% [markdown]
 # Is that how files are made? The model on your disk came as a file of 4-bit weights in groups of 32, with a 16-bit scale
-# and a 16-bit minimum each (a format called Q4_1), its embedding in 8 bits with a scale per 32 (Q8_0). We predict what
+# and a 16-bit minimum (its zero point) each (a format called Q4_1), its embedding in 8 bits with a scale per 32 (Q8_0). We predict what
 # each type takes in that file, and read the file.
 
 # %%

@@ -75,7 +75,8 @@ print(repr(honest.text(tokenizer)))
 # %% [markdown]
 # The other four mistakes are about time, and would remain if the loop were right:
 #
-# 1. **No warm-up.** The first pass pays for memory and kernel selection. It is not what the next request will feel.
+# 1. **No warm-up.** The first pass pays for memory, and for choosing among the *kernels*, the programs that compute an
+#    operator. It is not what the next request will feel.
 # 2. **No waiting for the device.** An accelerator takes a pass as an order and answers later. A clock read at once times
 #    the ordering.
 # 3. **A wall clock.** `time.time()` follows the calendar and may be set back in the middle of a measurement.
@@ -92,7 +93,7 @@ print(repr(honest.text(tokenizer)))
 #
 # Throughput (tokens per second) mixes both. Here is one generation, token by token.
 
-# %%
+# %% tags=["measured"]
 from helpers import InferenceProfiler, plots
 
 story = "Once upon a time, in a small village by the sea, there lived an old clockmaker. " * 16
@@ -153,6 +154,9 @@ del reference
 # A pass does two things: it multiplies, and it moves numbers between memory and processor. Both can be counted from the
 # model's sizes. A matrix of $n$ weights costs $2n$ operations per token (one multiplication, one addition), and it must be
 # read **once per pass**, however many tokens share that pass.
+# Operations are floating-point operations, **FLOP** for short; a GFLOP is $10^9$ of them. *Activations* below are traffic,
+# each operator's inputs read and outputs written, not the room they take (chapter 1's question). Keys and values of new
+# tokens count twice: they are written, and read back.
 
 # %%
 from helpers.cost import step_cost
@@ -205,7 +209,7 @@ ceilings = host_ceilings(model.device)
 print("bandwidth:     ", measured(ceilings.bandwidth / 1e9, "GB/s", digits=3))
 print("matrix product:", measured(ceilings.flops / 1e9, "GFLOP/s", digits=3))
 
-# %%
+# %% tags=["measured"]
 from helpers.roofline import Point, roofline
 
 prefill, decode = costs.values()
@@ -271,7 +275,8 @@ breakdown
 # thousand small operators whose starting costs as much as their work, and Python between them. That is a fixed cost per
 # pass. It matters less the larger the model (each pass takes longer) or the batch (more tokens share a pass). On an NPU
 # it would be larger still, because each operator is launched on a device, and *fused* operators and captured graphs are
-# the cure. For prefill, the picture turns:
+# the cure (a captured **graph** is launched as a whole). In a prefill the gap all but closes, because each operator has more
+# to do:
 
 # %%
 profile_operators(lambda: model(FlatBatch.pack([prompt_ids])), model.device, repeats=3)
@@ -302,7 +307,7 @@ def step_time(batch_size, context=64, repeats=5):
 batches = (1, 2, 4, 8, 16, 32, 64)
 step_times = [step_time(n) for n in batches]
 
-# %%
+# %% tags=["measured"]
 from helpers.cost import compute_bound_batch
 
 fig, ax = plots.new_figure(
@@ -325,7 +330,7 @@ gain = rates[-1] / rates[0]
 print("64 requests at once instead of 1:", measured(gain, "x"), "the tokens per second")
 
 # %% [markdown]
-# One reader's weights serve many requests. That is why serving engines batch, and chapter 5 is about doing it without
+# One reading of the weights serves many requests. That is why serving engines batch, and chapter 5 is about doing it without
 # making anybody wait. Long contexts spoil it: every request brings its own cache to read. On an accelerator of 227
 # operations per byte, with Llama-3-8B in bf16:
 
@@ -399,7 +404,7 @@ SweepPanel(
 # %% [markdown]
 # ## On Ascend
 #
-# Two rooflines of the hardware table beside each other. Mind the status of the figures: peaks are *derived* from clock and
+# Three rooflines of the hardware table beside each other, with two decode steps as points on the first one's line. Mind the status of the figures: peaks are *derived* from clock and
 # core count, bandwidths *reported* by the maker. The 910B's bandwidth is *unknown* to us, so it has no line here; on such a
 # machine, `host_ceilings` measures it.
 
@@ -412,7 +417,9 @@ llama_points = [
     for cost in [decode_cost(llama, 1024, n)]
 ]
 fig = roofline("Llama-3-8B, fp16, predicted", devices, llama_points)
-plots.show(fig, alt="Decode lies on the memory slope of all three accelerators, at batch 64 too")
+plots.show(
+    fig, alt="Three rooflines; decode at batch 1 and 64 lies on the first one's memory slope"
+)
 
 # %%
 rows = []

@@ -300,7 +300,7 @@ kinds = {
 }
 times = {name: [step_time(make, n) for n in contexts] for name, (make, _, _) in kinds.items()}
 
-# %%
+# %% tags=["measured"]
 fig, ax = plots.new_figure("One more token, SmolLM2 in fp32", "tokens before it", "ms")
 for name, (_, color, marker) in kinds.items():
     heights = [1e3 * seconds for seconds in times[name]]

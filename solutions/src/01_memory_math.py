@@ -29,12 +29,13 @@ from helpers.shapes import PUBLISHED
 # ## 1.1 Predict a token's share of the cache ●○○ 5 minutes
 #
 # Llama-3-8B has 32 layers, 32 query heads, 8 KV heads and a head dimension of 128. How many **bytes** does *one token* of
-# one request leave in its KV cache, in bf16? Write a number or an expression.
+# one request leave in its KV cache, in bf16? Set `token_bytes` to a number or an expression.
 #
 # <details><summary>Hint 1</summary>What does a layer keep of a token?</details>
 # <details><summary>Hint 2</summary>Two vectors for each KV head. How many heads, layers, bytes?</details>
 
 # %% nbgrader={"grade": false, "grade_id": "token-bytes", "locked": false, "schema_version": 3, "solution": true, "task": false}
+token_bytes = ...
 ### BEGIN SOLUTION
 token_bytes = 2 * 32 * 8 * 128 * 2
 ### END SOLUTION
@@ -85,7 +86,7 @@ assert kv_bytes(PUBLISHED["Llama-3-70B"], 7, 321, 2) == 7 * 321 * 80 * 2 * 8 * 1
 # %% [markdown]
 # ## 1.3 Four bits in groups ●●○ 10 minutes
 #
-# Weights of 4 bits, in groups: each group has one scale and one zero point, and so has a last, incomplete group. Write
+# Weights of 4 bits, in groups. Each group has one scale and one zero point, a last, incomplete group as well. Write
 # the bytes they take. The result may be a fraction; nothing is padded.
 #
 # <details><summary>Hint 1</summary>Three terms: weights, scales, zero points. All are given in bits.</details>
@@ -118,14 +119,16 @@ assert int4_bytes(1001, 100, 32, 8) == (4004 + 11 * 40) / 8
 
 
 # %% nbgrader={"grade": false, "grade_id": "crossover", "locked": false, "schema_version": 3, "solution": true, "task": false}
-def crossover_batch(shape, seq_len, weight_bytes, kv_bytes):
+def crossover_batch(shape, seq_len, weight_size, element_size):
     """The smallest number of requests whose KV cache is larger than the weights.
 
-    `weight_bytes` and `kv_bytes` are bytes per weight and per element of the cache.
+    `weight_size` and `element_size` are bytes per weight and per element of the cache.
     """
     ### BEGIN SOLUTION
-    weights = shape.num_params * weight_bytes
-    one_request = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * seq_len * kv_bytes
+    weights = shape.num_params * weight_size
+    one_request = (
+        2 * shape.num_layers * shape.num_kv_heads * shape.head_dim * seq_len * element_size
+    )
     return int(weights // one_request) + 1
     ### END SOLUTION
 

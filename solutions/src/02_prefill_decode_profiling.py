@@ -29,12 +29,13 @@ from helpers.shapes import PUBLISHED
 # ## 2.1 Predict a decode step ●○○ 5 minutes
 #
 # Qwen2.5-7B has 7,615,616,512 weights. They are kept in int8, on a device that reads 1.6 TB/s. How many **milliseconds**
-# does a decode step take at best, for one request with hardly any context? Write a number or an expression.
+# does a decode step take at best, for one request with hardly any context? Set `step_ms` to a number or an expression.
 #
 # <details><summary>Hint 1</summary>Is a decode step of one request bound by memory or by compute?</details>
 # <details><summary>Hint 2</summary>Bytes over bytes per second.</details>
 
 # %% nbgrader={"grade": false, "grade_id": "step-time", "locked": false, "schema_version": 3, "solution": true, "task": false}
+step_ms = ...
 ### BEGIN SOLUTION
 step_ms = 7_615_616_512 * 1 / 1.6e12 * 1000
 ### END SOLUTION
@@ -51,8 +52,9 @@ lab02.check_step_time(step_ms)
 # %%
 from helpers.checks.pretend import PretendEngine
 
-for name in ("start", "next", "wait", "clock", "calendar"):
-    print(f"engine.{name}: {getattr(PretendEngine, name).__doc__}")
+for call in ("start(prompt)", "next(token)", "wait()", "clock()", "calendar()"):
+    method = getattr(PretendEngine, call.split("(")[0])
+    print(f"engine.{call}: {method.__doc__}")
 
 # %% [markdown]
 # This profiler has been used on it. Run it, and believe none of its numbers.
@@ -84,7 +86,8 @@ print(article_profile(PretendEngine(), prompt=[5] * 100, max_new_tokens=4))
 def profile(engine, prompt, max_new_tokens):
     """A dict with `ttft` and `tpot` in seconds, and the list `tokens` of all new tokens.
 
-    `tpot` is the mean over the tokens after the first, 0.0 when there is only one token.
+    Times come from the engine's clocks. `tpot` is the mean over the tokens after the first, 0.0
+    when there is only one.
     """
     ### BEGIN SOLUTION
     engine.next(engine.start(prompt))
@@ -113,7 +116,8 @@ assert abs(profile(PretendEngine(decode=0.07), [1] * 30, 9)["tpot"] - 0.07) < 0.
 #
 # A decode step of `batch_size` requests, each with `context` cached tokens, took `seconds`. Weights, cache and all else are
 # in 16 bits. Write both utilisations as shares between 0 and 1. Count two operations for each weight and request, and as
-# bytes the weights and the caches; leave attention's own operations and the activations out.
+# bytes the weights and the caches; leave attention's own operations, the activations, and the new tokens' own entries in the
+# caches out.
 #
 # <details><summary>Hint 1</summary>What is done once for each request, and what once for all of them?</details>
 # <details><summary>Hint 2</summary>Lab 1 has the bytes of the cache: layers, KV heads, <code>head_dim</code>, keys and
@@ -210,8 +214,8 @@ Table(
 def pass_speedup(rows, wall, names, factor):
     """How many times as fast the pass becomes when the operators in `names` are sped up.
 
-    They run `factor` times as fast. `rows` holds `(name, calls, total, self)`, times for all calls
-    together, in milliseconds like `wall`.
+    Their own time (self) shrinks by `factor`, what they call keeps its time. `rows` holds
+    `(name, calls, total, self)`, times for all calls together, in milliseconds like `wall`.
     """
     ### BEGIN SOLUTION
     own = sum(self_time for name, _, _, self_time in rows if name in names)

@@ -29,13 +29,14 @@ from helpers.checks import lab03, progress
 # ## 3.1 Predict what concatenation copies ●○○ 5 minutes
 #
 # A cache joins old and new keys with `torch.cat`, which writes a fresh tensor each time. A prompt of 100 tokens comes first (it
-# is written once), then 50 decode steps. The keys of how many **tokens** are written in one layer, all in all? Write a number
-# or an expression.
+# is written once), then 50 decode steps. The keys of how many **tokens** are written in one layer, all in all? Set `copied` to
+# a number or an expression.
 #
 # <details><summary>Hint 1</summary>How long is the fresh tensor of the first decode step?</details>
 # <details><summary>Hint 2</summary>101, 102, ..., and the prompt itself.</details>
 
 # %% nbgrader={"grade": false, "grade_id": "copied", "locked": false, "schema_version": 3, "solution": true, "task": false}
+copied = ...
 ### BEGIN SOLUTION
 copied = 100 + sum(100 + i for i in range(1, 51))
 ### END SOLUTION

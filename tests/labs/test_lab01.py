@@ -114,8 +114,8 @@ def one_request(shape, seq_len, kv_bytes):
 
 
 def test_4_right(capsys):
-    def counted(shape, seq_len, weight_bytes, kv_bytes):
-        weights, each, batch = shape.num_params * weight_bytes, one_request(shape, seq_len, kv_bytes), 0
+    def counted(shape, seq_len, weight_size, element_size):
+        weights, each, batch = shape.num_params * weight_size, one_request(shape, seq_len, element_size), 0
         step = 1 << 40
         while step:
             batch, step = (batch + step if (batch + step) * each <= weights else batch), step // 2
@@ -147,8 +147,8 @@ def test_4_right(capsys):
     ],
 )
 def test_4_wrong(answer, words):
-    def named(shape, seq_len, weight_bytes, kv_bytes):
-        return answer(shape, seq_len, weight_bytes, kv_bytes)
+    def named(shape, seq_len, weight_size, element_size):
+        return answer(shape, seq_len, weight_size, element_size)
 
     refuses(lab01.check_crossover, named, words)
 
@@ -200,6 +200,7 @@ def test_5_right(capsys):
         ({"order": ("int4", "int8", "bf16")}, "In which order are types tried?"),
         ({"order": ("bf16",)}, "costs more than needed"),
         ({"price": 0}, "costs more than needed"),
+        ({"price": 1}, "costs more than needed"),
         ({"cache": False}, "Are weights and the caches of all requests counted?"),
     ],
 )

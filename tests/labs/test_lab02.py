@@ -1,6 +1,7 @@
 """Lab 2: every wrong answer is refused with the message meant for it, every right one is accepted."""
 
 import statistics
+import time
 from itertools import pairwise
 
 import pytest
@@ -49,15 +50,16 @@ def test_1_wrong(answer, words):
 
 def profile(engine, prompt, max_new_tokens, *, warm=True, warm_decode=True, waits=True, clock="clock", forget=False,
             drop_first=False, one_less=False, one_more=False, mean_with_prefill=False, over_all=False, total=False,
-            restart=True, stop_late=False):  # fmt: skip
+            restart=True, stop_late=False, impatient=False, other_clock=False):  # fmt: skip
     """The right answer, and with one of the options changed a wrong one."""
-    read = getattr(engine, clock)
+    read = time.perf_counter if other_clock else getattr(engine, clock)
     wait = engine.wait if waits else lambda: None
     if warm:
         token = engine.start(prompt)
         if warm_decode:
             engine.next(token)
-        engine.wait()
+        if not impatient:
+            engine.wait()
     times = [read()]
     tokens = [engine.start(prompt) if restart else engine.next(token)]
     if not stop_late:
@@ -122,6 +124,8 @@ def test_2_right(capsys):
         ({"total": True}, "TPOT is the mean."),
         ({"restart": False}, "Does the request begin with start, after the warm-up?"),
         ({"stop_late": True}, "Is a decode step in it?"),
+        ({"impatient": True}, "Was the warm-up done when the clock was first read?"),
+        ({"other_clock": True}, "The engine has clocks of its own."),
     ],
 )
 def test_2_wrong(options, words):
@@ -286,11 +290,14 @@ def speedup(
     share=False,
     whole=False,
     gone=False,
+    widest=False,
 ):
     """The right answer, and with one of the options changed a wrong one."""
     own = sum(row[column] * (row[1] if times_calls else 1) for row in rows if row[0] in names)
     if whole:
         return factor if names else 1.0
+    if widest:
+        own = max((row[2] for row in rows if row[0] in names), default=0.0)
     if listed:
         wall = sum(row[3] for row in rows)
     left = wall - own + (0 if gone else own / factor)
@@ -311,6 +318,7 @@ def test_5_right(capsys):
     ("options", "words"),
     [
         ({"column": 2}, "Is time counted twice?"),
+        ({"widest": True}, "Is time counted twice?"),
         ({"times_calls": True}, "Is the time for all calls, or for one?"),
         ({"listed": True}, "Between operators there is Python"),
         ({"whole": True}, "Does the rest of the pass become faster, too?"),
