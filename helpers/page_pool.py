@@ -163,8 +163,8 @@ class PagePool:
         """Begins a request and gives the tokens of its prompt that are cached, as `cached_tokens` does.
 
         Its table starts with their pages. No other page is taken: `append` the rest of the prompt, `tokens[cached:]`, at
-        once or in chunks. Raises ValueError for a request that is here already, tokens that are no 64-bit whole numbers
-        and a salt that has no hash.
+        once or in chunks. Raises ValueError for a request that is here already, tokens that are no unsigned
+        32-bit numbers, and a salt that has no hash.
         """
         self._check_new(request_id)
         start = root(salt)
@@ -200,7 +200,7 @@ class PagePool:
 
         `tokens` are ids, or a number of anonymous tokens; from the first anonymous one on, a request's pages are never
         shared by content. `rollback` does not take a copy back, so make it even if the step is given up. Raises OutOfPages,
-        and ValueError for a negative number, tokens that are no 64-bit whole numbers, or a copy of a page yet to be written.
+        and ValueError for a negative number, tokens that are no unsigned 32-bit numbers, or a copy of a page yet to be written.
         """
         request = self._known(request_id)
         num_tokens = tokens if isinstance(tokens, int) else len(tokens)
@@ -208,7 +208,7 @@ class PagePool:
         needed = self.pages_needed(request_id, num_tokens)
         if needed > self.num_free:
             raise OutOfPages(request_id, needed, self.num_free, self.num_pages)
-        taken = self._take(needed)
+        self.last_taken = taken = self._take(needed) if needed else []
         copies = self._own_tail(request, taken) if num_tokens and request.length % self.page_size else []
         full = request.length // self.page_size
         request.table += taken[len(copies) :]
@@ -305,7 +305,6 @@ class PagePool:
             self._index.drop(page)
         self._evictions += len(evicted)
         self._peak_used = max(self._peak_used, self.num_used)
-        self.last_taken = taken
         return taken
 
     def _own_tail(self, request: _Request, taken: list[int]) -> list[tuple[int, int]]:

@@ -220,6 +220,17 @@ def test_decoded_tokens_are_shared_too():
     assert pages.cached_tokens(text(9)) == 8
 
 
+def test_what_follows_a_page_computed_twice_is_found():
+    pages = pool()
+    begin(pages, "x", text(8))
+    begin(pages, "y", text(8))
+    pages.append("y", text(4, 108))
+    pages.confirm("y")
+    assert pages.cached_tokens([*text(12), 1]) == 12
+    begin(pages, "z", [*text(12), 1])
+    assert pages.table("z")[:3] == (*pages.table("x"), pages.table("y")[2])
+
+
 def test_chunks_of_any_size_give_the_same_keys():
     for size in range(1, 12):
         pages = pool()
@@ -241,6 +252,7 @@ def test_anonymous_tokens_and_what_follows_are_never_shared():
     pages.truncate("x", 8)
     pages.append("x", text(4, 300))
     assert pages.cached_tokens([*text(4), *text(4, 300), 1]) == 4, "the anonymous page stands between"
+    assert len(pages._index) == 1, "no key for what can never be found"
     pages.truncate("x", 6)
     pages.append("x", text(6, 106))
     assert pages.cached_tokens([*text(12), 1]) == 4, "so does one cut in the middle"
