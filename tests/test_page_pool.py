@@ -669,6 +669,16 @@ def test_truncate_within_the_last_page_and_other_tokens():
     assert pages.cached_tokens([*text(7), 300, 1]) == 4
 
 
+def test_what_is_appended_after_truncate_is_unwritten_again():
+    pages = pool()
+    begin(pages, "x", text(8))
+    pages.truncate("x", 4)
+    pages.append("x", text(4, 300))
+    pages.rollback("x")
+    assert pages.length("x") == 4
+    assert pages.cached_tokens([*text(4), *text(4, 300), 1]) == 4
+
+
 @pytest.mark.parametrize("length", [-1, 7])
 def test_truncate_only_shortens(length):
     pages = pool()
