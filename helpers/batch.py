@@ -29,6 +29,8 @@ class FlatBatch:
     """`B` lengths in tokens: history plus new tokens."""
     seq_ids: tuple[Hashable, ...]
     """`B` names under which the cache keeps the sequences."""
+    new_tokens: tuple[tuple[int, ...], ...]
+    """The new tokens of each sequence again, on the host: a cache that shares texts between requests looks at them."""
     max_token_id: int
     """The largest of the token ids, known on the host so that the model can refuse it without asking the device."""
 
@@ -58,6 +60,7 @@ class FlatBatch:
             query_start_loc=(0, *accumulate(lengths)),
             seq_lens=tuple(start + n for start, n in zip(starts, lengths, strict=True)),
             seq_ids=names,
+            new_tokens=tuple(tuple(row) for row in new_tokens),
             max_token_id=max(tokens),
         )
 

@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from torch import Tensor
 
 from helpers.ops import torch_attention, torch_ops
+from helpers.ops.block_tables import BlockTables
 from helpers.ops.torch_attention import materialised_attention
 from helpers.ops.torch_ops import pack_weight
 
@@ -48,6 +49,7 @@ write_kv_pages = _on_its_device(torch_attention.write_kv_pages)
 write_kv_rows = _on_its_device(torch_attention.write_kv_rows)
 
 __all__ = [
+    "BlockTables",
     "add_rms_norm",
     "attention",
     "attention_lse",

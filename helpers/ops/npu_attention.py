@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 import torch_npu
 from torch import Tensor
+
+from helpers.ops.block_tables import BlockTables
 
 _BOTTOM_RIGHT = 3  # sparse_mode: the last query sees the last key
 _TND_DIM = 128
@@ -66,39 +68,33 @@ def attention_rows(
 
 
 def attention_pages(
-    q: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    block_tables: Sequence[Sequence[int]],
-    q_start: Sequence[int],
-    kv_lens: Sequence[int],
-    scale: float,
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: BlockTables, q_start: Sequence[int], scale: float
 ) -> Tensor:
     """As the plain version. Packed queries over pages take *plain* lengths of keys, not cumulative ones.
 
     Pages that FIA does not read (fp32; prefill over pages that are no multiple of 128 tokens) are collected first.
     """
     num_pages, page_size, kv_heads, _ = k_cache.shape
-    decode = all(b - a == 1 for a, b in pairwise(q_start))
-    packed = _may_pack(q, kv_heads)
+    decode, packed = len(q) == len(tables), _may_pack(q, kv_heads)
     paged = page_size % 128 == 0 or (decode and not packed and page_size % 16 == 0 and page_size <= 512)
     if q.dtype == torch.float32 or not paged:
-        return _collected(q, k_cache, v_cache, block_tables, q_start, kv_lens, scale)
+        kv_start = [0, *accumulate(tables.kv_lens)]
+        k, v = (cache.flatten(0, 1)[tables.slots] for cache in (k_cache, v_cache))
+        return attention(q, k, v, q_start, kv_start, scale)
     k, v = (
         cache.view(num_pages, page_size, -1) for cache in (k_cache, v_cache)
     )  # four dimensions mean other axes
-    tables = _padded(block_tables, q.device)
-    pages: dict[str, Any] = dict(block_table=tables, block_size=page_size, kv_heads=kv_heads)
+    pages: dict[str, Any] = dict(block_table=tables.padded, block_size=page_size, kv_heads=kv_heads)
     if packed:
-        return _fia_tnd(q, k, v, list(q_start[1:]), list(kv_lens), scale, **pages)[0]
+        return _fia_tnd(q, k, v, list(q_start[1:]), tables.kv_lens, scale, **pages)[0]
     if decode:
-        return _fia_bsh(q.flatten(1)[:, None], k, v, list(kv_lens), scale, q.shape[1], **pages)[:, 0].view_as(
-            q
-        )
+        return _fia_bsh(q.flatten(1)[:, None], k, v, tables.kv_lens, scale, q.shape[1], **pages)[
+            :, 0
+        ].view_as(q)
     out = torch.empty_like(q)
     for i, (a, b) in enumerate(pairwise(q_start)):
-        pages["block_table"] = tables[i : i + 1]
-        part = _fia_bsh(q[a:b].flatten(1)[None], k, v, [kv_lens[i]], scale, q.shape[1], **pages)
+        pages["block_table"] = tables.padded[i : i + 1]
+        part = _fia_bsh(q[a:b].flatten(1)[None], k, v, [tables.kv_lens[i]], scale, q.shape[1], **pages)
         out[a:b] = part[0].view_as(q[a:b])
     return out
 
@@ -117,22 +113,6 @@ def attention_lse(
 def _may_pack(q: Tensor, kv_heads: int) -> bool:
     """Whether the documents allow FIA's packed layout: head dimension 128, bf16, or fp16 without shared heads."""
     return q.shape[-1] == _TND_DIM and (q.dtype == torch.bfloat16 or q.shape[1] == kv_heads)
-
-
-def _collected(
-    q: Tensor, k_cache: Tensor, v_cache: Tensor, block_tables: Sequence[Sequence[int]],
-    q_start: Sequence[int], kv_lens: Sequence[int], scale: float,
-) -> Tensor:  # fmt: skip
-    """Attention over pages that are copied together, sequence after sequence."""
-    page_size, kv_start = k_cache.shape[1], [0]
-    slots = []
-    for table, length in zip(block_tables, kv_lens, strict=True):
-        places = torch.arange(length)
-        slots.append(torch.tensor(table)[places // page_size] * page_size + places % page_size)
-        kv_start.append(kv_start[-1] + length)
-    index = torch.cat(slots).to(q.device)
-    k, v = (cache.flatten(0, 1)[index] for cache in (k_cache, v_cache))
-    return attention(q, k, v, q_start, kv_start, scale)
 
 
 def _fia_tnd(
@@ -221,13 +201,6 @@ def _fusion_lse(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool) -> 
 def _mask(device: torch.device) -> Tensor:
     """The compressed causal mask that modes 2 to 4 ask for, whatever the lengths: 2048 x 2048, True above the diagonal."""
     return torch.ones(2048, 2048, dtype=torch.bool, device=device).triu(1)
-
-
-def _padded(block_tables: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Block tables as one int32 matrix; what no sequence uses names page 0."""
-    longest = max(len(table) for table in block_tables)
-    rows = [[*table, *[0] * (longest - len(table))] for table in block_tables]
-    return torch.tensor(rows, dtype=torch.int32, device=device)
 
 
 def _heads_first(x: Tensor) -> Tensor:

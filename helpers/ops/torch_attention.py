@@ -7,12 +7,14 @@ sees its last key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from helpers.ops.block_tables import BlockTables
 
 
 def attention(
@@ -114,35 +116,32 @@ def write_kv_pages(k_cache: Tensor, v_cache: Tensor, k: Tensor, v: Tensor, slots
 
 
 def attention_pages(
-    q: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    block_tables: Sequence[Sequence[int]],
-    q_start: Sequence[int],
-    kv_lens: Sequence[int],
-    scale: float,
+    q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: BlockTables, q_start: Sequence[int], scale: float
 ) -> Tensor:
     """Causal attention `q [T, H, D]` -> `[T, H, D]` over pages of `k_cache`, `v_cache` `[num_pages, page_size, KV, D]`.
 
-    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]`; its first `kv_lens[i]` keys lie in the pages of
-    `block_tables[i]`, in order. Neighbouring pages are read in place, others are collected first.
+    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]`; `tables` says where its keys lie. Neighbouring pages are read
+    in place, others are collected first, all sequences' in one go.
     """
     out = torch.empty_like(q)
-    for i, table in enumerate(block_tables):
+    sequences = zip(_sequences(k_cache, tables), _sequences(v_cache, tables), strict=True)
+    for i, (k, v) in enumerate(sequences):
         part = slice(q_start[i], q_start[i + 1])
-        k, v = (_sequence(cache, table, kv_lens[i]) for cache in (k_cache, v_cache))
         out[part] = _attend(_heads_first(q[part], 1), k, v, scale)
     return out
 
 
-def _sequence(cache: Tensor, table: Sequence[int], length: int) -> Tensor:
-    """One sequence's keys or values `[1, KV, length, D]` out of its pages: a view where they lie side by side."""
-    page_size, pages = cache.shape[1], table[: -(-length // cache.shape[1])]
-    if all(page == pages[0] + i for i, page in enumerate(pages)):
-        found = cache.view(-1, *cache.shape[2:])[pages[0] * page_size :][:length]
-    else:
-        found = cache[torch.tensor(pages, device=cache.device)].flatten(0, 1)[:length]
-    return found.transpose(0, 1).unsqueeze(0)
+def _sequences(cache: Tensor, tables: BlockTables) -> Iterator[Tensor]:
+    """Each sequence's keys or values `[1, KV, length, D]` out of its pages: a view where these lie side by side."""
+    slots, offset = cache.flatten(0, 1), 0
+    collected = cache.index_select(0, tables.scattered).flatten(0, 1) if len(tables.scattered) else slots
+    for table, length, first in zip(tables.tables, tables.kv_lens, tables.neighbours, strict=True):
+        if first is None:
+            found = collected[offset : offset + length]
+            offset += len(table) * tables.page_size
+        else:
+            found = slots[first : first + length]
+        yield found.transpose(0, 1).unsqueeze(0)
 
 
 def attention_lse(

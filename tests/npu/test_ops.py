@@ -126,8 +126,16 @@ def test_pages(case, dtype, page_size, heads, kv_heads, dim):
         torch.testing.assert_close(got.cpu(), want, equal_nan=True, atol=0, rtol=0)
     q, q_start = randn(sum(new), heads, dim, dtype=dtype), [0, *torch.tensor(new).cumsum(0).tolist()]
     with emulated_npu.trace() as names:
-        got = ops.attention_pages(q.npu(), *fused, tables, q_start, total, dim**-0.5)
-    close(got, torch_attention.attention_pages(q, *plain, tables, q_start, total, dim**-0.5), dtype)
+        got = ops.attention_pages(
+            q.npu(), *fused, ops.BlockTables(tables, total, page_size, "npu"), q_start, dim**-0.5
+        )
+    close(
+        got,
+        torch_attention.attention_pages(
+            q, *plain, ops.BlockTables(tables, total, page_size), q_start, dim**-0.5
+        ),
+        dtype,
+    )
     assert ran(names, FIA) == _expected_calls(dtype, page_size, dim, new)
 
 
