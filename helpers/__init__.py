@@ -8,8 +8,10 @@ os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 # torch's profiler writes a line to stderr at every start and stop; a reader takes them for errors.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
+from helpers.batching import ContinuousBatcher
 from helpers.kv_cache import KVCache
 from helpers.memory import MemoryCalculator
+from helpers.paged_kv_cache import PagedKVCache
 from helpers.profiling import InferenceProfiler
 
-__all__ = ["InferenceProfiler", "KVCache", "MemoryCalculator"]
+__all__ = ["ContinuousBatcher", "InferenceProfiler", "KVCache", "MemoryCalculator", "PagedKVCache"]

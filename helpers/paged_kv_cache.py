@@ -49,6 +49,9 @@ class PagedKVCache(Cache):
         self.pool = PagePool(num_pages, page_size, sharing)
         self._own: dict[int, Hashable] = {}  # pages given out singly, and the names they have in the pool
         self._step: tuple[Hashable, ...] = ()  # requests of the pass that has begun
+        self._reserved: dict[
+            Hashable, int
+        ] = {}  # requests whose next tokens have pages already, and their lengths
         self._slots: Tensor | None = None
         self._tables: ops.BlockTables | None = None
 
@@ -158,24 +161,39 @@ class PagedKVCache(Cache):
         """Ends a request; full pages stay cached until their room is needed. ValueError for one that is not here."""
         self.pool.free(request_id)
 
+    def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
+        """Takes pages for tokens that the next pass will bring, so that a prompt admitted after this may share them already.
+
+        For a scheduler that composes a pass request by request; `prepare` does it for whoever has not been reserved for.
+        Raises OutOfPages before anything changes.
+        """
+        self._copy(self.pool.append(request_id, tokens))
+        self._reserved[request_id] = self.pool.length(request_id)
+
+    def abandon(self) -> None:
+        """Gives up the pass that was reserved for or prepared: its tokens are taken back. Ask for lengths afterwards."""
+        names = [name for name in (*self._step, *self._reserved) if name in self.pool.requests]
+        self.pool.rollback(*names)
+        self._step, self._reserved = (), {}
+
     def prepare(self, batch: FlatBatch) -> None:
         """Takes pages for all new tokens, or for none: raises ValueError (OutOfPages) before anything changes."""
         if self._step:
-            self.pool.rollback(*(name for name in self._step if name in self.pool.requests))
-            self._step = ()
+            self.abandon()
         self._check(batch)
         new = [name for name in batch.seq_ids if name not in self.pool.requests]
         for name in new:
             self.pool.admit(name, [])
         try:
             for name, tokens in zip(batch.seq_ids, batch.new_tokens, strict=True):
-                self._copy(self.pool.append(name, tokens))
+                if name not in self._reserved:
+                    self._copy(self.pool.append(name, tokens))
         except ValueError:
             self.pool.rollback(*batch.seq_ids)
             for name in new:
                 self.pool.free(name)
             raise
-        self._step = batch.seq_ids
+        self._step, self._reserved = batch.seq_ids, {}
         self._place(batch)
 
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
@@ -197,9 +215,14 @@ class PagedKVCache(Cache):
 
     def _check(self, batch: FlatBatch) -> None:
         """ValueError unless every sequence continues what is cached of it."""
-        for name, history in zip(batch.seq_ids, batch.history_lens, strict=True):
+        for name, history, length in zip(batch.seq_ids, batch.history_lens, batch.seq_lens, strict=True):
             cached = self.pool.length(name) if name in self.pool.requests else 0
-            if history != cached:
+            if name in self._reserved:
+                if cached != self._reserved[name] or cached != length:
+                    raise ValueError(
+                        f"request {name!r}: {cached} tokens were reserved, the batch brings it to {length}"
+                    )
+            elif history != cached:
                 raise ValueError(
                     f"request {name!r}: {cached} tokens are cached, the batch continues {history}"
                 )

@@ -1,0 +1,108 @@
+"""A request for text, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "cancelled", "failed"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asks for. Greedy unless `temperature` is above 0."""
+
+    request_id: Hashable
+    prompt_ids: Sequence[int]
+    max_tokens: int = 64
+    """New tokens at most."""
+    stop_ids: Sequence[int] = ()
+    """Tokens after which the answer ends; the one that came is part of it."""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    """The smallest set of likeliest tokens that has this share of the probability is drawn from."""
+    top_k: int = 0
+    """So many likeliest tokens are drawn from; 0 means all."""
+    seed: int = 0
+    """Together with a token's place it decides what is drawn, whatever else is in the batch."""
+    salt: Hashable = None
+    """Only requests of one salt share cached text."""
+    priority: int = 0
+    """Smaller is more urgent, for policies that ask."""
+    client: Hashable = None
+    """Who asks, for policies that share fairly."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no engine could do."""
+        if not self.prompt_ids:
+            raise ValueError(f"request {self.request_id!r}: the prompt is empty; give at least one token")
+        if min(self.prompt_ids) < 0:
+            raise ValueError(
+                f"request {self.request_id!r}: token ids must be 0 or more, got {min(self.prompt_ids)}"
+            )
+        if self.max_tokens < 1:
+            raise ValueError(
+                f"request {self.request_id!r}: max_tokens must be 1 or more, got {self.max_tokens}"
+            )
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise ValueError(
+                f"request {self.request_id!r}: expected temperature >= 0, 0 < top_p <= 1, top_k >= 0, "
+                f"got {self.temperature}, {self.top_p}, {self.top_k}"
+            )
+
+
+@dataclass
+class RequestState:
+    """A request on its way. Times are in seconds of the engine's clock."""
+
+    request: Request
+    arrived: float
+    token_ids: list[int] = field(default_factory=list)
+    """New tokens so far."""
+    computed: int = 0
+    """Tokens of prompt and answer that the cache holds."""
+    finish_reason: FinishReason | None = None
+    error: str = ""
+    """What went wrong, when it failed."""
+    first_scheduled: float | None = None
+    token_times: list[float] = field(default_factory=list)
+    """When each new token came."""
+    preemptions: int = 0
+    cached_tokens: int = 0
+    """Tokens that it found cached when it was last admitted."""
+    tokens_computed: int = 0
+    """Tokens of it that went through the model, recomputed ones counted again."""
+
+    @property
+    def name(self) -> Hashable:
+        """The request's id."""
+        return self.request.request_id
+
+    @property
+    def text(self) -> list[int]:
+        """Prompt and answer so far."""
+        return [*self.request.prompt_ids, *self.token_ids]
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of `text`."""
+        return len(self.request.prompt_ids) + len(self.token_ids)
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that must still be computed before the next one can be chosen."""
+        return self.num_tokens - self.computed
+
+    @property
+    def ttft(self) -> float:
+        """Time to first token; ValueError before there is one."""
+        if not self.token_times:
+            raise ValueError(f"request {self.name!r} has no token yet")
+        return self.token_times[0] - self.arrived
+
+    @property
+    def tpot(self) -> float:
+        """Mean time between its tokens; 0 when there are fewer than two."""
+        steps = len(self.token_times) - 1
+        return (self.token_times[-1] - self.token_times[0]) / steps if steps > 0 else 0.0
