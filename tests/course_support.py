@@ -18,7 +18,7 @@ if name == os.environ.get("SLOW"):
     deadline = time.monotonic() + 20
     while not pathlib.Path("go").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES")
+watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES", "COURSE_DEVICE")
 print(json.dumps([name, sys.argv[1:], {key: os.environ[key] for key in watched if key in os.environ}]), flush=True)
 print(os.environ.get("FAKE_STDERR", ""), end="", file=sys.stderr) if name == "pip" else None
 sys.exit(int(os.environ.get("FAKE_" + name.upper(), 0)))
@@ -35,9 +35,10 @@ class Course:
         (root / "pyproject.toml").write_text("[project]\n")
         (root / "constraints.txt").write_text("torch==2.13.0\n")
         self.load()
-        words = [words[0] for words in [*self.py.COMMANDS.values(), *self.py.BEFORE_PYTEST.values()]]
+        words = [words[0] for words in [*self.py.COMMANDS.values(), *self.py.PARTS.values()]]
         scripts = [word for word in words if word.endswith(".py")]
-        for stub in ["helpers/__init__.py", "helpers/checkpoint.py", "helpers/environment.py", *scripts]:
+        modules = [f"helpers/{name}.py" for name in ("checkpoint", "environment", "ops_report")]
+        for stub in ["helpers/__init__.py", *modules, *scripts]:
             (root / stub).parent.mkdir(exist_ok=True)
             (root / stub).write_text("" if stub.endswith("__init__.py") else ECHO)
 
@@ -46,11 +47,12 @@ class Course:
         spec = importlib.util.spec_from_file_location("course_under_test", self.root / "course.py")
         self.py = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(self.py)
+        self.env = self.py.Environment()
         self.calls: list[list[str]] = []
         self.answers: dict[str, object] = {}
         self.really_run, self.py.run = self.py.run, self._run
 
-    def _run(self, command, said=None):
+    def _run(self, command, variables, said=None):
         words = [str(word) for word in command]
         self.calls.append(words)
         tool = words[2].rpartition(".")[2] if words[1] == "-m" else Path(words[1]).stem
@@ -61,15 +63,15 @@ class Course:
             said.append(answer)
             return 1
         if tool == "venv":
-            make_venv(Path(words[3]))
+            make_venv(Path(words[-1]))
         if tool == "pip":
-            install_fakes(self.py)
+            install_fakes(self.py, Path(words[0]).parent.parent)
         return answer
 
     @property
-    def early(self) -> dict[str, list[str]]:
-        """The stubs that `test` runs before pytest, with their arguments, in order."""
-        parts = self.py.BEFORE_PYTEST.values()
+    def parts(self) -> dict[str, list[str]]:
+        """The stubs that `test` runs, with their arguments, in order."""
+        parts = self.py.PARTS.values()
         return dict((w[1], w[2:]) if w[0] == "-m" else (Path(w[0]).stem, w[1:]) for w in parts)
 
     @property
@@ -77,15 +79,15 @@ class Course:
         """What was run, in order."""
         return [words[2] if words[1] == "-m" else words[1] for words in self.calls]
 
-    def made(self, *extras: str) -> "Course":
-        """This course with a finished environment and no calls recorded."""
-        self.py.set_up(extras)
+    def made(self, *extras: str, env=None) -> "Course":
+        """This course with a finished environment (the ordinary one, if none is given) and no calls recorded."""
+        (env or self.env).set_up(extras)
         self.calls.clear()
         return self
 
     def stamp(self) -> dict:
         """What the stamp file says."""
-        return json.loads(self.py.STAMP.read_text())
+        return json.loads(self.env.stamp.read_text())
 
     def start(self, *words: str, program=None, cwd=None, **variables: str) -> subprocess.Popen:
         """`python course.py WORDS` as a process of its own, a group leader as under a shell."""
@@ -119,9 +121,9 @@ class Result:
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """This process's environment without settings of the course, and with no question asked of a network."""
+    """This process's environment without settings of the course; no question asked of a network, no emulated NPU."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("COURSE_", "PYTHON"))}
-    return {**kept, "COURSE_TORCH": "default", **variables}
+    return {**kept, "COURSE_TORCH": "default", "CC": "no-such-compiler", **variables}
 
 
 def make_venv(folder: Path) -> None:
@@ -129,9 +131,9 @@ def make_venv(folder: Path) -> None:
     venv.create(folder, with_pip=False, symlinks=True)
 
 
-def install_fakes(py) -> None:
+def install_fakes(py, folder: Path) -> None:
     """Stubs in the place of everything that course.py looks for, pip among them."""
-    library = next(py.ENV.glob("lib/python*/site-packages"))
+    library = next(folder.glob("lib/python*/site-packages"))
     for name in {name for names in py.MODULES.values() for name in names if name != "helpers"} | {"pip"}:
         (library / f"{name}.py").write_text(ECHO)
     (library / "course.pth").write_text(str(py.ROOT))

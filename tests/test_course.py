@@ -43,7 +43,7 @@ def problem(course, capsys):
 
     def sentence(*extras):
         with pytest.raises(SystemExit) as stopped:
-            course.py.set_up(extras)
+            course.env.set_up(extras)
         assert isinstance(stopped.value.code, str)  # Python prints it on stderr and exits with 1
         assert "\n" not in stopped.value.code
         return stopped.value.code
@@ -59,7 +59,7 @@ def test_usage(course, words):
     result = course.call(*words)
     assert (result.status, result.err) == (0, "")
     assert all(f"  {command} " in result.out for command in ("lab", "test", "run", "check"))
-    assert not course.py.ENV.exists()
+    assert not course.env.folder.exists()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_not_understood(course, words, sentence):
     assert result.status == 2
     assert result.err.splitlines()[0] == f"course.py: {sentence}"
     assert "usage:" in result.err
-    assert not course.py.ENV.exists()
+    assert not course.env.folder.exists()
 
 
 # Where it runs.
@@ -125,7 +125,7 @@ def test_intel_macos_is_told_so(course, monkeypatch):
 
 
 def test_made_from_nothing_and_then_left_alone(course):
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.tools == ["venv", "pip", "helpers.checkpoint"]
     pip = course.calls[1]
     assert pip[0] == str(course.root / ".venv" / "bin" / "python")
@@ -133,58 +133,58 @@ def test_made_from_nothing_and_then_left_alone(course):
     assert "--quiet" in pip  # pytest's stdout is no terminal
     assert list(sys.version_info[:2]) in course.stamp()["made"]
     course.calls.clear()
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.tools == ["helpers.checkpoint"]
 
 
 def test_with_a_terminal_pip_shows_its_progress(course, monkeypatch):
     monkeypatch.setattr(course.py.sys, "stdout", SimpleNamespace(isatty=lambda: True, write=len, flush=int))
-    course.py.set_up(())
+    course.env.set_up(())
     assert "--quiet" not in course.calls[1]
 
 
-def _half_made(py):
-    py.STAMP.write_text("{}")
+def _half_made(env):
+    env.stamp.write_text("{}")
 
 
-def _without_stamp(py):
-    py.STAMP.unlink()
+def _without_stamp(env):
+    env.stamp.unlink()
 
 
-def _garbled_stamp(py):
-    py.STAMP.write_text('{"made": [')
+def _garbled_stamp(env):
+    env.stamp.write_text('{"made": [')
 
 
-def _no_interpreter(py):
-    py.PYTHON.unlink()
+def _no_interpreter(env):
+    env.python.unlink()
 
 
-def _dead_interpreter(py):
-    py.PYTHON.unlink()
-    py.PYTHON.write_text("#!/bin/sh\nexit 1\n")
-    py.PYTHON.chmod(0o755)
+def _dead_interpreter(env):
+    env.python.unlink()
+    env.python.write_text("#!/bin/sh\nexit 1\n")
+    env.python.chmod(0o755)
 
 
-def _module_gone(py):
-    next(py.ENV.glob("lib/python*/site-packages/transformers.py")).unlink()
+def _module_gone(env):
+    next(env.folder.glob("lib/python*/site-packages/transformers.py")).unlink()
 
 
-def _helpers_not_installed(py):
-    next(py.ENV.glob("lib/python*/site-packages/course.pth")).unlink()
+def _helpers_not_installed(env):
+    next(env.folder.glob("lib/python*/site-packages/course.pth")).unlink()
 
 
-def _other_python(py):
-    _edit_stamp(py, 3, [3, 10])
+def _other_python(env):
+    _edit_stamp(env, 3, [3, 10])
 
 
-def _other_recipe(py):
-    _edit_stamp(py, 0, 0)
+def _other_recipe(env):
+    _edit_stamp(env, 0, 0)
 
 
-def _edit_stamp(py, position, value):
-    stamp = json.loads(py.STAMP.read_text())
+def _edit_stamp(env, position, value):
+    stamp = json.loads(env.stamp.read_text())
     stamp["made"][position] = value
-    py.STAMP.write_text(json.dumps(stamp))
+    env.stamp.write_text(json.dumps(stamp))
 
 
 @pytest.mark.parametrize(
@@ -196,20 +196,20 @@ def _edit_stamp(py, position, value):
 )  # fmt: skip
 def test_damaged_environment_is_made_anew(course, damage, capsys):
     course.made()
-    (course.py.ENV / "old").touch()
-    damage(course.py)
-    course.py.set_up(())
+    (course.env.folder / "old").touch()
+    damage(course.env)
+    course.env.set_up(())
     assert course.tools == ["venv", "pip", "helpers.checkpoint"]
     assert "making it anew" in capsys.readouterr().out
-    assert not (course.py.ENV / "old").exists()
-    assert course.stamp() == course.py.make_stamp(())
+    assert not (course.env.folder / "old").exists()
+    assert course.stamp() == course.env.make_stamp(())
 
 
 def test_killed_before_venv_had_begun(course):
-    course.py.ENV.mkdir()
-    course.py.STAMP.write_text("{}")
-    (course.py.ENV / "lib").mkdir()
-    course.py.set_up(())
+    course.env.folder.mkdir()
+    course.env.stamp.write_text("{}")
+    (course.env.folder / "lib").mkdir()
+    course.env.set_up(())
     assert course.tools == ["venv", "pip", "helpers.checkpoint"]
 
 
@@ -217,22 +217,22 @@ def test_moved_repository_is_noticed(course):
     course.made()
     course.root = course.root.rename(course.root.with_name("moved"))
     course.load()
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.tools == ["venv", "pip", "helpers.checkpoint"]
     assert str(course.root) in course.stamp()["made"]
 
 
 def test_made_anew_with_the_python_beneath(course, monkeypatch):
     monkeypatch.setattr(course.py.sys, "_base_executable", "/beneath/python3", raising=False)
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.calls[0][0] == "/beneath/python3"
 
 
 def test_a_folder_that_is_no_environment_stays(course, problem):
-    course.py.ENV.mkdir()
-    (course.py.ENV / "thesis.txt").write_text("all of it")
+    course.env.folder.mkdir()
+    (course.env.folder / "thesis.txt").write_text("all of it")
     assert "holds what this course did not make, so it stays" in problem()
-    assert [path.name for path in course.py.ENV.iterdir()] == ["thesis.txt"]
+    assert [path.name for path in course.env.folder.iterdir()] == ["thesis.txt"]
     assert course.calls == []
 
 
@@ -248,16 +248,16 @@ def test_another_folder_can_be_named(course, monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_VENV", str(tmp_path / "elsewhere" / "env"))
     course.load()
     course.made()
-    _half_made(course.py)  # ours by its stamp, so it may be made anew
-    course.py.set_up(())
+    _half_made(course.env)  # ours by its stamp, so it may be made anew
+    course.env.set_up(())
     assert course.tools == ["venv", "pip", "helpers.checkpoint"]
     assert course.calls[0][-1] == str(tmp_path / "elsewhere" / "env")
     assert not (course.root / ".venv").exists()
 
 
 def test_an_empty_folder_is_used(course):
-    course.py.ENV.mkdir()
-    course.py.set_up(())
+    course.env.folder.mkdir()
+    course.env.set_up(())
     assert course.tools == ["venv", "pip", "helpers.checkpoint"]
 
 
@@ -265,9 +265,9 @@ def test_making_anew_follows_no_link_out_of_the_environment(course, tmp_path):
     course.made()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "kept").touch()
-    (course.py.ENV / "link").symlink_to(tmp_path / "mine")
-    _half_made(course.py)
-    course.py.set_up(())
+    (course.env.folder / "link").symlink_to(tmp_path / "mine")
+    _half_made(course.env)
+    course.env.set_up(())
     assert (tmp_path / "mine" / "kept").exists()
 
 
@@ -275,19 +275,19 @@ def test_making_anew_follows_no_link_out_of_the_environment(course, tmp_path):
 def test_changed_requirements_are_installed_in_place(course, name):
     course.made("test")
     (course.root / name).write_text("# changed\n")
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.tools == ["pip", "helpers.checkpoint"]
     assert course.calls[0][-1] == ".[test]"
-    assert course.stamp() == course.py.make_stamp(["test"])
+    assert course.stamp() == course.env.make_stamp(["test"])
 
 
 def test_extras_are_added_in_place_and_kept(course):
     course.made()
-    course.py.set_up(("test", "teach"))
+    course.env.set_up(("test", "teach"))
     assert course.tools == ["pip", "helpers.checkpoint"]
     assert course.calls[0][-1] == ".[teach,test]"
     course.calls.clear()
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.tools == ["helpers.checkpoint"]
 
 
@@ -299,7 +299,7 @@ def test_failed_update_keeps_the_environment(course, problem):
     assert course.stamp() == before
     del course.answers["pip"]
     course.calls.clear()
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.tools == ["pip", "helpers.checkpoint"]
 
 
@@ -307,10 +307,10 @@ def test_interrupted_update_is_made_anew(course):
     course.made()
     course.answers["pip"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
-        course.py.set_up(("test",))
+        course.env.set_up(("test",))
     del course.answers["pip"]
     course.calls.clear()
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.tools[:2] == ["venv", "pip"]
 
 
@@ -319,7 +319,7 @@ def test_failed_installation_is_made_anew(course, problem):
     problem()
     course.answers.clear()
     course.calls.clear()
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.tools[:2] == ["venv", "pip"]
 
 
@@ -334,13 +334,15 @@ def test_without_the_model_nothing_is_opened(course):
 @pytest.mark.parametrize(("cpu_index", "needed"), [(True, 3), (False, 10)])
 def test_needs_room_on_the_disk(course, problem, monkeypatch, cpu_index, needed):
     monkeypatch.setattr(course.py.sys, "platform", "linux")
-    monkeypatch.setattr(course.py, "choose_torch", lambda: ["--extra-index-url", "x"] if cpu_index else [])
+    monkeypatch.setattr(
+        course.py.Environment, "choose_torch", lambda self: ["--extra-index-url", "x"] if cpu_index else []
+    )
     free = SimpleNamespace(free=needed * 1e9 - 1e8)
     monkeypatch.setattr(course.py.shutil, "disk_usage", lambda path: free)
     assert f"may take {needed} GB, and {needed - 0.1:.1f} GB are free" in problem()
     assert course.calls == []
     free.free += 2e8
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.tools[0] == "venv"
 
 
@@ -350,7 +352,7 @@ def test_a_python_without_ensurepip(course, problem, monkeypatch):
         course.py.importlib.util, "find_spec", lambda name: name != "ensurepip" and found(name)
     )
     assert "apt install python3-venv" in problem()
-    assert not course.py.ENV.exists()
+    assert not course.env.folder.exists()
 
 
 def test_a_folder_that_cannot_be_written(course, problem, monkeypatch):
@@ -381,7 +383,7 @@ def test_a_full_disk_under_the_stamp(course, problem, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(course.py, "finds_modules", full)
+    monkeypatch.setattr(course.py.Environment, "finds_modules", full)
     assert "the disk is full" in problem()
 
 
@@ -421,7 +423,7 @@ def test_cpu_index_is_used_where_it_fits(
     )
     monkeypatch.setenv("COURSE_TORCH", setting)
     index = "https://download.pytorch.org/whl/cpu"
-    assert course.py.choose_torch() == (["--extra-index-url", index] if added else [])
+    assert course.env.choose_torch() == (["--extra-index-url", index] if added else [])
     assert asked == ([f"{index}/torch/"] if answers is not None else [])
     assert ("does not answer" in capsys.readouterr().out) == (answers is False)
 
@@ -431,9 +433,9 @@ def _alike(device, pattern):
 
 
 def test_the_index_reaches_pip(course, monkeypatch):
-    monkeypatch.setattr(course.py, "choose_torch", lambda: ["--extra-index-url", "here"])
+    monkeypatch.setattr(course.py.Environment, "choose_torch", lambda self: ["--extra-index-url", "here"])
     monkeypatch.setattr(course.py.shutil, "disk_usage", lambda path: SimpleNamespace(free=1e12))
-    course.py.set_up(())
+    course.env.set_up(())
     assert course.calls[1][course.calls[1].index("--extra-index-url") + 1] == "here"
 
 
@@ -482,25 +484,26 @@ def test_a_name_lookup_that_hangs(course, monkeypatch):
 # The commands, as processes of their own.
 
 
-def test_test_runs_every_part_and_pytest_last(course):
+def test_test_runs_every_part(course):
     result = course.made("test", "teach") and course.call("test")
     assert result.status == 0
-    assert list(course.early)[:3] == ["ruff", "mypy", "in_sync"]
-    assert result.names == ["checkpoint", *course.early, "pytest"]
-    assert [words for _, words, _ in result.said[1:]] == [*course.early.values(), ["--cov=helpers"]]
+    assert list(course.parts) == ["ruff", "mypy", "in_sync", "pytest"]
+    assert result.names == ["checkpoint", *course.parts]
+    assert [words for _, words, _ in result.said[1:]] == [*course.parts.values()]
+    assert course.parts["pytest"] == ["--cov=helpers", "--ignore=tests/npu"]
     shown = [line for line in result.out.splitlines() if line]
-    for name in course.py.BEFORE_PYTEST:
-        assert f"== {name}" in shown
-        assert any(re.fullmatch(rf"== {re.escape(name)}: passed in \d+\.\d s", line) for line in shown)
-    assert shown[-2] == "== pytest --cov=helpers"
-    assert shown[-1].startswith('["pytest"')
+    for name in course.py.PARTS:
+        at = shown.index(f"== {name}")
+        assert re.fullmatch(rf"== {re.escape(name)}: passed in \d+\.\d s", shown[at + 2])
+    assert shown[-2].startswith("== tests/npu: not run, because ")
+    assert shown[-1] == "all parts passed"
 
 
 @pytest.mark.parametrize(
     ("failing", "status"),
     [
         ({"FAKE_RUFF": "1"}, 1),
-        ({"FAKE_MYPY": "2"}, 1),
+        ({"FAKE_MYPY": "2"}, 2),
         ({"FAKE_IN_SYNC": "1"}, 1),
         ({"FAKE_PYTEST": "5"}, 5),
         ({"FAKE_RUFF": "1", "FAKE_PYTEST": "2"}, 2),
@@ -509,10 +512,11 @@ def test_test_runs_every_part_and_pytest_last(course):
 def test_every_part_runs_though_one_fails(course, failing, status):
     result = course.made("test", "teach") and course.call("test", **failing)
     assert result.status == status
-    assert result.names == ["checkpoint", *course.early, "pytest"]
-    early = {"FAKE_RUFF": "ruff check .", "FAKE_MYPY": "mypy", "FAKE_IN_SYNC": "tools/in_sync.py"}
-    for variable, name in early.items():
-        assert (f"FAILED before pytest: {name}\n" in result.out) == (variable in failing)
+    assert result.names == ["checkpoint", *course.parts]
+    names = dict(zip(("FAKE_RUFF", "FAKE_MYPY", "FAKE_IN_SYNC", "FAKE_PYTEST"), course.py.PARTS, strict=True))
+    assert result.out.splitlines()[-1] == f"FAILED: {', '.join(names[variable] for variable in failing)}"
+    for variable, name in names.items():
+        assert (f"== {name}: FAILED in " in result.out) == (variable in failing)
 
 
 def test_options_of_test_go_to_pytest_alone(course):
@@ -549,10 +553,10 @@ def test_run_and_check_pass_on_options_and_exit_status(course, command, stub):
 def test_children_see_this_environment_and_no_other(course, monkeypatch):
     for name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV"):
         monkeypatch.setenv(name, "/other")
-    seen = course.py.child_environment()
+    seen = course.env.variables()
     assert not {"PYTHONHOME", "PYTHONPATH"} & seen.keys()
-    assert seen["VIRTUAL_ENV"] == str(course.py.ENV)
-    assert seen["PATH"].split(os.pathsep)[0] == str(course.py.ENV / "bin")
+    assert seen["VIRTUAL_ENV"] == str(course.env.folder)
+    assert seen["PATH"].split(os.pathsep)[0] == str(course.env.folder / "bin")
 
 
 @pytest.mark.parametrize(
@@ -724,8 +728,7 @@ def _pins():
 
 def _required():
     extras = PROJECT["optional-dependencies"].values()
-    wanted = [Requirement(text) for text in sum(extras, PROJECT["dependencies"])]
-    return [requirement for requirement in wanted if requirement.name != "torch-npu"]
+    return [Requirement(text) for text in sum(extras, PROJECT["dependencies"])]
 
 
 def test_constraints_pin_exact_versions_once():
