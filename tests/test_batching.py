@@ -82,6 +82,20 @@ def test_preemption_happens_and_is_recorded():
     assert done[0].preemptions == 0, "the first one admitted never gives way"
 
 
+def test_a_preempted_request_comes_before_those_that_never_ran():
+    batcher = engine(num_pages=9, page_size=4, max_batch_size=2, sharing=False)
+    for i in range(4):
+        batcher.add_request(Request(i, [i + 1] * 13, 14))
+    batcher.run()
+    assert any(step.preempted for step in batcher.steps)
+    begun = [part.request_id for step in batcher.steps for part in step.parts if part.start == 0]
+    again = begun.index(1, begun.index(1) + 1)
+    assert again < begun.index(2)
+    for step in batcher.steps:
+        if step.preempted:
+            assert all(part.start > 0 for part in step.parts), "nobody is admitted while somebody gives way"
+
+
 def test_a_shared_prompt_is_computed_once_even_in_one_pass():
     batcher = engine(max_batch_size=8)
     for i in range(8):
@@ -130,6 +144,24 @@ def test_one_that_fails_fails_alone(monkeypatch):
     assert len(done["bad"].token_ids) == 2
     assert [done[r.request_id].token_ids for r in good] == [alone(r) for r in good]
     assert batcher.cache.pool.num_used == 0
+
+
+def test_who_shares_pages_of_one_that_fails_computes_them_itself(monkeypatch):
+    batcher, prompt = engine(), list(range(20))
+    asked = [Request("bad", [*prompt, 1], 3), Request("good", [*prompt, 2], 3)]
+    for request in asked:
+        batcher.add_request(request)
+    original = MODEL.compute
+
+    def failing(batch, cache, logits="last"):
+        if "bad" in batch.seq_ids:
+            raise RuntimeError("a bit fell over")
+        return original(batch, cache, logits)
+
+    monkeypatch.setattr(MODEL, "compute", failing)
+    done = batcher.run()
+    assert done["bad"].finish_reason == "failed"
+    assert done["good"].token_ids == alone(asked[1])
 
 
 def test_cancelling_a_waiting_and_a_running_request():
