@@ -188,9 +188,17 @@ def summary(outcomes: list[dict[str, Any]]) -> Table:
     rows = []
     for name in dict.fromkeys(o["operator"] for o in outcomes):
         own = [o for o in outcomes if o["operator"] == name]
-        worst = [max(o["max_error"] or 0.0 for o in own if o["dtype"] == dtype) for dtype in _TYPES]
-        rows.append((name, len(own), sum(not o["passed"] for o in own), *(f"{error:.1e}" for error in worst)))
+        worst = [_worst([o["max_error"] for o in own if o["dtype"] == dtype]) for dtype in _TYPES]
+        rows.append((name, len(own), sum(not o["passed"] for o in own), *worst))
     return Table(("operator", "trials", "failed", *(f"error, {dtype}" for dtype in _TYPES)), rows)
+
+
+def _worst(errors: list[float | None]) -> str:
+    """The largest error in words."""
+    known = [error for error in errors if error is not None]
+    if len(known) < len(errors):
+        return "none"
+    return f"{max(known):.1e}" if known else ""
 
 
 if __name__ == "__main__":
