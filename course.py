@@ -44,6 +44,7 @@ except ImportError:  # Windows: two set-ups at once are not kept apart there
 
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
+OLDEST_TORCH = (2, 7)  # on a machine that brings its own
 NEWEST_NPU = (3, 14)  # the newest Python that the pinned torch_npu is built for
 RECIPE = 1  # raise it when environments made by earlier versions of this file must be made anew
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -371,7 +372,9 @@ class EmulatedNPU(Environment):
         try:
             self.set_up(("test",))
         except SystemExit as stopped:
-            if not isinstance(stopped.code, str):  # we were told to end, or the model is missing, which has been said
+            if not isinstance(
+                stopped.code, str
+            ):  # we were told to end, or the model is missing, which has been said
                 raise
             print(stopped.code, file=sys.stderr, flush=True)
             return 1
@@ -437,9 +440,9 @@ class AscendNPU(Environment):
                 f"--npu builds on the torch and torch_npu that fit this machine's CANN, and {sys.executable} has no "
                 f"{' and no '.join(missing)}; start with the Python that has both, or install the pair: docs/npu.md"
             )
-        oldest = re.search(r'"torch>=(\d+)\.(\d+)', (ROOT / "pyproject.toml").read_text()).groups()
-        if tuple(map(int, version_of("torch").split(".")[:2])) < tuple(map(int, oldest)):
-            return f"the torch here is {version_of('torch')}, and the course needs {'.'.join(oldest)} or newer: docs/npu.md"
+        if tuple(map(int, version_of("torch").split(".")[:2])) < OLDEST_TORCH:
+            oldest = ".".join(map(str, OLDEST_TORCH))
+            return f"the torch here is {version_of('torch')}, and the course needs {oldest} or newer: docs/npu.md"
         if not os.environ.get("ASCEND_HOME_PATH"):
             found = [path for path in map(os.path.expanduser, SET_ENV) if os.path.exists(path)]
             script = found[0] if found else "the set_env.sh of your CANN"
@@ -472,14 +475,14 @@ class AscendNPU(Environment):
         return []
 
     def make_stamp(self, extras):
-        """As everywhere; with another torch or torch_npu beneath, it must be made anew."""
+        """As everywhere; over another torch or torch_npu, or with other requirements, it must be made anew."""
         stamp = super().make_stamp(extras)
-        stamp["made"] += [version_of("torch"), version_of("torch_npu"), self.host()]
+        stamp["made"] += [stamp["files"], version_of("torch"), version_of("torch_npu"), self.host()]
         return stamp
 
     def venv_command(self):
         """Over what the other Python has; that it has a torch_npu that works is seen first."""
-        self.beneath = self.imports(self.host())
+        self.imports(self.host())
         return [self.host(), "-m", "venv", "--system-site-packages"]
 
     def install(self, extras, torch_options):

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,9 +90,11 @@ class Course:
         """What the stamp file says."""
         return json.loads(self.env.stamp.read_text())
 
-    def start(self, *words: str, program=None, cwd=None, **variables: str) -> subprocess.Popen:
+    def start(
+        self, *words: str, python=sys.executable, program=None, cwd=None, **variables: str
+    ) -> subprocess.Popen:
         """`python course.py WORDS` as a process of its own, a group leader as under a shell."""
-        command = [sys.executable, str(program or self.root / "course.py"), *words]
+        command = [str(python), str(program or self.root / "course.py"), *words]
         return subprocess.Popen(
             command, env=clean_environment(**variables), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, start_new_session=True,
@@ -137,3 +140,28 @@ def install_fakes(py, folder: Path) -> None:
     for name in {name for names in py.MODULES.values() for name in names if name != "helpers"} | {"pip"}:
         (library / f"{name}.py").write_text(ECHO)
     (library / "course.pth").write_text(str(py.ROOT))
+
+
+def make_package(
+    library: Path, name: str, version: str, code: str = "", requires: tuple[str, ...] = ()
+) -> None:
+    """A package as pip leaves it: a module in a folder of its own, and its metadata."""
+    (library / name).mkdir(parents=True, exist_ok=True)
+    (library / name / "__init__.py").write_text(f"__version__ = {version!r}\n{code}")
+    info = library / f"{name}-{version}.dist-info"
+    info.mkdir()
+    needs = "".join(f"Requires-Dist: {text}\n" for text in requires)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
+    (info / "RECORD").write_text("")
+
+
+def make_wheel(folder: Path, name: str, version: str, requires: tuple[str, ...] = ()) -> None:
+    """A wheel with one empty module that pip can install."""
+    info, needs = f"{name}-{version}.dist-info", "".join(f"Requires-Dist: {text}\n" for text in requires)
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{name}/__init__.py", f"__version__ = {version!r}\n")
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"
+        )
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")

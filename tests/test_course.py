@@ -4,7 +4,9 @@ import ast
 import http.server
 import json
 import os
+import platform
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from tests.course_support import ECHO, ROOT, Course, Result, make_venv
+from tests.course_support import ECHO, ROOT, Course, Result, make_package, make_venv, make_wheel
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stubs are made for Linux and macOS")
 SOURCE = (ROOT / "course.py").read_text()
@@ -67,6 +69,10 @@ def test_usage(course, words):
     [
         (("lap",), "there is no command 'lap'"),
         (("test", "-k", "x"), "options go after two dashes: course.py test -- -k x"),
+        (("lab", "--npu", "--port=1"), "options go after two dashes: course.py lab -- --port=1"),
+        (("lab", "--report"), "options go after two dashes: course.py lab -- --report"),
+        (("check", "--report", "a", "b"), "options go after two dashes: course.py check -- b"),
+        (("run", "--npu", "--emulated-npu"), "one of --npu and --emulated-npu, please, not both"),
     ],
 )
 def test_not_understood(course, words, sentence):
@@ -659,6 +665,413 @@ def test_a_child_that_was_killed_is_a_failure(course):
     assert course.call("check").status == 128 + signal.SIGKILL
 
 
+# The emulated NPU.
+
+runs_emulated = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="the emulated NPU is tested on x86-64"
+)
+HERE = {"CC": sys.executable}  # a compiler that is there
+
+
+@pytest.fixture
+def emulated(course, monkeypatch):
+    """The environment of the emulated NPU on a machine that can have it, where no index answers."""
+    monkeypatch.setattr(course.py.sys, "platform", "linux")
+    monkeypatch.setattr(course.py.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(course.py.glob, "glob", lambda pattern: [])
+    monkeypatch.setattr(course.py, "answers", lambda url: False)
+    monkeypatch.setattr(course.py.shutil, "disk_usage", lambda path: SimpleNamespace(free=1e12))
+    monkeypatch.setenv("CC", sys.executable)
+    return course.py.EmulatedNPU()
+
+
+def test_the_emulated_npu_has_an_environment_of_its_own(course, emulated):
+    emulated.set_up()
+    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert emulated.folder == course.root / ".venv-npu"
+    assert course.calls[1][0] == str(emulated.python)
+    assert course.calls[1][-5:] == ["torch==2.13.0+cpu", "-c", "constraints.txt", "-e", ".[npu]"]
+    assert not course.env.folder.exists()
+    course.calls.clear()
+    emulated.set_up()
+    assert course.tools == ["helpers.checkpoint"]
+    emulated.set_up(("test",))
+    assert course.calls[1][-1] == ".[npu,test]"
+
+
+def test_the_environments_lie_beside_each_other(course, monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_VENV", f"{tmp_path}/env/")
+    kinds = course.py.Environment, course.py.EmulatedNPU, course.py.AscendNPU
+    assert [kind().folder for kind in kinds] == [tmp_path / name for name in ("env", "env-npu", "env-ascend")]
+
+
+def test_a_missing_torch_npu_is_noticed(course, emulated):
+    course.made(env=emulated)
+    next(emulated.folder.glob("lib/python*/site-packages/torch_npu.py")).unlink()
+    emulated.set_up()
+    assert course.tools[:2] == ["venv", "pip"]
+
+
+def test_the_emulated_npu_takes_the_index_of_cpu_builds(course, emulated, monkeypatch):
+    monkeypatch.setattr(
+        course.py, "answers", lambda url: url == "https://download.pytorch.org/whl/cpu/torch/"
+    )
+    index = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
+    assert emulated.choose_torch() == [*index, "torch==2.13.0+cpu"]
+
+
+def test_the_emulated_npu_needs_room(course, emulated, monkeypatch):
+    monkeypatch.setattr(course.py.shutil, "disk_usage", lambda path: SimpleNamespace(free=2.9e9))
+    with pytest.raises(SystemExit, match=re.escape(".venv-npu may take 3 GB, and 2.9 GB are free")):
+        emulated.set_up()
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "python", "device", "compiler", "sentence"),
+    [
+        (
+            "darwin",
+            "arm64",
+            (3, 12),
+            [],
+            True,
+            "made for Linux on x86-64 and aarch64; this is Thingy on arm64",
+        ),
+        ("linux", "riscv64", (3, 12), [], True, "this is Thingy on riscv64"),
+        ("linux", "x86_64", (3, 15), [], True, "made for Python up to 3.14; this is "),
+        ("linux", "aarch64", (3, 14), ["/dev/davinci0"], True, "there is a real NPU here"),
+        ("linux", "aarch64", (3, 14), [], False, "needs a C compiler, and there is no cc or gcc here"),
+        ("linux", "x86_64", (3, 11), [], "tcc", "needs a C compiler, and CC names tcc, which is not there"),
+        ("linux", "x86_64", (3, 14), [], True, None),
+        ("linux", "aarch64", (3, 11), [], True, None),
+    ],
+)
+def test_where_the_emulated_npu_cannot_be(
+    course, emulated, monkeypatch, system, machine, python, device, compiler, sentence
+):
+    monkeypatch.setattr(course.py.sys, "platform", system)
+    monkeypatch.setattr(course.py.platform, "system", lambda: "Thingy")
+    monkeypatch.setattr(course.py.platform, "machine", lambda: machine)
+    monkeypatch.setattr(course.py.sys, "version_info", (*python, 0))
+    monkeypatch.setattr(course.py.glob, "glob", lambda pattern: device if "davinci" in pattern else [])
+    monkeypatch.setenv("CC", compiler if isinstance(compiler, str) else "")
+    monkeypatch.setattr(
+        course.py.shutil, "which", lambda name: "/bin/gcc" if compiler is True and name == "gcc" else None
+    )
+    if not sentence:
+        assert emulated.obstacle() is None
+        return
+    with pytest.raises(SystemExit, match=re.escape(sentence)):
+        emulated.set_up()
+    assert course.calls == []
+    assert not emulated.folder.exists()
+
+
+def test_the_newest_python_is_what_the_pinned_torch_npu_is_built_for(course):
+    assert "torch_npu==2.13.0" in [str(pin) for pin in _pins()], "look at its wheels, and mend NEWEST_NPU"
+    assert course.py.NEWEST_NPU == (3, 14)
+
+
+def test_the_oldest_torch_is_the_one_that_pyproject_requires(course):
+    (torch,) = (requirement for requirement in _required() if requirement.name == "torch")
+    assert torch.specifier == SpecifierSet(">={}.{}".format(*course.py.OLDEST_TORCH))
+
+
+@runs_emulated
+@pytest.mark.parametrize(
+    ("command", "stub"), [("lab", "jupyterlab"), ("run", "run_notebooks"), ("check", "environment")]
+)
+def test_commands_on_the_emulated_npu(course, emulated, command, stub):
+    course.made(env=emulated)
+    result = course.call(
+        command, "--emulated-npu", "--", "x", **HERE, **{f"FAKE_{stub.upper()}": "7"}, COURSE_DEVICE="cuda"
+    )
+    assert result.status == 7, result.err
+    assert result.names == ["checkpoint", stub]
+    assert result.said[1][1][-1] == "x"
+    for _, _, variables in result.said:
+        assert variables["COURSE_DEVICE"] == "emulated-npu"
+        assert variables["TORCH_DEVICE_BACKEND_AUTOLOAD"] == "0"
+        assert variables["VIRTUAL_ENV"] == str(emulated.folder)
+    assert not course.env.folder.exists()
+
+
+@runs_emulated
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_emulated_npu_is_tested_after_the_others(course, emulated, status):
+    course.made("test", "teach").made("test", env=emulated)
+    (emulated.folder / "failing").touch()
+    stub = next(emulated.folder.glob("lib/python*/site-packages/pytest.py"))
+    stub.write_text(stub.read_text().replace("sys.exit(", f"sys.exit({status} or "))
+    result = course.call("test", **HERE)
+    assert result.names == ["checkpoint", *course.parts, "checkpoint", "pytest"]
+    _, words, variables = result.said[-1]
+    assert words == ["tests/npu"]
+    assert variables["VIRTUAL_ENV"] == str(emulated.folder)
+    assert variables["COURSE_DEVICE"] == "emulated-npu"
+    assert "COURSE_DEVICE" not in result.said[-3][2]
+    verdict, last = ("FAILED", "FAILED: tests/npu") if status else ("passed", "all parts passed")
+    lines = [line for line in result.out.splitlines() if line]
+    assert re.fullmatch(rf"== tests/npu: {verdict} in \d+\.\d s", lines[-2])
+    assert (lines[-1], result.status) == (last, status)
+
+
+@runs_emulated
+def test_a_set_up_that_fails_fails_the_tests(course, emulated):
+    course.made("test", "teach").made(
+        env=emulated
+    )  # without pytest's extra, which the pip beside it does not bring
+    result = course.call("test", **HERE, FAKE_PIP="1", FAKE_STDERR="[Errno 28] No space left on device")
+    assert result.status == 1
+    assert result.names == ["checkpoint", *course.parts, "pip"]
+    assert "course.py: the disk is full; make room for " in result.err
+    assert result.out.splitlines()[-1] == "FAILED: tests/npu"
+
+
+@runs_emulated
+def test_options_of_test_reach_the_ordinary_pytest_or_that_of_the_emulated_npu(course, emulated):
+    course.made("test", "teach").made("test", env=emulated)
+    assert course.call("test", "--", "-k", "x", **HERE).said[1:][0][1] == ["--cov=helpers", "-k", "x"]
+    result = course.call("test", "--emulated-npu", "--", "-k", "x", **HERE)
+    assert [words for _, words, _ in result.said] == [[], ["tests/npu", "-k", "x"]]
+    assert len(course.call("test", "--", "-k", "x", **HERE).said) == 2
+
+
+def test_an_end_during_the_last_set_up_is_an_end(course, emulated, monkeypatch):
+    def told(*_):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(course.py.EmulatedNPU, "prepare", told)
+    with pytest.raises(SystemExit, match="143"):
+        emulated.test_after_others()
+
+
+@pytest.mark.parametrize(
+    ("machine", "said"), [("aarch64", "is tested on x86-64, this is aarch64"), ("x86_64", "C compiler")]
+)
+def test_why_the_emulated_npu_was_not_tested(course, emulated, monkeypatch, capsys, machine, said):
+    monkeypatch.setattr(course.py.platform, "machine", lambda: machine)
+    if machine == "x86_64":
+        monkeypatch.setenv("CC", "no-such-compiler")
+    assert emulated.test_after_others() == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("== tests/npu: not run, because ")
+    assert said in line
+    assert course.calls == []
+
+
+# The report.
+
+
+def test_a_report_is_written_where_one_stands(course, tmp_path):
+    course.made()
+    for words, path in (
+        (["--report"], tmp_path / "course-report.json"),
+        (["--report", "a.json"], tmp_path / "a.json"),
+        (["--report", "/x/b.json"], Path("/x/b.json")),
+    ):
+        result = course.call("check", *words, cwd=tmp_path)
+        assert result.names == ["checkpoint", "environment", "ops_report"]
+        assert result.said[2][1] == [str(path)]
+
+
+def test_the_report_ends_with_its_own_status(course):
+    course.made()
+    assert course.call("check", "--report", FAKE_OPS_REPORT="4").status == 4
+    result = course.call("check", "--report", FAKE_ENVIRONMENT="1")
+    assert (result.status, result.names) == (1, ["checkpoint", "environment"])
+    assert course.call("check").names == ["checkpoint", "environment"]
+
+
+def test_a_report_may_be_of_the_emulated_npu(course, emulated, monkeypatch):
+    course.made(env=emulated)
+    assert course.py.main(["check", "--report", "--emulated-npu"]) == 0
+    assert course.tools == ["helpers.checkpoint", "helpers.environment", "helpers.ops_report"]
+    assert all(words[0] == str(emulated.python) for words in course.calls)
+
+
+# A machine with an NPU.
+
+BENEATH = {"torch": "2.9.0+cpu", "torch_npu": "2.9.0.post2", "numpy": "2.1.3"}
+ASCEND_PROJECT = """
+[project]
+dependencies = ["torch>=2.7", "numpy>=2", "jupyterlab>=4,<5"]
+[project.optional-dependencies]
+test = ["pytest>=8", "torchy"]
+npu = ["torch-npu"]
+"""
+
+
+@pytest.fixture
+def ascend(course, monkeypatch, tmp_path):
+    """The environment on a pretended Ascend machine, what it imports included."""
+    (course.root / "pyproject.toml").write_text(ASCEND_PROJECT)
+    (course.root / "constraints.txt").write_text(
+        "# all\nnumpy==2.4.6\ntorch==2.13.0\ntorch_npu==2.13.0\ntorchy==1\n"
+    )
+    monkeypatch.setenv("ASCEND_HOME_PATH", str(tmp_path))
+    beneath = dict(BENEATH)
+    monkeypatch.setattr(course.py, "version_of", beneath.get)
+    found = {
+        "versions": ["2.9.0+cpu", "2.9.0.post2"],
+        "files": ["/a/torch", "/a/torch_npu"],
+        "folders": ["/a"],
+    }
+    monkeypatch.setattr(course.py.AscendNPU, "imports", lambda self, python: dict(found))
+    env = course.py.AscendNPU()
+    env.beneath, env.found = beneath, found
+    return env
+
+
+def test_an_ascend_environment_is_made_over_what_is_there(course, ascend):
+    ascend.set_up(("test",))
+    assert course.tools == ["venv", "pip", "pip", "pip", "helpers.checkpoint"]
+    assert ascend.folder == course.root / ".venv-ascend"
+    venv, base, extras, own, _ = course.calls
+    assert venv == [sys.executable, "-m", "venv", "--system-site-packages", str(ascend.folder)]
+    assert base[-5:] == [
+        "-c",
+        f"{ascend.folder}/course-constraints.txt",
+        "--ignore-installed",
+        "numpy>=2",
+        "jupyterlab>=4,<5",
+    ]
+    assert extras[-4:] == ["-c", f"{ascend.folder}/course-constraints.txt", "pytest>=8", "torchy"]
+    assert own[-3:] == ["--no-deps", "-e", "."]
+    pins = (ascend.folder / "course-constraints.txt").read_text().splitlines()
+    assert pins == ["# all", "torchy==1", "torch==2.9.0+cpu", "torch_npu==2.9.0.post2", "numpy==2.1.3"]
+    (beneath,) = ascend.folder.glob("lib/python*/site-packages/course-beneath.pth")
+    assert beneath.read_text() == "/a"
+
+
+def test_an_ascend_environment_is_left_alone_and_extended(course, ascend):
+    course.made(env=ascend)
+    ascend.set_up()
+    assert course.tools == ["helpers.checkpoint"]
+    course.calls.clear()
+    ascend.set_up(("test",))
+    assert course.tools == ["pip", "pip", "helpers.checkpoint"]
+    assert "--ignore-installed" not in course.calls[0]
+
+
+@pytest.mark.parametrize("change", ["torch", "torch_npu", "constraints"])
+def test_an_ascend_environment_is_made_anew_over_other_versions(course, ascend, change):
+    course.made(env=ascend)
+    if change == "constraints":
+        (course.root / "constraints.txt").write_text("torch==2.14.0\n")
+    else:
+        ascend.beneath[change] = "2.10.0"
+    ascend.set_up()
+    assert course.tools == ["venv", "pip", "pip", "helpers.checkpoint"]
+
+
+def test_an_old_numpy_beneath_is_not_kept(course, ascend):
+    ascend.beneath["numpy"] = "1.26.4"
+    assert "numpy==2.4.6" in ascend.constraints()
+    del ascend.beneath["numpy"]
+    assert "numpy==2.4.6" in ascend.constraints()
+
+
+@pytest.mark.parametrize(
+    ("what", "value"), [("versions", ["2.13.0", "2.9.0.post2"]), ("files", ["/b/torch", "/a/torch_npu"])]
+)
+def test_another_torch_in_the_environment_is_noticed(course, ascend, monkeypatch, what, value):
+    shadowed = {**ascend.found, what: value, "folders": []}
+    monkeypatch.setattr(
+        course.py.AscendNPU,
+        "imports",
+        lambda self, python: shadowed if python == self.python else ascend.found,
+    )
+    with pytest.raises(
+        SystemExit, match=r"torch and torch_npu are 2.9.0\+cpu and 2.9.0.post2 on this machine, and "
+    ):
+        ascend.set_up()
+    assert ascend.read_stamp() == {}
+    monkeypatch.setattr(course.py.AscendNPU, "imports", lambda self, python: ascend.found)
+    course.calls.clear()
+    ascend.set_up()
+    assert course.tools[0] == "venv"
+
+
+def test_a_failed_installation_over_ascend_is_made_anew(course, ascend):
+    course.answers["pip"] = "ERROR: Could not find a version"
+    with pytest.raises(SystemExit, match="the installation failed"):
+        ascend.set_up()
+    assert course.tools == ["venv", "pip"]
+    assert not (ascend.folder / "course-base").exists()
+    assert ascend.read_stamp() == {}
+
+
+@pytest.mark.parametrize(
+    ("versions", "sentence"),
+    [
+        ({"torch_npu": None}, "has no torch_npu; start with"),
+        ({"torch": None, "torch_npu": None}, "has no torch and no torch_npu; start with"),
+        ({"torch": "2.6.0"}, "the torch here is 2.6.0, and the course needs 2.7 or newer: docs/npu.md"),
+        ({"torch": "1.11.0"}, "the torch here is 1.11.0"),
+    ],
+)
+def test_what_an_ascend_machine_lacks(course, ascend, versions, sentence):
+    ascend.beneath.update(versions)
+    with pytest.raises(SystemExit, match=re.escape(sentence)):
+        ascend.set_up()
+    assert course.calls == []
+    assert not ascend.folder.exists()
+
+
+def test_without_canns_environment(course, ascend, monkeypatch, tmp_path):
+    (tmp_path / "set_env.sh").touch()
+    monkeypatch.delenv("ASCEND_HOME_PATH")
+    monkeypatch.setattr(course.py, "SET_ENV", ("/nowhere/set_env.sh", str(tmp_path / "set_env.sh")))
+    assert f"(ASCEND_HOME_PATH); run: source {tmp_path}/set_env.sh; then" in ascend.obstacle()
+    monkeypatch.setattr(course.py, "SET_ENV", ("/nowhere/set_env.sh",))
+    assert "run: source the set_env.sh of your CANN; then" in ascend.obstacle()
+    monkeypatch.setenv("ASCEND_HOME_PATH", "/nowhere/cann")
+    assert ascend.obstacle().startswith("ASCEND_HOME_PATH names /nowhere/cann, and there is no such folder")
+
+
+def test_what_children_of_an_ascend_environment_are_told(course, ascend, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/cann/python")
+    monkeypatch.setenv("PYTHONHOME", "/other")
+    seen = ascend.variables()
+    assert (seen["COURSE_DEVICE"], seen["PYTHONPATH"], "PYTHONHOME" in seen) == ("npu", "/cann/python", False)
+    monkeypatch.setenv("COURSE_DEVICE", "npu:3")
+    assert ascend.variables()["COURSE_DEVICE"] == "npu:3"
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    assert ascend.variables()["COURSE_DEVICE"] == "npu"
+    monkeypatch.delenv("PYTHONPATH")
+    assert "PYTHONPATH" not in ascend.variables()
+
+
+def test_from_the_activated_environment_the_python_beneath_is_remembered(course, ascend, monkeypatch):
+    course.made(env=ascend)
+    made_with = sys.executable
+    monkeypatch.setattr(course.py.sys, "prefix", str(ascend.folder))
+    monkeypatch.setattr(course.py.sys, "executable", str(ascend.python))
+    ascend.set_up()
+    assert course.tools == ["helpers.checkpoint"]
+    ascend.beneath["torch"] = "2.10.0"
+    ascend.set_up()
+    assert course.calls[1][:3] == [made_with, "-m", "venv"]
+    ascend.stamp.write_text("{}")
+    assert "which is not whole; start with the one that has torch_npu" in ascend.obstacle()
+
+
+def test_the_tests_of_an_ascend_machine(course, ascend):
+    statuses = iter([0, 0, 3])
+    ran = []
+    course.made("test", env=ascend)
+    ascend.run = lambda words, **variables: ran.append((words, variables)) or next(statuses)
+    assert ascend.test([]) == 3
+    assert ran[1:] == [
+        (["-m", "helpers.ops_report"], {}),
+        (["-m", "pytest", "tests", "--ignore=tests/npu"], {"COURSE_DEVICE": "cpu"}),
+    ]
+    statuses = iter([0, 5])
+    assert ascend.test(["-k", "x"]) == 5
+    assert ran[-1] == (["-m", "pytest", "-k", "x"], {"COURSE_DEVICE": "cpu"})
+
+
 # With the real venv and the real pip, offline.
 
 BACKEND = """
@@ -748,3 +1161,78 @@ def test_constraints_pin_what_pyproject_names(requirement):
 def test_every_extra_that_is_looked_for_exists(course):
     assert course.py.MODULES.keys() - {""} <= PROJECT["optional-dependencies"].keys()
     assert set(course.py.TEST_EXTRAS) <= PROJECT["optional-dependencies"].keys()
+
+
+# A pretended Ascend machine with the real venv and the real pip.
+
+
+@pytest.fixture
+def machine(course, tmp_path):
+    """A course and an index without a network; the interpreter has a torch, a torch_npu, an old library, all in place."""
+    names = [name for name in course.py.MODULES[""] if name not in ("torch", "helpers")]
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in names:
+        make_wheel(wheels, name, "4.1", requires=("numpy",) if name == "gguf" else ())
+    for version in ("2.1.3", "2.4.6"):
+        make_wheel(wheels, "numpy", version)
+    make_wheel(wheels, "torch", "2.13.0")  # what must not be taken
+    make_wheel(wheels, "torch_npu", "2.13.0")
+    (course.root / "constraints.txt").write_text("torch==2.13.0\ntorch_npu==2.13.0\nnumpy==2.4.6\n")
+    (course.root / "backend.py").write_text(f"MODULES = []\nROOT = {str(course.root)!r}\n{BACKEND}")
+    backend = '[build-system]\nbuild-backend = "backend"\nbackend-path = ["."]\nrequires = []\n'
+    project = f"[project]\nname = 'small'\nversion = '1'\ndependencies = {['torch>=2.7', *names]}\n"
+    extras = '[project.optional-dependencies]\nnpu = ["torch-npu"]\n'
+    (course.root / "pyproject.toml").write_text(backend + project + extras)
+    make_venv(tmp_path / "conda")
+    library = next((tmp_path / "conda").glob("lib/python*/site-packages"))
+    make_package(library, "torch", "2.9.0+cpu")
+    needs_cann = "import os\nif 'CANN_IS_BROKEN' in os.environ: raise ImportError('libhccl.so: cannot open')"
+    make_package(library, "torch_npu", "2.9.0.post2", needs_cann, requires=("torch==2.9.0",))
+    make_package(library, "numpy", "2.1.3")
+    make_package(
+        library, "jupyterlab", "4.1"
+    )  # with the very version, but its files are not in the environment
+    no_index = {name: "" for name in os.environ if name.startswith("PIP_")}
+    settings = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri()}
+    variables = {**no_index, **settings, "ASCEND_HOME_PATH": str(tmp_path), "PYTHONPATH": "/cann/python"}
+    return SimpleNamespace(python=tmp_path / "conda" / "bin" / "python", library=library, variables=variables)
+
+
+def test_on_a_machine_with_an_npu(course, machine):
+    result = course.call("check", "--npu", python=machine.python, **machine.variables)
+    assert (result.status, result.names) == (0, ["checkpoint", "environment"]), result.err
+    for _, _, variables in result.said:
+        assert (variables["COURSE_DEVICE"], variables["PYTHONPATH"]) == ("npu", "/cann/python")
+    env = course.root / ".venv-ascend"
+    shown = "import importlib as i; m = [i.import_module(n) for n in ('torch', 'torch_npu', 'numpy', 'jupyterlab', 'gguf')]; print(*((x.__version__, x.__file__.split('/lib/')[0]) for x in m), sep='\\n')"
+    done = subprocess.run(
+        [env / "bin/python", "-c", shown], capture_output=True, text=True, check=True, cwd="/"
+    )
+    beneath, own = str(machine.python.parent.parent), str(env)
+    assert [ast.literal_eval(line) for line in done.stdout.splitlines()] == [
+        ("2.9.0+cpu", beneath), ("2.9.0.post2", beneath), ("2.1.3", own), ("4.1", own), ("4.1", own),
+    ]  # fmt: skip
+    assert not list(env.glob("lib/python*/site-packages/torch*"))
+    assert sorted(p.name for p in machine.library.glob("torch*info")) == [
+        "torch-2.9.0+cpu.dist-info", "torch_npu-2.9.0.post2.dist-info",
+    ]  # fmt: skip
+    again = course.call("check", "--npu", python=machine.python, **machine.variables)
+    assert (again.status, again.out.count("Installing")) == (0, 0)
+    inside = course.call("check", "--npu", python=env / "bin/python", **machine.variables)
+    assert (inside.status, inside.out.count("Installing")) == (0, 0), inside.err
+
+
+def test_a_torch_npu_that_cannot_be_imported(course, machine):
+    result = course.call("lab", "--npu", python=machine.python, **machine.variables, CANN_IS_BROKEN="1")
+    assert (result.status, result.names) == (1, [])
+    assert "cannot import it (ImportError: libhccl.so: cannot open); docs/npu.md has the pairs" in result.err
+    assert "Traceback" not in result.err
+    assert not list((course.root / ".venv-ascend").iterdir())
+
+
+def test_a_python_without_torch_npu(course, machine):
+    shutil.rmtree(machine.library / "torch_npu-2.9.0.post2.dist-info")
+    result = course.call("lab", "--npu", python=machine.python, **machine.variables)
+    assert (result.status, result.err.count("\n")) == (1, 1)
+    assert f"and {machine.python} has no torch_npu; start with the Python that has both" in result.err
