@@ -98,6 +98,19 @@ def _between(first: torch.Event | float, second: torch.Event | float) -> float:
     return float(second) - float(first)  # type: ignore[arg-type]  # the marks of one lap are of one kind
 
 
+@contextmanager
+def device_trace(device: torch.device, folder: Path) -> Iterator[None]:
+    """Writes a profile of the block into `folder`: by torch_npu's profiler on an NPU, else by torch's, as `trace.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if device.type == "npu":
+        with importlib.import_module("helpers.ops.npu_profiler").npu_trace(folder):
+            yield
+        return
+    with torch.profiler.profile() as profiler:
+        yield
+    profiler.export_chrome_trace(str(folder / "trace.json"))
+
+
 @dataclass
 class MemoryPeak:
     """What a block of code allocated at its worst moment, in bytes above what was in use before it."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
 from helpers import plots
-from helpers.device import Lap, synchronize
+from helpers.device import Lap, device_trace, synchronize
 from helpers.generation import Generation, generate
 from helpers.kv_cache import KVCache
 from helpers.model import DecoderLM
@@ -116,10 +118,11 @@ class InferenceProfiler:
         tokenizer: PreTrainedTokenizerBase,
         prompt: str | Sequence[int],
         max_new_tokens: int = 100,
+        trace_folder: str | Path | None = None,
     ) -> GenerationProfile:
         """The profile of the greedy continuation of `prompt` (text, or token ids), ending early at the end-of-text token.
 
-        Raises ValueError for an empty prompt or a count under 1.
+        With a `trace_folder` the device's own profiler writes there what ran; the times then include its work. Raises ValueError for an empty prompt or a count under 1.
         """
         prompt_ids = list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
         room = min(len(prompt_ids) + max_new_tokens, model.cfg.max_positions)
@@ -130,10 +133,12 @@ class InferenceProfiler:
         stop_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         synchronize(model.device)
         lap = Lap(model.device)
-        lap.mark()
-        result = generate(
-            model, prompt_ids, max_new_tokens, cache, stop_ids, on_token=lambda token: lap.mark()
-        )
+        traced = nullcontext() if trace_folder is None else device_trace(model.device, Path(trace_folder))
+        with traced:
+            lap.mark()
+            result = generate(
+                model, prompt_ids, max_new_tokens, cache, stop_ids, on_token=lambda token: lap.mark()
+            )
         first, *others = lap.seconds()
         text = str(tokenizer.decode(result.token_ids, skip_special_tokens=True))
         return GenerationProfile(result, text, first, tuple(others))

@@ -118,3 +118,13 @@ def test_bad_requests_are_refused():
         InferenceProfiler(warmup=-1)
     with pytest.raises(ValueError, match="prompt is empty"):
         InferenceProfiler().profile_generation(twin(reference("llama")), NO_TOKENIZER, [])
+
+
+def test_a_trace_is_written_beside_and_changes_no_token(tmp_path):
+    model = twin(reference("llama"))
+    plain = InferenceProfiler().profile_generation(model, NO_TOKENIZER, PROMPT, 4)
+    traced = InferenceProfiler().profile_generation(
+        model, NO_TOKENIZER, PROMPT, 4, trace_folder=tmp_path / "new"
+    )
+    assert traced.generation.token_ids == plain.generation.token_ids
+    assert "scaled_dot_product_attention" in (tmp_path / "new" / "trace.json").read_text()

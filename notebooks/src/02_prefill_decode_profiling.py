@@ -433,8 +433,8 @@ headers = ("accelerator", "fp16 TFLOP/s", "TB/s", "ridge", "Llama-3-8B decode, m
 Table(headers, rows)
 
 # %% [markdown]
-# On an NPU the operator breakdown comes from `torch_npu.profiler`, which knows the device's own time and the pipes that
-# each operator kept busy:
+# On an NPU, `torch_npu.profiler` knows the device's own time and the pipes (the units of a core) that each operator kept busy.
+# `profile_generation(..., trace_folder="trace")` records with it there, and with torch's own profiler elsewhere:
 #
 # ```python
 # from torch_npu.profiler import ProfilerActivity, profile, tensorboard_trace_handler

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch_npu
 
+from helpers.device import device_trace
 from tests.npu import test_graph, test_ops
 from tests.tiny import reference, twin
 from tools.notebooks import ROOT, read_source, sources
@@ -68,24 +69,26 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str, ran: set[str]) -> None:
     monkeypatch.setattr(owner, last, Recorded())
 
 
-def exercise(monkeypatch: pytest.MonkeyPatch) -> None:
+def exercise(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Tests of this folder that compare results, and together call everything."""
     test_ops.test_norms_rotation_activation_product(torch.bfloat16)
     test_ops.test_rows("mixed", torch.bfloat16, 4, 2, 128)
     test_ops.test_packed_attention("mixed", torch.float32, 4, 2, 128)
     test_ops.test_pages("mixed", torch.bfloat16, 128, 4, 2, 128)
     test_graph.test_replays_equal_plain_passes(twin(reference("qwen3"), torch.bfloat16).to("npu"))
+    with device_trace(torch.device("npu"), folder):
+        torch.ones(2, device="npu").add_(1)
     with monkeypatch.context() as older:
         test_ops.without(older, "npu_fused_infer_attention_score_v2")
         test_ops.test_log_sum_exp(torch.bfloat16, True, 3, 70)
 
 
-def test_all_that_is_named_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_that_is_named_is_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     wanted, ran = named(), set[str]()
     assert len(wanted) >= 10, wanted
     for name in wanted:
         counted(monkeypatch, name, ran)
-    exercise(monkeypatch)
+    exercise(monkeypatch, tmp_path)
     assert ran == wanted
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from helpers import KVCache, checkpoint, emulated_npu
+from helpers import InferenceProfiler, KVCache, checkpoint, emulated_npu
 from helpers.batch import FlatBatch
 from helpers.cache import ConcatCache
 from helpers.device import Lap, choose_device, describe, is_emulated, peak_memory, where_it_ran
@@ -161,3 +161,12 @@ def test_operators_are_recognised_on_the_device(dtype, device):
     )
     assert (found.calls["matrix products"], found.calls["attention"]) == (9, 2)
     assert (found.calls["norms"], found.calls["writing keys and values"]) == (5, 4)
+
+
+def test_the_npus_own_profiler_is_used_and_changes_no_token(smol, tmp_path):
+    (there, tokenizer), _ = smol
+    profiler = InferenceProfiler(warmup=0)
+    plain = profiler.profile_generation(there, tokenizer, [5, 6, 7], 2)
+    traced = profiler.profile_generation(there, tokenizer, [5, 6, 7], 2, trace_folder=tmp_path / "trace")
+    assert traced.generation.token_ids == plain.generation.token_ids
+    assert (tmp_path / "trace").is_dir()
