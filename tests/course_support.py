@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -97,7 +98,7 @@ class Course:
         command = [str(python), str(program or self.root / "course.py"), *words]
         return subprocess.Popen(
             command, env=clean_environment(**variables), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True,
+            text=True, start_new_session=True, preexec_fn=_hears_control_c,
         )  # fmt: skip
 
     def call(self, *words: str, **how) -> "Result":
@@ -121,6 +122,11 @@ class Result:
     def names(self) -> list[str]:
         """The stubs that ran, in order."""
         return [name for name, _, _ in self.said]
+
+
+def _hears_control_c() -> None:
+    """In the child: a shell's background job, which may be what runs the tests, has it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
