@@ -12,6 +12,14 @@ from helpers.batching import ContinuousBatcher
 from helpers.kv_cache import KVCache
 from helpers.memory import MemoryCalculator
 from helpers.paged_kv_cache import PagedKVCache
+from helpers.prefix_cache import KVCacheReuse
 from helpers.profiling import InferenceProfiler
 
-__all__ = ["ContinuousBatcher", "InferenceProfiler", "KVCache", "MemoryCalculator", "PagedKVCache"]
+__all__ = [
+    "ContinuousBatcher",
+    "InferenceProfiler",
+    "KVCache",
+    "KVCacheReuse",
+    "MemoryCalculator",
+    "PagedKVCache",
+]

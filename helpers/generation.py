@@ -56,18 +56,24 @@ def generate(
     cache: Cache | None = None,
     stop_ids: Sequence[int] = (),
     on_token: Callable[[int], None] | None = None,
+    cached: int = 0,
 ) -> Generation:
     """The greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of `stop_ids`.
 
-    With a (fresh) cache each pass computes the new tokens only; without one, every pass computes the whole text
-    again. `on_token` is called with each new token as it comes. Raises ValueError for an empty prompt or a count under 1.
+    With a cache each pass computes the new tokens only; without one, every pass computes the whole text again. The cache is
+    fresh, or holds the prompt's first `cached` tokens. `on_token` is called with each new token as it comes. Raises
+    ValueError for an empty prompt, a count under 1, or as many cached tokens as the prompt has: its last one is always computed.
     """
     if not prompt_ids:
         raise ValueError("the prompt is empty; give at least one token")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be 1 or more, got {max_new_tokens}")
+    if not 0 <= cached < len(prompt_ids) or (cached and cache is None):
+        raise ValueError(
+            f"of {len(prompt_ids)} prompt tokens {cached} cannot be cached; the last is always computed"
+        )
     result = Generation(list(prompt_ids))
-    computed = 0  # tokens that the cache holds
+    computed = cached  # tokens that the cache holds
     while True:
         text = result.prompt_ids + result.token_ids
         batch = FlatBatch.pack([text[computed:]], history=[computed], device=model.device)

@@ -115,6 +115,22 @@ class KVCache(Cache):
         self._check_row(batch_idx)
         return self._row(layer_idx, batch_idx)
 
+    def restore(self, batch_idx: int, k: Tensor, v: Tensor) -> None:
+        """Fills an empty row, in all layers, with the beginning of a text: `k`, `v` `[layers, kv_heads, n, head_dim]`.
+
+        Raises ValueError, before anything is written, for a row that holds tokens, another shape or too many tokens.
+        """
+        self._check_row(batch_idx)
+        layers, _, kv_heads, room, dim = self.k.shape
+        if self.seq_lens[batch_idx]:
+            raise ValueError(f"row {batch_idx} holds {self.seq_lens[batch_idx]} tokens; clear it first")
+        if k.shape != v.shape or k.ndim != 4 or (*k.shape[:2], k.shape[3]) != (layers, kv_heads, dim):
+            raise ValueError(f"expected k and v [{layers}, {kv_heads}, n, {dim}], got {list(k.shape)}")
+        if k.shape[2] > room:
+            raise ValueError(f"{k.shape[2]} tokens do not fit, row {batch_idx} holds {room}")
+        self.k[:, batch_idx, :, : k.shape[2]], self.v[:, batch_idx, :, : k.shape[2]] = k, v
+        self._set_length(batch_idx, k.shape[2])
+
     def clear(self, batch_idx: int | None = None) -> None:
         """Empties a row, or all of them; the others keep what they have."""
         if batch_idx is not None:
