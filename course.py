@@ -372,9 +372,7 @@ class EmulatedNPU(Environment):
         try:
             self.set_up(("test",))
         except SystemExit as stopped:
-            if not isinstance(
-                stopped.code, str
-            ):  # we were told to end, or the model is missing, which has been said
+            if not isinstance(stopped.code, str):  # told to end; or the model is missing, which was said
                 raise
             print(stopped.code, file=sys.stderr, flush=True)
             return 1
@@ -409,8 +407,10 @@ class EmulatedNPU(Environment):
     def choose_torch(self):
         """The CPU build by its name: torch_npu refuses any that knows another accelerator."""
         pinned = re.search("^torch==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE).group(1)
-        index = ["--extra-index-url", CPU_INDEX] if answers(CPU_INDEX + "/torch/") else []
-        return [*index, f"torch=={pinned}+cpu"]
+        if answers(CPU_INDEX + "/torch/"):
+            return ["--extra-index-url", CPU_INDEX, f"torch=={pinned}+cpu"]
+        say("PyTorch's index of CPU builds does not answer; pip looks for one where else it is told to.")
+        return [f"torch=={pinned}+cpu"]
 
 
 class AscendNPU(Environment):
@@ -538,18 +538,17 @@ class AscendNPU(Environment):
         if done.returncode:
             last = (done.stderr.strip() or "no word").splitlines()[-1]
             stop(
-                f"torch_npu is installed, but {python} cannot import it ({last}); docs/npu.md has the pairs that fit"
+                f"torch_npu is there, but {python} cannot import it ({last}); docs/npu.md has the pairs that fit"
             )
         return json.loads(done.stdout.splitlines()[-1])
 
     def require_unchanged(self, beneath):
         """Stops where this environment imports another torch or torch_npu than the Python that it was made over."""
         here = self.imports(self.python)
-        if (here["versions"], here["files"]) != (beneath["versions"], beneath["files"]):
-            pair, other = (" and ".join(found["versions"]) for found in (beneath, here))
-            stop(
-                f"torch and torch_npu are {pair} on this machine, and {other} in {self.folder}; please report this"
-            )
+        for kind in ("versions", "files"):
+            if here[kind] != beneath[kind]:
+                pair, other = (" and ".join(found[kind]) for found in (beneath, here))
+                stop(f"torch and torch_npu are {pair} on this machine, but {other} in {self.folder}")
 
 
 KINDS = {"--npu": AscendNPU, "--emulated-npu": EmulatedNPU}

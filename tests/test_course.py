@@ -954,6 +954,17 @@ def test_an_ascend_environment_is_left_alone_and_extended(course, ascend):
     assert "--ignore-installed" not in course.calls[0]
 
 
+def test_what_is_found_elsewhere_than_in_the_environment_will_do(course, ascend, monkeypatch, tmp_path):
+    course.made(env=ascend)
+    (torch,) = ascend.folder.glob("lib/python*/site-packages/torch.py")
+    torch.rename(tmp_path / "torch.py")
+    monkeypatch.setenv(
+        "PYTHONPATH", str(tmp_path)
+    )  # as good as the user's own packages, and those of a machine
+    ascend.set_up()
+    assert course.tools == ["helpers.checkpoint"]
+
+
 @pytest.mark.parametrize("change", ["torch", "torch_npu", "constraints"])
 def test_an_ascend_environment_is_made_anew_over_other_versions(course, ascend, change):
     course.made(env=ascend)
@@ -982,9 +993,9 @@ def test_another_torch_in_the_environment_is_noticed(course, ascend, monkeypatch
         "imports",
         lambda self, python: shadowed if python == self.python else ascend.found,
     )
-    with pytest.raises(
-        SystemExit, match=r"torch and torch_npu are 2.9.0\+cpu and 2.9.0.post2 on this machine, and "
-    ):
+    there, here = (" and ".join(found[what]) for found in (ascend.found, shadowed))
+    sentence = f"torch and torch_npu are {there} on this machine, but {here} in {ascend.folder}"
+    with pytest.raises(SystemExit, match=re.escape(sentence)):
         ascend.set_up()
     assert ascend.read_stamp() == {}
     monkeypatch.setattr(course.py.AscendNPU, "imports", lambda self, python: ascend.found)
