@@ -336,6 +336,7 @@ def test_a_node_means_one_text_for_as_long_as_it_lives():
     node = tree.match(A + B).node
     tree.evict(1)
     refused(tree, "not in the tree", tree.pin, node)
+    assert (node.place, node.pages, node.tokens) == (-1, [], ())
     rest = tree.match(A + B)
     assert (rest.num_tokens, text_of(rest.node)) == (7, (*A, *B[:3]))
     tree.match(A)
@@ -439,6 +440,23 @@ def test_uses_of_a_run_are_those_of_each_part():
         (tuple(C), 2),
     ]
     assert order(tree) == [7, 6, 5, 4, 11, 10, 9, 8, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("seed", range(1, 20))
+def test_order_of_eviction_among_many(policy, seed):
+    rng, tree = random.Random(seed), forest(3 * seed, policy=policy)
+    pinned = rng.sample(list(tree.nodes()), 2 * seed)
+    for node in pinned:
+        tree.pin(node)
+    for _ in range(4 * seed):
+        tree.match([rng.randrange(3 * seed)] * rng.choice((16, 32)))
+    for node in pinned:
+        tree.unpin(node)
+    while tree.num_pages:
+        leaves = [node for node in tree.nodes() if not node.children]
+        first = min(leaves, key=POLICIES[policy])
+        assert tree.evict(len(first.pages)) == first.pages[::-1]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
