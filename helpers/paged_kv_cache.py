@@ -189,7 +189,7 @@ class PagedKVCache(Cache):
                 if name not in self._reserved:
                     self._copy(self.pool.append(name, tokens))
         except ValueError:
-            self.pool.rollback(*batch.seq_ids)
+            self.pool.rollback(*(name for name in batch.seq_ids if name not in self._reserved))
             for name in new:
                 self.pool.free(name)
             raise
