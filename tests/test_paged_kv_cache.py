@@ -103,7 +103,8 @@ def test_what_was_reserved_stays_so_when_another_finds_no_page():
     cache.reserve("a", [5] * 6)
     with pytest.raises(OutOfPages):
         cache.prepare(FlatBatch.pack([[5] * 6, [7] * 5], seq_ids=["a", "b"]))
-    assert cache.pool.length("a") == 6 and "b" not in cache.pool.requests
+    assert cache.pool.length("a") == 6
+    assert "b" not in cache.pool.requests
     got = MODEL(FlatBatch.pack([[5] * 6], seq_ids=["a"]), cache)
     torch.testing.assert_close(got, logits_of([5] * 6, 1), atol=1e-4, rtol=0)
 

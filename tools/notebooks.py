@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import jupytext
@@ -67,8 +68,13 @@ def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-def execute(notebook: NotebookNode, folder: Path, timeout: int = 600) -> NotebookNode:
-    """Runs all cells in `folder` with this interpreter's kernel; raises one of FAILURES when one fails."""
+def execute(
+    notebook: NotebookNode, folder: Path, timeout: int = 600, variables: Mapping[str, str] | None = None
+) -> NotebookNode:
+    """Runs all cells in `folder` with this interpreter's kernel; raises one of FAILURES when one fails.
+
+    `variables` are added to the kernel's environment.
+    """
     client = NotebookClient(
         notebook,
         timeout=timeout,
@@ -78,7 +84,7 @@ def execute(notebook: NotebookNode, folder: Path, timeout: int = 600) -> Noteboo
         resources={"metadata": {"path": str(folder)}},
         extra_arguments=["--log-level=ERROR"],  # else each kernel warns that it talks to us over plain TCP
     )
-    return client.execute()
+    return client.execute(env={**os.environ, **(variables or {})})
 
 
 def tidy(notebook: NotebookNode) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from helpers import emulated_npu
 from helpers.emulated_npu.build import libraries
+from tests.npu import chapters
 
 
 def _missing() -> str:
@@ -36,6 +37,24 @@ class _Skipped(pytest.Module):
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """Skips every module of this folder when something is missing."""
     return _Skipped.from_parent(parent, path=module_path) if MISSING else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the chapters last, so that the other tests run while kernels execute them."""
+    items.sort(key=lambda item: item.path.name == "test_notebooks.py")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Starts the chapters that were chosen."""
+    if not session.config.option.collectonly:
+        chapters.start(
+            item.callspec.params["chapter"] for item in session.items if item.path.name == "test_notebooks.py"
+        )
+
+
+def pytest_sessionfinish() -> None:
+    """Starts no more of them once the tests have ended."""
+    chapters.cancel()
 
 
 @pytest.fixture(autouse=True)

@@ -453,7 +453,8 @@ def test_an_updated_call_is_checked():
         decode(STEPS[0])
     with pytest.raises(RuntimeError, match="plain"):
         graph.update(cpu_update_input=[{"actual_seq_kvlen": [5, 257]}])
-    with pytest.raises(RuntimeError, match="fewer operators"):  # torch_npu leaves the update open, on a stream of its pool
+    # torch_npu leaves the update open, on a stream of its pool that later graphs will get.
+    with pytest.raises(RuntimeError, match="fewer operators"):
         torch.npu.graph_task_update_end(graph.graph_dispatch_mode.update_stream)
 
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.device import choose_device
-from tools import notebooks as nbs
+from tests.npu import chapters
 
-CHAPTERS = ["00_start_here", "01_memory_math", "02_prefill_decode_profiling"]
 # Activations are derived for the plain operators. In fp32, NPU attention also returns 64 bytes of statistics for each head
 # and token, and every allocation is padded; chapter 1 says so.
 CPU_ONLY = {"01_memory_math": ("every prediction within 10 %", "within 10 %")}
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_a_chapter_runs(chapter, monkeypatch):
-    choose_device("emulated-npu")
-    monkeypatch.setenv("COURSE_DEVICE", "emulated-npu")
-    monkeypatch.setenv("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
-    path = nbs.ROOT / "notebooks" / "src" / f"{chapter}.py"
-    done = nbs.execute(nbs.read_source(path), path.parent.parent)
+@pytest.mark.parametrize("chapter", chapters.CHAPTERS)
+def test_a_chapter_runs(chapter):
+    done = chapters.result(chapter)
     outputs = [o for cell in done.cells if cell.cell_type == "code" for o in cell.outputs]
     text = "\n".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs)
     assert "emulated NPU as Ascend910B3 (times mean nothing)" in text
