@@ -159,6 +159,11 @@ def is_emulated(device: torch.device) -> bool:
     return device.type == "npu" and module is not None and bool(module.running())
 
 
+def repeats(device: torch.device, wanted: int) -> int:
+    """How often to time something: `wanted`, or once on the emulated NPU, whose times mean nothing."""
+    return 1 if is_emulated(device) else wanted
+
+
 def where_it_ran(device: torch.device) -> str:
     """One sentence on which hardware a result comes from, for every section that speaks of NPUs."""
     if is_emulated(device):

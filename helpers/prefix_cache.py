@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,31 +13,14 @@ from helpers.batch import FlatBatch
 from helpers.generation import Generation, generate
 from helpers.kv_cache import KVCache
 from helpers.model import DecoderLM
-from helpers.radix_tree import Node, RadixTree
-
-
-@dataclass(frozen=True)
-class ReuseStats:
-    """What reuse has saved so far, in tokens."""
-
-    requests: int
-    prompt_tokens: int
-    """Tokens of all prompts."""
-    reused_tokens: int
-    """Those of them that were found cached, and not computed again."""
-
-    @property
-    def hit_rate(self) -> float:
-        """The reused share of the prompts' tokens; 0 before the first."""
-        return self.reused_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+from helpers.prefix_store import PrefixStore, ReuseStats
+from helpers.radix_tree import Match, Node, RadixTree
 
 
 @dataclass(frozen=True)
 class _Live:
-    """A prefix that somebody works with: a row of its own, and the pin of what it came from."""
+    """A prefix that somebody works with: a row of its own, and the node that is pinned for it."""
 
-    tokens: tuple[int, ...]
-    salt: Hashable
     row: KVCache
     node: Node
 
@@ -51,25 +35,21 @@ class KVCacheReuse:
 
     def __init__(self, model: DecoderLM, capacity: int = 4096, page_size: int = 16, policy: str = "lru"):
         """A store of `capacity` tokens, in whole pages. Raises ValueError when that is not one page, and for an unknown policy."""
-        self.tree = RadixTree(page_size, policy)
-        if capacity < page_size:
-            raise ValueError(f"the capacity must be a page of {page_size} tokens or more, got {capacity}")
-        cfg, self.model, self.capacity = model.cfg, model, capacity // page_size
-        size = (cfg.num_layers, self.capacity, cfg.num_kv_heads, page_size, cfg.head_dim)
+        cfg, self.model, self.store = model.cfg, model, PrefixStore(capacity, page_size, policy)
+        size = (cfg.num_layers, self.store.capacity, cfg.num_kv_heads, page_size, cfg.head_dim)
         self._k, self._v = (torch.zeros(size, dtype=model.dtype, device=model.device) for _ in "kv")
-        self._free = list(range(self.capacity))
         self._live: dict[int, _Live] = {}
-        self._next_id = self._requests = self._prompt_tokens = self._reused_tokens = 0
+        self._next_id = 0
 
     @property
-    def free(self) -> int:
-        """Pages that hold nothing."""
-        return len(self._free)
+    def tree(self) -> RadixTree:
+        """Which texts are stored."""
+        return self.store.tree
 
     @property
     def stats(self) -> ReuseStats:
         """What has been asked and saved so far."""
-        return ReuseStats(self._requests, self._prompt_tokens, self._reused_tokens)
+        return self.store.stats
 
     def get_or_create_cache(self, prefix: Sequence[int], salt: Hashable = None) -> tuple[int, int]:
         """`(cache id, reused)`: the prefix's keys and values, ready under that id, and how many of its tokens were known.
@@ -80,18 +60,17 @@ class KVCacheReuse:
         if not prefix:
             raise ValueError("the prefix is empty; give at least one token")
         row = KVCache.for_model(self.model, 1, len(prefix))
-        reused, node = self._begin(prefix, salt, row)
-        try:
-            if reused < len(prefix):
-                self.model(FlatBatch.pack([prefix[reused:]], [reused]), row)
-            stored = self._keep(prefix, row, salt)
+        with self.store.using(prefix, salt) as found:
+            self._restore(row, found)
+            if found.num_tokens < len(prefix):
+                new = FlatBatch.pack([prefix[found.num_tokens :]], [found.num_tokens], device=row.k.device)
+                self.model(new, row)
+            stored = self.store.keep(prefix, salt, partial(self._write, row))
             self.tree.pin(stored)
-        finally:
-            self.tree.unpin(node)
         self._next_id += 1
-        self._live[self._next_id] = _Live(tuple(prefix), salt, row, stored)
-        self._count(len(prefix), reused)
-        return self._next_id, reused
+        self._live[self._next_id] = _Live(row, stored)
+        self.store.count(len(prefix), found.num_tokens)
+        return self._next_id, found.num_tokens
 
     def get(self, cache_id: int) -> KVCache:
         """The row (number 0) behind an id of `get_or_create_cache`: the caller's own, free to be written behind the prefix."""
@@ -123,47 +102,25 @@ class KVCacheReuse:
         if not text:
             raise ValueError("prefix and continuation are empty; give at least one token")
         row = KVCache.for_model(model, 1, len(text) + max(max_new_tokens, 1))
-        reused, node = self._begin(text[:-1], salt, row)
-        try:
-            result = generate(model, text, max_new_tokens, row, stop_ids, cached=reused)
-            self._keep([*text, *result.token_ids[:-1]], row, salt)
-        finally:
-            self.tree.unpin(node)
-        self._count(len(text), reused)
+        with self.store.using(text[:-1], salt) as found:
+            self._restore(row, found)
+            result = generate(model, text, max_new_tokens, row, stop_ids, cached=found.num_tokens)
+            self.store.keep([*text, *result.token_ids[:-1]], salt, partial(self._write, row))
+        self.store.count(len(text), found.num_tokens)
         return result
 
-    def _begin(self, tokens: Sequence[int], salt: Hashable, row: KVCache) -> tuple[int, Node]:
-        """Copies what is known of a text into an empty row: its length, and the node that is pinned for it."""
-        found = self.tree.match(tokens, salt)
-        self.tree.pin(found.node)
+    def _restore(self, row: KVCache, found: Match) -> None:
+        """Copies what is known of a text into an empty row."""
         if found.pages:
             row.restore(0, *(self._read(store, found.pages) for store in (self._k, self._v)))
-        return found.num_tokens, found.node
-
-    def _keep(self, tokens: Sequence[int], row: KVCache, salt: Hashable) -> Node:
-        """Stores a row's whole pages as far as they are new and find room; the node where what is stored ends."""
-        size, found = self.tree.page_size, self.tree.match(tokens, salt)
-        self.tree.pin(found.node)  # making room must not take it
-        try:
-            missing = len(tokens) // size - len(found.pages)
-            if missing > self.free:
-                self._free += self.tree.evict(missing - self.free)
-            new = [self._free.pop() for _ in range(min(missing, self.free))]
-            pages = [*found.pages, *new]
-            self._write(new, row, found.num_tokens)
-            return self.tree.insert(tokens[: len(pages) * size], pages, salt).node
-        finally:
-            self.tree.unpin(found.node)
 
     def _read(self, store: Tensor, pages: Sequence[int]) -> Tensor:
         """Pages as one text `[layers, kv_heads, n, head_dim]`."""
         index = torch.tensor(pages, device=store.device)
         return store[:, index].transpose(1, 2).flatten(2, 3)
 
-    def _write(self, pages: Sequence[int], row: KVCache, start: int) -> None:
+    def _write(self, row: KVCache, pages: Sequence[int], start: int) -> None:
         """Copies a row's tokens from `start` on into pages."""
-        if not pages:
-            return
         index = torch.tensor(pages, device=self._k.device)
         stop = start + len(pages) * self.tree.page_size
         for store, source in ((self._k, row.k), (self._v, row.v)):
@@ -171,12 +128,6 @@ class KVCacheReuse:
             layers, kv_heads, _, dim = text.shape
             by_page = text.reshape(layers, kv_heads, len(pages), self.tree.page_size, dim)
             store[:, index] = by_page.transpose(1, 2)
-
-    def _count(self, prompt_tokens: int, reused: int) -> None:
-        """Adds a request to the statistics."""
-        self._requests += 1
-        self._prompt_tokens += prompt_tokens
-        self._reused_tokens += reused
 
     def _of(self, cache_id: int) -> _Live:
         """What an id stands for; ValueError for one that is not in use."""

@@ -19,9 +19,9 @@ SYSTEM = [7, 3, 9, 1, 4, 4, 2, 8, 6, 5, 11, 12]
 
 def adds_up(store):
     tree = store.tree
-    assert store.free + tree.evictable + tree.pinned == store.capacity
-    held = [page for node in tree.nodes() for page in node.pages] + store._free
-    assert sorted(held) == list(range(store.capacity)), "no page twice, none lost"
+    assert store.store.free + tree.evictable + tree.pinned == store.store.capacity
+    held = [page for node in tree.nodes() for page in node.pages] + store.store._free
+    assert sorted(held) == list(range(store.store.capacity)), "no page twice, none lost"
 
 
 def values_are_those_of(store, text, salt=None):

@@ -288,20 +288,22 @@ profile_operators(lambda: model(FlatBatch.pack([prompt_ids])), model.device, rep
 # bytes hardly. So intensity grows, until the ridge.
 
 # %%
-from helpers.device import Stopwatch
+from helpers.device import Stopwatch, repeats
+
+steps = repeats(model.device, 5)
 
 
-def step_time(batch_size, context=64, repeats=5):
+def step_time(batch_size, context=64):
     """Seconds of a decode step for several requests with `context` cached tokens each."""
-    cache = KVCache.for_model(model, batch_size, context + repeats + 1)
+    cache = KVCache.for_model(model, batch_size, context + steps + 1)
     model(FlatBatch.pack([prompt_ids[:context]] * batch_size), cache)
     times = []
-    for i in range(repeats + 1):
+    for i in range(steps + 1):
         batch = FlatBatch.pack([[11]] * batch_size, history=[context + i] * batch_size)
         with Stopwatch(model.device) as watch:
             model(batch, cache)
         times.append(watch.seconds)
-    return sorted(times[1:])[repeats // 2]
+    return sorted(times[1:])[steps // 2]
 
 
 batches = (1, 2, 4, 8, 16, 32, 64)

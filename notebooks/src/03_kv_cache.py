@@ -272,23 +272,24 @@ print(f"predicted {predicted:,} bytes, allocated {cache.nbytes:,}:", predicted =
 
 # %%
 from helpers.cache import ConcatCache
-from helpers.device import Stopwatch
+from helpers.device import Stopwatch, repeats
 
 story = tokenizer("The tide came in and the tide went out, and nobody counted. " * 50)["input_ids"]
+steps = repeats(model.device, 7)
 
 
-def step_time(make_cache, context, repeats=7):
+def step_time(make_cache, context):
     """Seconds to compute the token after `context` others, the median of several steps."""
     cache, times = make_cache(), []
     if cache is not None:
         model(FlatBatch.pack([story[:context]], device=model.device), cache)
-    for end in range(context + 1, context + repeats + 2):
+    for end in range(context + 1, context + steps + 2):
         start = 0 if cache is None else end - 1
         batch = FlatBatch.pack([story[start:end]], [start], device=model.device)
         with Stopwatch(model.device) as watch:
             model(batch, cache)
         times.append(watch.seconds)
-    return sorted(times[1:])[repeats // 2]
+    return sorted(times[1:])[steps // 2]
 
 
 # %%

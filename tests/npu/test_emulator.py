@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers import emulated_npu
+from helpers.device import repeats
 from helpers.emulated_npu.emulation import emulation
 from helpers.emulated_npu.operators import store
 from helpers.emulated_npu.records import Kind, read
@@ -541,3 +542,8 @@ def test_a_llama_learns_as_on_the_cpu(attention: str):
             optimizer.step()
     for on_cpu, on_device in zip(*(m.parameters() for m in models), strict=True):
         torch.testing.assert_close(on_device.cpu(), on_cpu, rtol=0, atol=1e-5)
+
+
+def test_nothing_is_timed_twice():
+    assert repeats(torch.device("npu"), 7) == 1
+    assert repeats(torch.device("cpu"), 7) == 7
