@@ -195,8 +195,9 @@ print("KV cache:", with_cache[-1] == cached.tokens_computed)
 # | 1 | [Memory math](01_memory_math.ipynb) | what a model, its cache and a forward pass take, to the byte |
 # | 2 | [Prefill/decode profiling](02_prefill_decode_profiling.ipynb) | why decode is slow, predicted from bytes and bandwidth |
 # | 3 | [KV cache](03_kv_cache.ipynb) | the same tokens at a flat price per token |
+# | 4 | [Prefix reuse](04_prefix_reuse.ipynb) | what a known beginning saves, and that nobody's words leak |
 #
-# Further chapters build on these: prefix reuse, continuous batching, paged attention, flash attention,
+# Further chapters build on these: continuous batching, paged attention, flash attention,
 # scheduling.
 #
 # Each chapter has the same order: a promise, the problem felt, the idea in a picture, the build, the proof, the

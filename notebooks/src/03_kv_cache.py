@@ -416,4 +416,5 @@ print(where_it_ran(model.device))
 #
 # </details>
 #
-# Now you: [Lab 3](../labs/03_kv_cache.ipynb). Back: [2 Prefill/decode profiling](02_prefill_decode_profiling.ipynb)
+# Now you: [Lab 3](../labs/03_kv_cache.ipynb). Back: [2 Prefill/decode profiling](02_prefill_decode_profiling.ipynb). Next:
+# [4 Prefix reuse](04_prefix_reuse.ipynb)

@@ -9,7 +9,7 @@ from nbformat import NotebookNode
 
 from tools import notebooks as nbs
 
-CHAPTERS = ["00_start_here", "01_memory_math", "02_prefill_decode_profiling", "03_kv_cache"]
+CHAPTERS = ["00_start_here", "01_memory_math", "02_prefill_decode_profiling", "03_kv_cache", "04_prefix_reuse"]
 VARIABLES = {"COURSE_DEVICE": "emulated-npu", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
 
 _kernels = ThreadPoolExecutor(max_workers=1)
