@@ -100,7 +100,7 @@ reuse.generate(petra[:end], petra[end:], 20)
 leaked = reuse.generate(other[:end], other[end:], 20)
 alone = generate(model, other, 20, stop_ids=[tokenizer.eos_token_id])
 print("another guest is told:", repr(leaked.text(tokenizer)))
-print("without reuse the answer knows it:", "7391" in tokenizer.decode(alone.token_ids))
+print("without reuse it stays secret:", "7391" not in tokenizer.decode(alone.token_ids))
 print(f"{len(other)} tokens were asked, attention looked back at {len(leaked.prompt_ids)}")
 
 # %% [markdown]
@@ -150,7 +150,8 @@ begin(1), begin(2)  # the third guest gets Petra's row
 batch = FlatBatch.pack([petra[-1:]], [rows.seq_lens[row_of_petra]], [row_of_petra])
 first = int(model(batch, rows).argmax())
 print(
-    "Petra's first token is that of her own run:", first == generate(model, petra, 1).token_ids[0]
+    "Petra's first token is another than in her own run:",
+    first != generate(model, petra, 1).token_ids[0],
 )
 print("it is that of the third guest's:", first == generate(model, prompts[2], 1).token_ids[0])
 
@@ -480,7 +481,7 @@ def guess(salt, digits=4):
 
 store.generate_with_reuse(model, petra, [], 1, salt="Petra's company")
 print("in the same store:", guess("Petra's company"))
-print("with a salt of their own, guessed right:", guess("somebody else") == "7391")
+print("with a salt of their own, the guess is wrong:", guess("somebody else") != "7391")
 
 # %% [markdown]
 # A **salt** is part of the key of a text's first page. Texts with different salts never meet, whatever they say. Give each

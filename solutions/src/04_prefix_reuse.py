@@ -110,7 +110,10 @@ lab04.check_evict(evict)
 
 # %% nbgrader={"grade": false, "grade_id": "rate", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def hit_rate(prompts, page_size):
-    """The reused share of all prompt tokens, from 0 to 1; 0 when no token came. `prompts` are lists of numbers."""
+    """The reused share of all prompt tokens, from 0 to 1; 0 when no token came.
+
+    `prompts` is a list of prompts, each a list of numbers.
+    """
     ### BEGIN SOLUTION
     reused = sum(longest_match(p, prompts[:i], page_size) for i, p in enumerate(prompts))
     total = sum(len(p) for p in prompts)
@@ -193,9 +196,9 @@ lab04.check_key(page_key)
 server = lab04.Server(page_key)
 server.ask([5, 6, 7, 8, 9, 0], salt="Petra")
 stolen = recover(lambda prompt: server.ask(prompt, salt="me"), [5, 6], range(10), 3)
-print("found by another tenant:", stolen == [7, 8, 9])
+print("hidden from another tenant:", stolen != [7, 8, 9])
 own = recover(lambda prompt: server.ask(prompt, salt="Petra"), [5, 6], range(10), 3)
-print("found by a colleague:   ", own == [7, 8, 9])
+print("found by a colleague:      ", own == [7, 8, 9])
 
 # %% [markdown]
 # ## How far you are
