@@ -149,10 +149,8 @@ row_of_petra = begin(0)
 begin(1), begin(2)  # the third guest gets Petra's row
 batch = FlatBatch.pack([petra[-1:]], [rows.seq_lens[row_of_petra]], [row_of_petra])
 first = int(model(batch, rows).argmax())
-print(
-    "Petra's first token is another than in her own run:",
-    first != generate(model, petra, 1).token_ids[0],
-)
+own = generate(model, petra, 1).token_ids[0]
+print("Petra's first token is another than in her own run:", first != own)
 print("it is that of the third guest's:", first == generate(model, prompts[2], 1).token_ids[0])
 
 # %% [markdown]
