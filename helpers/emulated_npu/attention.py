@@ -49,21 +49,19 @@ def attend(
     """
     repeat = q.shape[0] // k.shape[0]
     keys, values = (t.float().repeat_interleave(repeat, 0) for t in (k, v))
-    scores = q.float() @ keys.transpose(1, 2) * scale
+    scores = (q.float() * scale) @ keys.transpose(1, 2)
     if hidden is not None:
-        everywhere = hidden.expand(scores.shape).all(1)
-        values = values.masked_fill(everywhere[..., None], 0)
-        scores = scores.masked_fill(hidden, -math.inf)
+        values = values.masked_fill(hidden.all(-2)[..., None], 0)
+        scores.masked_fill_(hidden, -math.inf)
     if sink is not None:
         column = sink.float().reshape(-1, 1, 1).expand(*scores.shape[:2], 1)
         scores = torch.cat((scores, column), -1)
-    blank = torch.isneginf(scores).all(-1, True)
-    maximum = (
-        scores.amax(-1, True).masked_fill(blank, 0) if scores.shape[-1] else torch.zeros(*scores.shape[:2], 1)
-    )
-    weights = (scores - maximum).exp().masked_fill(blank, 0)
+    maximum = scores.amax(-1, True) if scores.shape[-1] else torch.full((*scores.shape[:2], 1), -math.inf)
+    blank = torch.isneginf(maximum)
+    maximum.masked_fill_(blank, 0)  # then the exponentials of a row that sees nothing are 0
+    weights = scores.sub_(maximum).exp_()
     total = weights.sum(-1, True)
-    weights = (weights / total.masked_fill(blank, 1))[..., : keys.shape[1]]
+    weights = weights.div_(total.masked_fill(blank, 1))[..., : keys.shape[1]]
     if keep is not None:
         weights = weights * keep / keep_prob
     return Attended(weights @ values, maximum, total, blank)
