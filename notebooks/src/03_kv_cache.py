@@ -273,6 +273,7 @@ print(f"predicted {predicted:,} bytes, allocated {cache.nbytes:,}:", predicted =
 # %%
 from helpers.cache import ConcatCache
 from helpers.device import Stopwatch, repeats
+from helpers.tables import Table
 
 story = tokenizer("The tide came in and the tide went out, and nobody counted. " * 50)["input_ids"]
 steps = repeats(model.device, 7)
@@ -292,7 +293,7 @@ def step_time(make_cache, context):
     return sorted(times[1:])[steps // 2]
 
 
-# %%
+# %% tags=["skip-emulated"]
 contexts = (32, 128, 256, 384, 512)
 kinds = {
     "no cache": (lambda: None, "muted", "s"),
@@ -301,7 +302,7 @@ kinds = {
 }
 times = {name: [step_time(make, n) for n in contexts] for name, (make, _, _) in kinds.items()}
 
-# %% tags=["measured"]
+# %% tags=["measured", "skip-emulated"]
 fig, ax = plots.new_figure("One more token, SmolLM2 in fp32", "tokens before it", "ms")
 for name, (_, color, marker) in kinds.items():
     heights = [1e3 * seconds for seconds in times[name]]
@@ -310,8 +311,7 @@ plots.log_axis(ax, "y")
 plots.legend(ax, loc="center right")
 plots.show(fig, alt="Without a cache the time grows steeply; with KVCache it stays flat")
 
-# %%
-from helpers.tables import Table
+# %% tags=["skip-emulated"]
 from helpers.timing import measured
 
 rows = [(n, *(measured(times[name][i]) for name in kinds)) for i, n in enumerate(contexts)]

@@ -311,7 +311,7 @@ Table(("", "requests", "prompt tokens", "reused", "hit rate", "tokens equal"), r
 # The **hit rate** is the reused share of the prompts' tokens. And the answers stay the same when the store is far too small, so
 # that something is thrown out all the time:
 
-# %%
+# %% tags=["skip-emulated"]
 everything = [text for texts in scenarios.values() for text in texts] * 2
 for capacity in (64, 160, 2048):
     tight = KVCacheReuse(model, capacity, page_size=16)
@@ -350,13 +350,13 @@ def first_token(reused, total=512):
     return sorted(times)[len(times) // 2]
 
 
-# %%
+# %% tags=["skip-emulated"]
 shares = (0, 128, 256, 384, 496)
 seconds = [first_token(reused) for reused in shares]
 fp32 = {"weight_bytes": 4, "element_bytes": 4}
 predicted = [step_cost(smol, [512 - n], [n], **fp32).seconds(ceilings) for n in shares]
 
-# %% tags=["measured"]
+# %% tags=["measured", "skip-emulated"]
 fig, ax = plots.new_figure("A prompt of 512 tokens, SmolLM2 in fp32", "tokens reused", "TTFT, ms")
 ax.plot(shares, [1e3 * s for s in predicted], "--", color=plots.COLORS["muted"], label="predicted")
 ax.plot(shares, [1e3 * s for s in seconds], "o-", color=plots.COLORS["kv_cache"], label="measured")
@@ -364,7 +364,7 @@ ax.set_ylim(bottom=0)
 plots.legend(ax, loc="upper right")
 plots.show(fig, alt="The time to the first token falls nearly in proportion to the tokens reused")
 
-# %%
+# %% tags=["skip-emulated"]
 from helpers.timing import measured
 
 rows = [
@@ -459,7 +459,7 @@ Table(("bonus per step", "cold request waits, steps", "bound"), rows)
 # gets its first token sooner. A second guest who knows how Petra's sentence begins can try its next digit, ten times, and see which
 # try was fast. Here the tokens computed stand for the time.
 
-# %%
+# %% tags=["skip-emulated"]
 store = KVCacheReuse(model, 4096, page_size=1)
 start = tokenizer.decode(petra[:parted]) + "My name is Petra and my secret number is "
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.npu import chapters
+from tools import notebooks as nbs
 
 # Activations are derived for the plain operators. In fp32, NPU attention also returns 64 bytes of statistics for each head
 # and token, and every allocation is padded; chapter 1 says so.
 CPU_ONLY = {"01_memory_math": ("every prediction within 10 %", "within 10 %")}
+
+
+def test_the_first_chapters_leave_no_cell_out():
+    for chapter in chapters.WHOLE:
+        source = (nbs.ROOT / "notebooks" / "src" / f"{chapter}.py").read_text()
+        assert chapters.SKIPPED not in source
 
 
 @pytest.mark.parametrize("chapter", chapters.CHAPTERS)
