@@ -126,6 +126,16 @@ class PagePool:
             copies=self._copies,
         )
 
+    def refs(self, page: int) -> int:
+        """The tables that name a page. Raises ValueError for a page that is not there."""
+        if not 0 <= page < self.num_pages:
+            raise ValueError(f"there are pages 0 to {self.num_pages - 1}, got {page}")
+        return self._stock.refs[page]
+
+    def cached_pages(self) -> list[int]:
+        """The free pages that still hold a text, the one to be taken first before the others."""
+        return self._stock.kept()
+
     def length(self, request_id: RequestId) -> int:
         """Tokens of a request."""
         return self._known(request_id).length

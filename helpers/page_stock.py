@@ -33,6 +33,10 @@ class PageStock:
         """Pages that no table names, kept ones included."""
         return len(self._blank) + self.num_kept
 
+    def kept(self) -> list[int]:
+        """The kept pages, the one free for longest first."""
+        return self._oldest(self.num_kept)
+
     def take(self, n: int) -> tuple[list[int], list[int]]:
         """The first `n` free pages, named once from now on, and those among them that were kept. `n` is at most `num_free`."""
         start = max(0, len(self._blank) - n)
