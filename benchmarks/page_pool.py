@@ -1,30 +1,22 @@
-"""What the operations of a page pool cost, in pools of 1,000 to 100,000 pages: `python benchmarks/page_pool.py`.
+"""What the operations of a page pool cost, in pools of 1,000 to 100,000 pages: `python -m benchmarks.page_pool`.
 
 Every pool but for a few blank pages is full of cached 512-token prompts, and each sample takes one of them at random, so
 that a large pool pays for its memory as it would in service. The tokens are new objects each time, as from a tokenizer.
-The results go to `benchmarks/results/page_pool.json`: each sample, in nanoseconds.
 """
 
 from __future__ import annotations
 
 import gc
-import json
-import os
-import platform
 import random
 import statistics
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter_ns
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run from anywhere, installed or not
-
+from benchmarks.record import write
 from helpers.page_pool import PagePool
 
 SIZES = (1_000, 10_000, 100_000)
 PAGE, PROMPT, ROUNDS, BLANK = 16, 512, 300, 64
-RESULT = Path(__file__).parent / "results" / "page_pool.json"
 
 Timed = Callable[[PagePool, list[int], random.Random], int]
 OPERATIONS: dict[str, Timed] = {}
@@ -199,20 +191,8 @@ def main() -> None:
             + "".join(f"{value:10.2f}" for value in medians)
             + f"{medians[-1] / medians[0]:8.2f}"
         )
-    record = {
-        "what": "nanoseconds of every sample, by operation and pages in the pool",
-        "command": "python benchmarks/page_pool.py",
-        "environment": {
-            "cpu_count": os.cpu_count(),
-            "platform": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(),
-            "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        },
-        "settings": {"page_size": PAGE, "prompt_tokens": PROMPT, "rounds": ROUNDS},
-        "samples_ns": samples,
-    }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    settings = {"page_size": PAGE, "prompt_tokens": PROMPT, "rounds": ROUNDS}
+    print(write("page_pool", {"settings": settings, "nanoseconds by operation, pages": samples}))
 
 
 if __name__ == "__main__":
