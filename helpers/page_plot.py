@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from helpers import plots
 from helpers.occupancy import Occupancy
@@ -59,6 +60,7 @@ def draw_history(maps: Sequence[PageMap], title: str, marks: Mapping[int, str] |
     fig, ax = plots.new_figure(title, "pass", "page", height=height)
     ax.imshow(image, aspect="auto", interpolation="nearest", extent=(0, len(maps), maps[0].num_pages, 0))
     ax.grid(visible=False)
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     for column, words in (marks or {}).items():
         ax.axvline(column, color="black", linestyle=":", linewidth=1.2)
         ax.text(column, -0.3, words, fontsize=9, ha="center", va="bottom")

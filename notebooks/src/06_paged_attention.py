@@ -1,0 +1,769 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,nbgrader,slideshow,-all
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 6 Paged attention
+#
+# **Promise.** You will keep keys and values in small pages instead of long rows: first in a way that wastes, leaks
+# and mixes requests up, then in one that is proven token for token, shares what is equal and survives a full memory.
+#
+# **You need** [chapter 3](03_kv_cache.ipynb) and continuous batching. About 60 minutes.
+#
+# **We measure** how much of the memory holds tokens, for rows and for pages of 16 to 128 tokens (counted exactly),
+# and what reading pages costs a decode step.
+
+# %%
+from helpers.environment import environment_report
+
+environment_report()
+
+# %% [markdown]
+# ## Feel the problem: rows are mostly empty
+#
+# Chapter 3's cache reserves a row for every request, as long as a request may become. Here are 160 requests, in
+# prompt and new tokens, and memory for 16,384 tokens. Which part of it ever holds one? `replay` counts it without a
+# model.
+
+# %%
+import random
+
+from helpers.occupancy import replay
+
+rng = random.Random(0)
+trace = [
+    (rng.randrange(16, 16 << rng.randrange(1, 7)), rng.randrange(8, 8 << rng.randrange(1, 7)))
+    for _ in range(160)
+]
+lengths = [prompt + new for prompt, new in trace]
+print(f"{min(lengths)} to {max(lengths)} tokens each, {sum(lengths) / 160:.0f} on average")
+rows_of_2048 = replay(trace, 16384, 2048)
+print(f"{rows_of_2048.mean_running:.0f} requests run at once,", end=" ")
+print(f"{100 * rows_of_2048.shares[0]:.0f} % of the memory holds tokens")
+
+# %% [markdown]
+# The rest is reserved and empty, while requests wait. Operating systems have met this problem, and answered it with
+# **pages**: take memory in small pieces when it is needed, and write down for each request which pieces are its own.
+# That list is the request's **block table** (vLLM and the operators of an NPU call a page a *block*).
+#
+# Here is what one would write in ten minutes.
+
+
+# %%
+class PlausiblePages:
+    """Pages of keys and values. Plausible, and wrong."""
+
+    def __init__(self, page_size):
+        self.page_size, self.pages, self.free, self.tables = page_size, [], [], {}
+
+    def allocate_page(self):
+        if self.free:
+            return self.free.pop()
+        sizes = (2, cfg.num_layers, self.page_size, cfg.num_kv_heads, cfg.head_dim)
+        self.pages.append(torch.zeros(sizes, device=model.device))
+        return len(self.pages) - 1
+
+    def append_tokens(self, name, num_tokens):
+        table = self.tables.setdefault(name, [])
+        length = len(table) * self.page_size
+        while len(table) * self.page_size < length + num_tokens:
+            table.append(self.allocate_page())
+
+
+# %%
+import torch
+
+from helpers import checkpoint
+
+
+def get_kv(self, name, layer):
+    """One layer's keys and values of a request, put together from its pages."""
+    return torch.cat([self.pages[page][:, layer] for page in self.tables[name]], dim=1)
+
+
+def free_request(self, name):
+    """Gives a request's pages back."""
+    self.free += self.tables[name]
+
+
+PlausiblePages.get_kv, PlausiblePages.free_request = get_kv, free_request
+model, tokenizer = checkpoint.load()
+cfg = model.cfg
+
+# %% [markdown]
+# By hand first: 100 tokens, and then 50 more, in pages of 16.
+
+# %%
+pages = PlausiblePages(page_size=16)
+pages.append_tokens("A", 100)
+pages.append_tokens("A", 50)
+print(f"150 tokens take {len(pages.tables['A'])} pages; {-(-150 // 16)} are enough")
+print(f"get_kv gives {pages.get_kv('A', 0).shape[1]} keys for them")
+
+# %% [markdown]
+# The **new tokens are counted from the end of the last page**, not from the last token: 100 tokens fill 7 pages, 50
+# more are 4 pages more, and a gap of 12 slots stays between them. And `get_kv` returns **whole pages, the unused
+# slots too**.
+#
+# Now give the pages back, twice by mistake, as a client does that cancels a request which has just ended.
+
+# %%
+pages.free_request("A")
+pages.free_request("A")
+pages.append_tokens("B", 160)
+pages.append_tokens("C", 160)
+mixed = set(pages.tables["B"]) & set(pages.tables["C"])
+print(f"B and C write into the same {len(mixed)} of their {len(pages.tables['B'])} pages")
+pages.append_tokens("D", 100_000)
+nbytes = sum(page.nbytes for page in pages.pages)
+print(f"and nothing stops anyone: {len(pages.pages):,} pages, {nbytes / 1e9:.1f} GB")
+del pages
+
+# %% [markdown]
+# **Pages can be freed twice**, and then have two owners. **The pool grows without limit**, until the machine has no
+# more. Behind the cache contract of this course, on the real model, you find what else is wrong:
+
+# %%
+from helpers import ops
+from helpers.cache import Cache
+from helpers.generation import chat_prompt, generate
+
+
+class PlausibleCache(Cache):
+    """The pages above as a cache for one request."""
+
+    def __init__(self, page_size):
+        self.pages = PlausiblePages(page_size)
+
+    def prepare(self, batch):
+        self.pages.append_tokens(0, batch.query_lens[0])
+
+    def attend(self, layer, q, k, v, batch):
+        keys, values = self.pages.get_kv(0, layer)
+        start, scale = batch.query_start_loc, q.shape[-1] ** -0.5
+        return ops.attention(q, keys, values, start, (0, len(keys)), scale)
+
+    def commit(self, batch): ...
+
+
+# %%
+prompt = chat_prompt(tokenizer, "What is 2 + 2?")
+plain = generate(model, prompt, 20, stop_ids=[tokenizer.eos_token_id])
+wrong = generate(model, prompt, 12, PlausibleCache(16))
+print("no cache:", repr(plain.text(tokenizer)))
+print("pages:   ", repr(wrong.text(tokenizer)))
+
+# %% [markdown]
+# **Nothing ever writes a page.** Memory management is so absorbing that one forgets what it is for. So let us write
+# each token's keys and values to its place:
+
+
+# %%
+class WritingCache(PlausibleCache):
+    """It writes. It is still wrong."""
+
+    def attend(self, layer, q, k, v, batch):
+        size, table = self.pages.page_size, self.pages.tables[0]
+        for token, place in enumerate(batch.positions.tolist()):
+            page = self.pages.pages[table[place // size]]
+            page[:, layer, place % size] = torch.stack((k[token], v[token]))
+        return super().attend(layer, q, k, v, batch)
+
+
+cache = WritingCache(16)
+wrong = generate(model, prompt, 12, cache)
+print(repr(wrong.text(tokenizer)))
+print(f"{len(prompt) + 11} tokens take {len(cache.pages.tables[0])} pages")
+
+# %% [markdown]
+# It even talks sense, which is the dangerous kind of wrong: the answer is another one, because the unused slots take
+# part in the attention with keys of zero (chapter 3's padded buffer again). And each decoded token takes a page of
+# its own.
+#
+# ## The idea in a picture
+#
+# The right version has a **fixed pool**. Watch three requests in it. A page is hatched where it is taken and empty:
+# at most the last page of each request.
+
+# %%
+from helpers import PagedKVCache, plots
+from helpers.page_map import PageMap
+from helpers.page_plot import draw_pages
+
+cache = PagedKVCache(num_layers=1, page_size=16, num_pages=32)
+for name, length in (("A", 100), ("B", 37), ("C", 80)):
+    cache.allocate_request(name, length)
+cache.append_tokens("A", 50)
+cache.append_tokens("B", 20)
+fig = draw_pages(PageMap.of(cache.pool), "32 pages of 16 slots, after A and B have grown")
+plots.show(
+    fig, alt="A grid of pages; A and B have pages at two places, only their last ones hatched"
+)
+for name in "AB":
+    print(name, "block table", cache.pool.table(name), "for", cache.pool.length(name), "tokens")
+
+# %% [markdown]
+# Pages of a request need not lie side by side. Its table says where they are, in the order of its tokens. Token
+# number $t$ is in **slot** `table[t // page_size] * page_size + t % page_size`:
+
+# %%
+print("A's tokens 95 to 101 are in the slots", cache.pool.slots("A", 95, 102))
+
+# %% [markdown]
+# ## Build it
+#
+# `PagePool` keeps the accounts and never sees a tensor; `PagedKVCache` adds two tensors `[layers, pages, page_size,
+# kv_heads, head_dim]`. What goes wrong above is refused here, before anything changes:
+
+# %%
+cache.free_request("C")
+for wrong_call in (
+    lambda: cache.free_request("C"),
+    lambda: cache.append_tokens("A", 1000),
+    lambda: cache.pool.slots("A", 140, 160),
+):
+    try:
+        wrong_call()
+    except ValueError as error:
+        print(f"{type(error).__name__}: {error}")
+print("keys of A:", tuple(cache.get_kv("A", 0)[0].shape), "without an unused slot")
+
+# %%
+from helpers.page_pool import PagePool
+from helpers.source import show_source
+
+show_source(PagePool.append)
+
+# %% [markdown]
+# A model's pass writes all new tokens of all requests by their slots, in one call, and then attends. Plain PyTorch
+# has no attention that reads through a table. Where the pages of a request lie side by side, they are read in place;
+# others are collected first. An NPU's operator reads them where they are (see below).
+
+# %%
+show_source(PagedKVCache.attend)
+
+# %%
+show_source(ops.write_kv_pages)
+
+# %%
+show_source(ops.attention_pages)
+
+# %% [markdown]
+# ### What is equal is kept once
+#
+# Chapter 4 shared beginnings through a tree. Pages offer a simpler way: give every *full* page a key, made of its
+# tokens and of the key of the page before. Equal keys, equal text, equal keys and values (the words are unlucky).
+# Many engines take a hash for the key. How long must it be? Here are 2,000 different pages, with a chained hash of 16
+# bits:
+
+# %%
+from zlib import crc32
+
+texts = [(1000 + i, 7, 7, 7) for i in range(2000)]
+hashes = {crc32(repr((0, text)).encode()) % 2**16 for text in texts}
+print(f"{len(texts)} texts, {len(hashes)} hashes")
+
+# %% [markdown]
+# Each missing one would give somebody the keys and values of somebody else's text. Long hashes make that unlikely,
+# and only cryptographic ones protect from a person who looks for it. Here the key is *not* a hash: a page's text is
+# looked up as the number of the text before it (each number is given once) and its tokens; Python's dictionary hashes
+# these and **compares them in full**.
+
+# %%
+from helpers.page_index import PageIndex
+
+show_source(PageIndex.match)
+
+
+# %%
+def chat(question):
+    """A prompt with instructions that all prompts here begin with."""
+    system = (
+        "You are the assistant of the Harbour Museum. The museum is open from ten to six, on "
+        "Fridays until nine. Tickets cost nine euros; children go free. Answer in one sentence."
+    )
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+# %%
+from helpers.batch import FlatBatch
+
+cache = PagedKVCache.for_model(model, num_pages=32)
+for name, question in (("A", "When do you open?"), ("B", "Where is the cafe?")):
+    ids = chat(question)
+    cached = cache.allocate_request(name, ids)
+    batch = FlatBatch.pack([ids[cached:]], [cached], [name], device=model.device)
+    model(batch, cache)
+    print(f"{name}: {len(ids)} tokens, {cached} found, {len(ids) - cached} computed")
+cache.free_request("A")
+fig = draw_pages(PageMap.of(cache.pool), "A has ended, and B lives on", names="AB")
+plots.show(
+    fig, alt="Three full pages are B's; a full page of A is free but kept, its last one free"
+)
+
+# %% [markdown]
+# Three full pages are shared; the questions differ in the fourth. When A ends, B's pages stay, because a page is free
+# only when *no* table names it: every page counts its **references**. A's own full page is free, but its text may
+# come again, so it is **cached**: it can be hit until somebody needs the room. The one free for longest is taken
+# first.
+#
+# ### Copy on write
+#
+# Often one wants several answers to one prompt (**parallel sampling**). `fork` gives a request's tokens to a second
+# one: the table is copied, and no page. As long as both only read, that is right. But the last page is partly filled,
+# and both will write into it. Whoever comes first makes a copy of that page.
+
+# %%
+cache = PagedKVCache.for_model(model, num_pages=16)
+prompt = chat_prompt(tokenizer, "Name three colours.")
+first = model(FlatBatch.pack([prompt], seq_ids=["A"], device=model.device), cache)
+for child in "BC":
+    cache.fork("A", child)
+fig = draw_pages(PageMap.of(cache.pool), "One prompt, three owners", names="ABC")
+plots.show(fig, alt="Three pages that A, B and C share, the last one partly filled")
+
+# %%
+from helpers.request import Request
+from helpers.sampling import choose
+
+
+def sample(requests, cache, logits, count):
+    """Draws `count` tokens for each request; all have their prompts in the cache."""
+    answers = [[] for _ in requests]
+    for place in range(count):
+        drawn = choose(logits, requests, [place] * len(requests))
+        answers = [[*answer, token] for answer, token in zip(answers, drawn)]
+        history = [len(prompt) + place] * len(requests)
+        names = [request.request_id for request in requests]
+        batch = FlatBatch.pack([[t] for t in drawn], history, names, device=model.device)
+        logits = model(batch, cache)
+    return answers
+
+
+# %%
+samples = [Request(name, prompt, temperature=1.0, seed=i) for i, name in enumerate("ABC")]
+together = sample(samples, cache, first.expand(3, -1), 16)
+fig = draw_pages(PageMap.of(cache.pool), "16 tokens later", names="ABC")
+plots.show(fig, alt="Two full pages are shared; A, B and C each have pages of their own")
+
+# %%
+for i, request in enumerate(samples):
+    alone = PagedKVCache.for_model(model, num_pages=16)
+    names = [request.request_id]
+    logits = model(FlatBatch.pack([prompt], seq_ids=names, device=model.device), alone)
+    equal = sample([request], alone, logits, 16)[0] == together[i]
+    print(f"{request.request_id}: equal to its own run with the same seed:", equal)
+print("pages copied:", cache.pool.stats().copies, "of 3 shared; used:", cache.pool.num_used)
+
+# %% [markdown]
+# Three owners of a page make two copies: the last one has it to itself, and writes in place. The rule behind it all
+# is short: **write only into a page that one table names and that has no key.**
+#
+# ### When the pool is full
+#
+# A pool that does not grow will be full one day. A pass that finds too few pages is refused as a whole, before
+# anything has changed, and the neighbours go on:
+
+# %%
+cache = PagedKVCache.for_model(model, num_pages=6)
+model(FlatBatch.pack([prompt], seq_ids=["A"], device=model.device), cache)
+before = cache.pool.stats()
+try:
+    model(FlatBatch.pack([[1] * 80], seq_ids=["greedy"], device=model.device), cache)
+except ValueError as error:
+    print(error)
+print("nothing has changed:", cache.pool.stats() == before)
+token = generate(model, prompt, 2).token_ids
+batch = FlatBatch.pack([token[:1]], [len(prompt)], ["A"], device=model.device)
+print("A goes on, same token as alone:", int(model(batch, cache).argmax()) == token[1])
+
+# %% [markdown]
+# But often everybody fits in the beginning, and then grows. Refusing would throw finished work away. Chapter 5's
+# `ContinuousBatcher` **preempts** instead: the request that joined last gives its pages back and waits at the head of
+# the queue; later its prompt and its answer so far are computed again. (That costs less than it seems: they are one
+# prefill, and what is still cached of them is hit.) Only a request that could never fit, even alone, is refused at
+# once:
+
+# %%
+from helpers import ContinuousBatcher
+
+cache = PagedKVCache.for_model(model, num_pages=15)
+engine = ContinuousBatcher(model, cache, max_batch_size=8, token_budget=64)
+try:
+    engine.add_request(Request("greedy", chat("When do you open?"), max_tokens=1000))
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# Seven requests, one more every four passes, in a pool of 15 pages that is far too small for all of them. Between the
+# passes we take a map of the pool.
+
+# %%
+asked = {
+    "A": ("When do you open?", 40),
+    "B": ("How much is a ticket for a child?", 24),
+    "C": ("What is there to see on a rainy day?", 56),
+    "D": ("Name a fruit.", 16),
+    "E": ("Where is the cafe?", 48),
+    "F": ("Who are you?", 32),
+    "G": ("Tell me about ships.", 40),
+}
+coming = [Request(name, chat(question), new) for name, (question, new) in asked.items()]
+maps = []
+while coming or engine.waiting or engine.running:
+    if coming and len(maps) % 4 == 0:
+        engine.add_request(coming.pop(0))
+    engine.process_batch()
+    maps.append(PageMap.of(cache.pool))
+
+# %%
+from helpers.page_plot import draw_history
+
+gave_way = {i: " ".join(step.preempted) for i, step in enumerate(engine.steps) if step.preempted}
+fig = draw_history(maps, "15 pages over time; dotted: who gave way", gave_way)
+plots.show(
+    fig, alt="Pages in their requests' colours over the passes; dotted lines mark preemptions"
+)
+
+# %% [markdown]
+# The dark pages are the instructions that all share. A page is pale while it is nearly empty. Where a dotted line is,
+# the pool was full, and the named request's pages went to others; grey pages are free and still cached.
+
+# %% [markdown]
+# ## Prove it
+#
+# Everybody's tokens, the preempted ones' too, are those of a run alone in chapter 3's cache:
+
+# %%
+from helpers import KVCache
+from helpers.tables import Table
+
+rows = []
+for name, state in sorted(engine.finished.items()):
+    ids, new = list(state.request.prompt_ids), state.request.max_tokens
+    alone = generate(model, ids, new, KVCache.for_model(model, 1, 128))
+    preempted, computed = state.preemptions, state.tokens_computed
+    rows.append((name, preempted, computed, len(ids) + new - 1, state.token_ids == alone.token_ids))
+Table(("", "preempted", "tokens computed", "alone", "tokens equal"), rows)
+
+# %% [markdown]
+# And pages of any size give the tokens of rows and of no cache at all. All pages are full of NaN (*not a number*)
+# before: if any unused slot took part in anything, the answer would be ruined.
+
+# %%
+questions = ("What is 2 + 2?", "What is the capital of France?", "Name a fruit.")
+for question in questions:
+    ids = chat_prompt(tokenizer, question)
+    no_cache = generate(model, ids, 8).token_ids
+    rows_cache = generate(model, ids, 8, KVCache.for_model(model, 1, 64)).token_ids
+    paged = []
+    for size in (1, 16, 32, 64, 128):
+        cache = PagedKVCache.for_model(model, num_pages=-(-64 // size), page_size=size)
+        cache.k.fill_(float("nan")), cache.v.fill_(float("nan"))
+        paged.append(generate(model, ids, 8, cache).token_ids)
+    equal = all(tokens == no_cache for tokens in (rows_cache, *paged))
+    print(f"{question:32} no cache = rows = pages of 1, 16, 32, 64, 128:", equal)
+
+# %% [markdown]
+# ## Measure it: waste
+#
+# Prediction first. A row is empty behind its request's last token. With pages, a request wastes what is empty in its
+# last page: on average half a page, $(\mathrm{size} - 1) / 2$ slots. So for 16,384 slots and $r$ requests at once,
+# the empty share should be $r\,(\mathrm{size} - 1) / 2 / 16384$. The same trace as above:
+
+# %%
+runs = {f"pages of {size}": replay(trace, 16384, size) for size in (16, 32, 64, 128)}
+runs["rows of 2048"] = rows_of_2048
+rows = []
+for (name, run), size in zip(runs.items(), (16, 32, 64, 128, 2048)):
+    predicted = 100 * run.mean_running * (size - 1) / 2 / 16384 if size < 2048 else None
+    counted = f"{100 * run.shares[1]:.1f} %"
+    guess = "-" if predicted is None else f"{predicted:.1f} %"
+    rows.append((name, f"{run.mean_running:.0f}", run.passes, run.preemptions, guess, counted))
+head = ("", "at once", "passes for all", "preempted", "empty, predicted", "empty, counted")
+Table(head, rows)
+
+# %%
+from helpers.page_plot import draw_shares
+
+fig = draw_shares(runs, "16,384 slots, 160 requests: what the memory holds")
+plots.show(
+    fig, alt="Bars: pages of 16 hold tokens in nearly all slots, rows in a small part of them"
+)
+
+# %%
+small, rows_run = runs["pages of 16"], runs["rows of 2048"]
+print(f"{small.mean_running / rows_run.mean_running:.1f} times as many requests at once,", end=" ")
+print(f"{rows_run.passes / small.passes:.1f} times fewer passes")
+print(
+    f"preempted {small.preemptions} times, {small.recomputed:,} tokens computed twice, of", end=" "
+)
+print(f"{sum(lengths):,}")
+
+# %% [markdown]
+# More requests at once means more tokens for each reading of the weights, and chapter 2 says what that is worth. That
+# is what paged attention is for: not one operation becomes faster; **the batch becomes larger**.
+#
+# Why not pages of one token, then? And why does an NPU like 128?
+
+# %% [markdown]
+# ## Measure it: the size of a page
+#
+# Small pages waste less, and share more: only full pages of a common beginning are shared. Large ones mean shorter
+# tables, fewer keys, and longer pieces that lie in one place. The first three columns are counted, for 8 requests of
+# 500 tokens with a common beginning of 200.
+
+# %%
+common = list(range(200))
+prompts = [common + [1000 * i + t for t in range(300)] for i in range(1, 9)]
+
+
+def counts(size):
+    """Entries of all tables, empty slots, and tokens shared, for the eight prompts."""
+    pool = PagePool(num_pages=8 * 500 // size + 8, page_size=size)
+    for name, text in enumerate(prompts):
+        cached = pool.admit(name, text)
+        pool.append(name, text[cached:])
+    pool.confirm(*pool.requests)
+    entries = sum(len(pool.table(name)) for name in pool.requests)
+    return entries, pool.stats().wasted_slots, pool.stats().hit_tokens
+
+
+# %%
+sizes = (1, 16, 32, 64, 128)
+Table(
+    ("page size", "table entries", "empty slots", "tokens shared"),
+    [(size, *counts(size)) for size in sizes],
+)
+
+# %% [markdown]
+# Then the time of a decode step with eight requests of 500 tokens, in four ways: rows; pages that lie side by side,
+# read in place; pages of 16 and of 128 that are scattered. Prediction: a step reads the weights and the history.
+# Where pages are collected first, the history is read, written, and read again: three times the bytes. The least time
+# follows from this machine's measured bandwidth.
+
+# %%
+from helpers.ceilings import host_ceilings
+from helpers.cost import decode_cost
+from helpers.shapes import PUBLISHED
+
+smol, fp32 = PUBLISHED["SmolLM2-135M"], {"weight_bytes": 4, "element_bytes": 4}
+in_place = decode_cost(smol, 500, 8, **fp32)
+collected = in_place.nbytes + 2 * in_place.kv_bytes
+print(
+    f"a step moves {in_place.nbytes / 1e6:,.0f} MB, of which {in_place.kv_bytes / 1e6:.0f} MB",
+    end=" ",
+)
+print(f"are keys and values; {collected / 1e6:,.0f} MB when these are collected")
+
+
+# %%
+def in_rows():
+    """Eight rows with 500 tokens each."""
+    cache = KVCache.for_model(model, 8, 512)
+    zeros = torch.zeros(cfg.num_layers, cfg.num_kv_heads, 500, cfg.head_dim, device=model.device)
+    for row in range(8):
+        cache.restore(row, zeros, zeros)
+    return cache
+
+
+def in_pages(size, scattered):
+    """Eight requests with 500 tokens each, in pages side by side, or taken in turns."""
+    cache = PagedKVCache.for_model(model, num_pages=8 * 512 // size, page_size=size)
+    piece = size if scattered else 500
+    for start in range(0, 500, piece):
+        for name in range(8):
+            if not start:
+                cache.allocate_request(name, 0)
+            cache.append_tokens(name, min(piece, 500 - start))
+    return cache
+
+
+# %%
+from helpers.device import Stopwatch, repeats
+
+
+def step_times(cache):
+    """Seconds of a decode step, and of its preparation alone: medians of several."""
+    steps, hosts = [], []
+    for length in range(500, 501 + repeats(model.device, 7)):
+        batch = FlatBatch.pack([[5]] * 8, [length] * 8, device=model.device)
+        with Stopwatch(model.device) as host:
+            cache.prepare(batch)
+        with Stopwatch(model.device) as watch:
+            model(batch, cache)
+        steps.append(watch.seconds), hosts.append(host.seconds)
+    return sorted(steps[1:])[len(steps) // 2], sorted(hosts[1:])[len(hosts) // 2]
+
+
+# %% tags=["skip-emulated"]
+kinds = {
+    "rows": (in_rows, False),
+    "pages of 128, side by side": (lambda: in_pages(128, scattered=False), False),
+    "pages of 16, scattered": (lambda: in_pages(16, scattered=True), True),
+    "pages of 128, scattered": (lambda: in_pages(128, scattered=True), True),
+}
+times = {name: step_times(make()) for name, (make, _) in kinds.items()}
+
+# %% tags=["skip-emulated"]
+from helpers.timing import measured
+
+ceilings = host_ceilings(model.device)
+rows = []
+for name, (_, copies) in kinds.items():
+    nbytes = collected if copies else in_place.nbytes
+    least = measured(ceilings.seconds(in_place.flops, nbytes))
+    rows.append((name, f"{nbytes / 1e6:,.0f} MB", least, *map(measured, times[name])))
+Table(("", "moved", "predicted (measured ceilings)", "step", "of it, preparing"), rows)
+
+# %% [markdown]
+# A step over pages that lie side by side costs what a step over rows costs. Scattered pages pay for being collected,
+# about as predicted, and hardly less for pages of 128: here it is the copy that costs, not the size of its pieces. An
+# NPU's fused operator does not collect. It fetches page after page into the core's buffers, and there the piece's
+# length counts. Preparing a step (slots and tables, on the host) takes little time beside it, and less for larger
+# pages.
+#
+# ## Sweep it
+#
+# A batch of requests whose lengths are spread evenly, up to the longest. How much of the memory is empty, for every
+# size of a page?
+
+
+# %%
+from helpers.hardware import ACCELERATORS
+from helpers.memory import GiB, MemoryCalculator
+from helpers.widgets import SweepPanel, dropdown, power_slider
+
+
+def used_pages(batch, longest, size):
+    """Tokens and pages of a batch of evenly spread lengths."""
+    spread = [max(1, longest * (i + 1) // batch) for i in range(batch)]
+    return sum(spread), sum(-(-length // size) for length in spread)
+
+
+# %%
+def draw(model, page_size, batch, sequence):
+    sizes = [2**i for i in range(sequence.bit_length())]
+    fig, ax = plots.new_figure(f"{batch} requests", "page size, tokens", "empty, %", width=6)
+    tokens, pages = used_pages(batch, sequence, page_size)
+    waste = [100 * (1 - tokens / (size * used_pages(batch, sequence, size)[1])) for size in sizes]
+    ax.plot(sizes, waste, "o-", color=plots.COLORS["kv_cache"])
+    ax.axvline(page_size, color=plots.COLORS["accent"], linestyle="--")
+    plots.log_axis(ax, "x")
+    ax.set_ylim(0, 100)
+    per_token, memory = (
+        2 * PUBLISHED[model].kv_elements_per_token,
+        ACCELERATORS["Ascend 910B1"].memory,
+    )
+    room = MemoryCalculator().kv_budget_bytes(PUBLISHED[model], memory.value) / per_token
+    rows = [("tokens", f"{tokens:,}"), ("pages", f"{pages:,}")]
+    rows += [("empty slots", f"{pages * page_size - tokens:,}")]
+    rows += [("pages take", f"{pages * page_size * per_token / GiB:.2f} GiB")]
+    rows += [("rows would take", f"{batch * sequence * per_token / GiB:.2f} GiB")]
+    rows += [("such batches on a 910B1", f"{room / (pages * page_size):,.1f}")]
+    return fig, Table(("", "here"), rows)
+
+
+# %%
+SweepPanel(
+    draw,
+    {
+        "model": dropdown("model", list(PUBLISHED), value="Llama-3-8B"),
+        "page_size": power_slider("page size", value=128, min=1, max=2048),
+        "batch": power_slider("requests", value=32, max=256),
+        "sequence": power_slider("longest, tokens", value=2048, min=128, max=32768),
+    },
+    alt="Empty share of the memory over the page size, with the chosen size marked",
+)
+
+# %% [markdown]
+# ## On Ascend
+#
+# Two operators of torch_npu do what this chapter is about:
+#
+# - `npu_scatter_pa_kv_cache(key, value, key_cache, value_cache, slot_mapping, cache_mode="Norm")` writes new tokens
+#   into caches `[blocks, block_size, kv_heads, head_dim]`, in place. No slot may come twice. Its default mode is
+#   another one (`PA_NZ`, for a layout with 16 elements side by side): leave `cache_mode` out, and the data stands in
+#   another order.
+# - `npu_fused_infer_attention_score_v2(..., block_table=..., block_size=128, actual_seq_kvlen=[...])` attends through
+#   the tables: int32, two-dimensional, unused entries 0. **The ids are not checked**; a wrong one reads other memory.
+#   The cache is passed as `[blocks, block_size, kv_heads * head_dim]`: four dimensions would be taken for another
+#   layout. Lengths of keys are *plain* here, one for each request, not cumulative. Without them the unused slots
+#   count.
+#
+# The block size is a multiple of 16 for decode. Prefill over pages wants a multiple of 128. So 128 serves all, and is
+# what production takes.
+#
+# The next cell runs a decode step by both in 16 bits, over scattered pages, and compares with attention over one
+# piece.
+
+# %%
+from helpers.device import where_it_ran
+
+
+def decode_through_pages(size, dtype=torch.bfloat16, lens=(130, 300)):
+    """The largest difference to attention over keys and values in one piece."""
+    torch.manual_seed(0)
+    q, keys, values = (torch.randn(n, h, 64) for n, h in ((2, 6), (sum(lens), 2), (sum(lens), 2)))
+    q, keys, values = (t.to(model.device, dtype) for t in (q, keys, values))
+    k, v = (torch.full((64, size, 2, 64), 9.0).to(q) for _ in "kv")
+    tables = [
+        list(range(i, 64, 2))[: -(-n // size)] for i, n in enumerate(lens)
+    ]  # even and odd pages
+    slots = [t[i // size] * size + i % size for t, n in zip(tables, lens) for i in range(n)]
+    ops.write_kv_pages(k, v, keys, values, torch.tensor(slots, device=q.device))
+    block_tables = ops.BlockTables(tables, lens, size, q.device)
+    got = ops.attention_pages(q, k, v, block_tables, (0, 1, 2), 64**-0.5)
+    want = ops.attention(q, keys, values, (0, 1, 2), (0, lens[0], sum(lens)), 64**-0.5)
+    return float((got - want).abs().max())
+
+
+# %%
+for size in (16, 128):
+    print(f"pages of {size}: within 0.01 of one piece:", decode_through_pages(size) < 0.01)
+print(where_it_ran(model.device))
+
+# %% [markdown]
+# ## In production
+#
+# In vLLM-Ascend, `--block-size` is the page size (128 unless you say otherwise), and `--gpu-memory-utilization`
+# decides how many there are: whatever weights and activations leave. `--no-enable-prefix-caching` turns sharing off.
+# When its log says that requests were preempted, the pool is too small for `--max-num-seqs`: allow fewer at once, or
+# give the pool more room.
+#
+# ## Recap
+#
+# A request takes pages when its tokens come, and its block table says where they are; at most one page of each is
+# partly empty, so that several times as many requests fit. Full pages of equal text are shared, and nobody writes
+# into a page that others read: it is copied first. A full pool is no catastrophe: the last request to join gives way,
+# and computes again later.
+#
+# **Check yourself.**
+#
+# 1. A page size of 16, a prompt of 100 tokens, three samples by `fork`, 20 new tokens each. How many pages are used
+#    in the end?
+# 2. Your paged cache gives right answers until the server has run for an hour. What do you suspect?
+#
+# <details><summary>Answers</summary>
+#
+# 1. 100 tokens fill 6 pages, which all share, and 4 slots of a seventh. Each sample has 24 tokens behind the six
+#    pages, in 2 pages of its own: 6 + 3 x 2 = 12.
+# 2. Pages begin to be used a second time. Either one is freed twice or too early, and has two owners, or slots that
+#    nobody has written since are read: they held zeros in the beginning, and now hold another request's text.
+#
+# </details>
+#
+# Now you: [Lab 6](../labs/06_paged_attention.ipynb). Back: [4 Prefix reuse](04_prefix_reuse.ipynb)
