@@ -31,7 +31,7 @@ def draw_pages(
     if columns < 1:
         raise ValueError(f"a grid has 1 or more columns, got {columns}")
     rows = -(-page_map.num_pages // columns)
-    fig, ax = plots.new_figure(title, "", "first page of the row", height=1.25 + 0.42 * rows)
+    fig, ax = plots.new_figure(title, "", "page", height=1.25 + 0.42 * rows)
     colors = request_colors(names or page_map.names)
     colors = {name: colors[name] for name in page_map.names}
     for page in range(page_map.num_pages):

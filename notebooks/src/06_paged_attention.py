@@ -125,9 +125,9 @@ pages.append_tokens("B", 160)
 pages.append_tokens("C", 160)
 mixed = set(pages.tables["B"]) & set(pages.tables["C"])
 print(f"B and C write into the same {len(mixed)} of their {len(pages.tables['B'])} pages")
-pages.append_tokens("D", 100_000)
+pages.append_tokens("D", 8192)
 nbytes = sum(page.nbytes for page in pages.pages)
-print(f"and nothing stops anyone: {len(pages.pages):,} pages, {nbytes / 1e9:.1f} GB")
+print(f"and nothing stops D: {len(pages.pages)} pages, {nbytes / 1e6:.0f} MB")
 del pages
 
 # %% [markdown]
@@ -218,7 +218,7 @@ for name in "AB":
 # number $t$ is in **slot** `table[t // page_size] * page_size + t % page_size`:
 
 # %%
-print("A's tokens 95 to 101 are in the slots", cache.pool.slots("A", 95, 102))
+print("A's tokens 109 to 114 are in the slots", cache.pool.slots("A", 109, 115))
 
 # %% [markdown]
 # ## Build it
@@ -268,10 +268,10 @@ show_source(ops.attention_pages)
 # bits:
 
 # %%
-from zlib import crc32
+from hashlib import blake2b
 
 texts = [(1000 + i, 7, 7, 7) for i in range(2000)]
-hashes = {crc32(repr((0, text)).encode()) % 2**16 for text in texts}
+hashes = {blake2b(repr(("", text)).encode(), digest_size=2).digest() for text in texts}
 print(f"{len(texts)} texts, {len(hashes)} hashes")
 
 # %% [markdown]
@@ -311,11 +311,12 @@ for name, question in (("A", "When do you open?"), ("B", "Where is the cafe?")):
 cache.free_request("A")
 fig = draw_pages(PageMap.of(cache.pool), "A has ended, and B lives on", names="AB")
 plots.show(
-    fig, alt="Three full pages are B's; a full page of A is free but kept, its last one free"
+    fig,
+    alt="Two shared pages are B's alone now; a full page of A is free but kept, its last one free",
 )
 
 # %% [markdown]
-# Three full pages are shared; the questions differ in the fourth. When A ends, B's pages stay, because a page is free
+# Two full pages were shared; in the third the prompts part. When A ends, these pages stay B's, because a page is free
 # only when *no* table names it: every page counts its **references**. A's own full page is free, but its text may
 # come again, so it is **cached**: it can be hit until somebody needs the room. The one free for longest is taken
 # first.
@@ -366,7 +367,8 @@ for i, request in enumerate(samples):
     logits = model(FlatBatch.pack([prompt], seq_ids=names, device=model.device), alone)
     equal = sample([request], alone, logits, 16)[0] == together[i]
     print(f"{request.request_id}: equal to its own run with the same seed:", equal)
-print("pages copied:", cache.pool.stats().copies, "of 3 shared; used:", cache.pool.num_used)
+print(f"pages copied: {cache.pool.stats().copies}, pages used: {cache.pool.num_used};", end=" ")
+print("three separate requests would use", 3 * -(-(len(prompt) + 16) // 16))
 
 # %% [markdown]
 # Three owners of a page make two copies: the last one has it to itself, and writes in place. The rule behind it all
@@ -514,8 +516,8 @@ print(
 print(f"{sum(lengths):,}")
 
 # %% [markdown]
-# More requests at once means more tokens for each reading of the weights, and chapter 2 says what that is worth. That
-# is what paged attention is for: not one operation becomes faster; **the batch becomes larger**.
+# That is what paged attention is for: not one operation becomes faster; **the batch becomes larger**. (What that is
+# worth comes below.)
 #
 # Why not pages of one token, then? And why does an NPU like 128?
 
@@ -523,17 +525,17 @@ print(f"{sum(lengths):,}")
 # ## Measure it: the size of a page
 #
 # Small pages waste less, and share more: only full pages of a common beginning are shared. Large ones mean shorter
-# tables, fewer keys, and longer pieces that lie in one place. The first three columns are counted, for 8 requests of
-# 500 tokens with a common beginning of 200.
+# tables, fewer keys, and longer pieces that lie in one place. Eight requests of 232 to 498 tokens, with a common
+# beginning of 200:
 
 # %%
 common = list(range(200))
-prompts = [common + [1000 * i + t for t in range(300)] for i in range(1, 9)]
+prompts = [common + [1000 * i + t for t in range(38 * i - 6)] for i in range(1, 9)]
 
 
 def counts(size):
     """Entries of all tables, empty slots, and tokens shared, for the eight prompts."""
-    pool = PagePool(num_pages=8 * 500 // size + 8, page_size=size)
+    pool = PagePool(num_pages=8 * 512 // size, page_size=size)
     for name, text in enumerate(prompts):
         cached = pool.admit(name, text)
         pool.append(name, text[cached:])
@@ -550,24 +552,23 @@ Table(
 )
 
 # %% [markdown]
-# Then the time of a decode step with eight requests of 500 tokens, in four ways: rows; pages that lie side by side,
-# read in place; pages of 16 and of 128 that are scattered. Prediction: a step reads the weights and the history.
-# Where pages are collected first, the history is read, written, and read again: three times the bytes. The least time
-# follows from this machine's measured bandwidth.
+# And the time? A decode step with eight requests of 500 tokens, in four ways: rows; pages that lie side by side and
+# are read in place; pages of 16 and of 128 that are scattered and must be collected. Prediction: a step reads the
+# weights and the history, whether in rows or in pages. Collecting adds a write and a second reading of the history,
+# unless the copy, one layer's at a time, stays in the processor's own cache. So the scattered steps should take
+# between 1 time and this many times those of rows:
 
 # %%
-from helpers.ceilings import host_ceilings
 from helpers.cost import decode_cost
 from helpers.shapes import PUBLISHED
 
-smol, fp32 = PUBLISHED["SmolLM2-135M"], {"weight_bytes": 4, "element_bytes": 4}
-in_place = decode_cost(smol, 500, 8, **fp32)
-collected = in_place.nbytes + 2 * in_place.kv_bytes
+smol = PUBLISHED["SmolLM2-135M"]
+step = decode_cost(smol, 500, 8, weight_bytes=4, element_bytes=4)
+most = (step.nbytes + 2 * step.kv_bytes) / step.nbytes
+print(f"a step moves {step.nbytes / 1e6:.0f} MB, {step.kv_bytes / 1e6:.0f} MB are keys and values")
 print(
-    f"a step moves {in_place.nbytes / 1e6:,.0f} MB, of which {in_place.kv_bytes / 1e6:.0f} MB",
-    end=" ",
+    f"{step.kv_bytes / smol.num_layers / 1e6:.1f} MB in each layer; collected: up to {most:.1f} times"
 )
-print(f"are keys and values; {collected / 1e6:,.0f} MB when these are collected")
 
 
 # %%
@@ -580,15 +581,16 @@ def in_rows():
     return cache
 
 
-def in_pages(size, scattered):
-    """Eight requests with 500 tokens each, in pages side by side, or taken in turns."""
-    cache = PagedKVCache.for_model(model, num_pages=8 * 512 // size, page_size=size)
-    piece = size if scattered else 500
-    for start in range(0, 500, piece):
-        for name in range(8):
+def in_pages(size, scattered, requests=8, length=500):
+    """Requests of some length, in pages side by side, or taken in turns."""
+    pages = -(-length // size)
+    cache = PagedKVCache.for_model(model, num_pages=requests * pages, page_size=size)
+    piece = size if scattered else length
+    for start in range(0, length, piece):
+        for name in range(requests):
             if not start:
                 cache.allocate_request(name, 0)
-            cache.append_tokens(name, min(piece, 500 - start))
+            cache.append_tokens(name, min(piece, length - start))
     return cache
 
 
@@ -596,11 +598,11 @@ def in_pages(size, scattered):
 from helpers.device import Stopwatch, repeats
 
 
-def step_times(cache):
+def step_times(cache, requests=8, length=500):
     """Seconds of a decode step, and of its preparation alone: medians of several."""
     steps, hosts = [], []
-    for length in range(500, 501 + repeats(model.device, 7)):
-        batch = FlatBatch.pack([[5]] * 8, [length] * 8, device=model.device)
+    for i in range(1 + repeats(model.device, 7)):
+        batch = FlatBatch.pack([[5]] * requests, [length + i] * requests, device=model.device)
         with Stopwatch(model.device) as host:
             cache.prepare(batch)
         with Stopwatch(model.device) as watch:
@@ -611,35 +613,57 @@ def step_times(cache):
 
 # %% tags=["skip-emulated"]
 kinds = {
-    "rows": (in_rows, False),
-    "pages of 128, side by side": (lambda: in_pages(128, scattered=False), False),
-    "pages of 16, scattered": (lambda: in_pages(16, scattered=True), True),
-    "pages of 128, scattered": (lambda: in_pages(128, scattered=True), True),
+    "rows": (in_rows, "1"),
+    "pages of 128, side by side": (lambda: in_pages(128, scattered=False), "1"),
+    "pages of 16, scattered": (lambda: in_pages(16, scattered=True), f"1 to {most:.1f}"),
+    "pages of 128, scattered": (lambda: in_pages(128, scattered=True), f"1 to {most:.1f}"),
 }
 times = {name: step_times(make()) for name, (make, _) in kinds.items()}
 
 # %% tags=["skip-emulated"]
 from helpers.timing import measured
 
-ceilings = host_ceilings(model.device)
 rows = []
-for name, (_, copies) in kinds.items():
-    nbytes = collected if copies else in_place.nbytes
-    least = measured(ceilings.seconds(in_place.flops, nbytes))
-    rows.append((name, f"{nbytes / 1e6:,.0f} MB", least, *map(measured, times[name])))
-Table(("", "moved", "predicted (measured ceilings)", "step", "of it, preparing"), rows)
+for name, (_, predicted) in kinds.items():
+    seconds, preparing = times[name]
+    ratio = measured(seconds / times["rows"][0], "x")
+    rows.append((name, predicted, ratio, measured(seconds), measured(preparing)))
+Table(("", "predicted", "times that of rows", "step", "of it, preparing"), rows)
 
 # %% [markdown]
-# A step over pages that lie side by side costs what a step over rows costs. Scattered pages pay for being collected,
-# about as predicted, and hardly less for pages of 128: here it is the copy that costs, not the size of its pieces. An
-# NPU's fused operator does not collect. It fetches page after page into the core's buffers, and there the piece's
-# length counts. Preparing a step (slots and tables, on the host) takes little time beside it, and less for larger
-# pages.
+# Paging costs a step little here, and it makes none faster. What was predicted for the scattered pages is the worst
+# case; the nearer to 1 they come, the better one layer's copy fits into the processor's cache. The size of a page
+# hardly matters to a copy. An NPU's fused operator does not collect: it fetches page after page into the core's
+# buffers, and there the length of a piece counts. Preparing a step (slots and tables, on the host) takes little time
+# beside the step.
+#
+# ## Measure it: a larger batch
+#
+# What is it worth that the memory holds so many more requests? A decode step reads the weights once, for however many
+# it serves. Chapter 2's arithmetic, for the two batches of the trace, and this machine beside it:
+
+# %% tags=["skip-emulated"]
+from helpers.ceilings import accelerator_ceilings, host_ceilings
+
+llama, die = PUBLISHED["Llama-3-8B"], accelerator_ceilings("Ascend 910C (one die)")
+ceilings, rows = host_ceilings(model.device), []
+for name in ("rows of 2048", "pages of 16"):
+    batch = round(runs[name].mean_running)
+    seconds = step_times(in_pages(16, False, batch, 258), batch, 258)[0]
+    least = decode_cost(smol, 258, batch, weight_bytes=4, element_bytes=4).seconds(ceilings)
+    there = batch / decode_cost(llama, 258, batch).seconds(die)
+    here = (measured(batch / least, "tok/s"), measured(batch / seconds, "tok/s"))
+    rows.append((name, batch, f"{there:,.0f} tok/s", *here))
+head = ("memory in", "requests", "Llama-3-8B, 910C die, predicted", "SmolLM2 here, at most")
+Table((*head, "SmolLM2 here"), rows)
+
+# %% [markdown]
+# Where reading the weights takes nearly all of a step, as on the accelerator, tokens per second grow almost as the
+# batch does. A small processor reaches its limit of computing much earlier, and gains less.
 #
 # ## Sweep it
 #
-# A batch of requests whose lengths are spread evenly, up to the longest. How much of the memory is empty, for every
-# size of a page?
+# A batch of requests of random lengths, up to the longest. How much of the memory is empty, for every size of a page?
 
 
 # %%
@@ -649,9 +673,10 @@ from helpers.widgets import SweepPanel, dropdown, power_slider
 
 
 def used_pages(batch, longest, size):
-    """Tokens and pages of a batch of evenly spread lengths."""
-    spread = [max(1, longest * (i + 1) // batch) for i in range(batch)]
-    return sum(spread), sum(-(-length // size) for length in spread)
+    """Tokens and pages of a batch of random lengths."""
+    rng = random.Random(1)
+    drawn = [rng.randrange(1, longest + 1) for _ in range(batch)]
+    return sum(drawn), sum(-(-length // size) for length in drawn)
 
 
 # %%
