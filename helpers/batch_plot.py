@@ -28,6 +28,8 @@ _NAMES: dict[Kind, str] = {
     "padding": "computed for nothing",
 }
 _HEIGHTS: dict[Kind, float] = {"waiting": 0.16, "prefill": 0.74, "decode": 0.74, "padding": 0.74}
+_MOST_LINES = 80
+"""Passes up to which tokens can be told apart."""
 
 
 class Bar(NamedTuple):
@@ -43,6 +45,8 @@ class Chart(NamedTuple):
 
     bars: dict[Hashable, list[Bar]]
     """By request, in order of arrival."""
+    tokens: dict[Hashable, list[float]]
+    """When each request's new tokens came."""
     preempted: list[tuple[Hashable, float]]
     """Who gave way, and when."""
 
@@ -69,24 +73,28 @@ def chart(run: Run) -> Chart:
     bars = {name: _bars(taken[name], arrived[name]) for name in order}
     moved = {name: [Bar(b.kind, b.begin - zero, b.end - zero) for b in bars[name]] for name in order}
     gone = [(name, step.begin - zero) for step in run.steps for name in step.preempted]
-    return Chart(moved, gone)
+    came = {name: [moment - zero for moment in state.token_times] for name, state in run.finished.items()}
+    return Chart(moved, came, gone)
 
 
 def draw_gantt(title: str, runs: Mapping[str, Run], unit: Literal["s", "ms"] = "s") -> Figure:
-    """One chart per run, one above the other on the same time axis, headed by the runs' names."""
+    """One chart per run, one above the other on the same time axis, headed by the runs' names.
+
+    In an answer a white line ends each token's pass, unless there are too many of them to be seen.
+    """
     charts = {name: chart(run) for name, run in runs.items()}
     rows = sum(len(one.bars) for one in charts.values())
     height = 1.25 + 0.55 * len(charts) + 0.2 * rows
     fig, first = plots.new_figure(title, "", "", height=height)
     first.remove()
     sizes = [len(one.bars) for one in charts.values()]
-    fig.subplots_adjust(bottom=0.95 / height, top=1 - 0.75 / height, left=0.09)
+    fig.subplots_adjust(bottom=0.95 / height, top=1 - 0.7 / height, left=0.09)
     grid = fig.add_gridspec(len(charts), 1, height_ratios=sizes, hspace=0.55 * len(sizes) / (0.2 * rows))
     axes = [fig.add_subplot(grid[i]) for i in range(len(charts))]
     scale = {"s": 1.0, "ms": 1e3}[unit]
     end = scale * max(bar.end for one in charts.values() for bars in one.bars.values() for bar in bars)
     for ax, (name, one) in zip(axes, charts.items(), strict=True):
-        _draw(ax, one, scale)
+        _draw(ax, one, scale, lines=all(len(run.steps) <= _MOST_LINES for run in runs.values()))
         ax.set_title(name, loc="left", fontsize=11)
         ax.set_xlim(0, 1.01 * end)
         ax.tick_params(labelbottom=ax is axes[-1])
@@ -112,14 +120,17 @@ def _bars(taken: list[tuple[int, Bar]], arrived: float) -> list[Bar]:
     return bars
 
 
-def _draw(ax: Axes, one: Chart, scale: float) -> None:
-    """A chart's bars and marks, first request on top."""
+def _draw(ax: Axes, one: Chart, scale: float, lines: bool) -> None:
+    """A chart's bars and marks, first request on top; `lines` asks for one after each token."""
     for kind, look in _LOOKS.items():
         for row, bars in enumerate(one.bars.values()):
             spans = [(scale * b.begin, scale * (b.end - b.begin)) for b in bars if b.kind == kind]
             if spans:
                 ax.broken_barh(spans, (row - _HEIGHTS[kind] / 2, _HEIGHTS[kind]), **look)
     rows = {name: row for row, name in enumerate(one.bars)}
+    for name, moments in one.tokens.items() if lines else ():
+        low, high = (rows[name] + sign * _HEIGHTS["decode"] / 2 for sign in (-1, 1))
+        ax.vlines([scale * moment for moment in moments], low, high, colors="white", linewidth=0.7)
     for name, moment in one.preempted:
         ax.plot(scale * moment, rows[name], "X", color="black", markeredgecolor="white", markersize=8)
     ax.set_ylim(len(rows) - 0.4, -0.6)
@@ -134,7 +145,9 @@ def _draw(ax: Axes, one: Chart, scale: float) -> None:
 def _legend(fig: Figure, ax: Axes, charts: Iterable[Chart]) -> None:
     """One legend under all charts, of what is in them."""
     many = list(charts)
-    kinds = {bar.kind for one in many for bars in one.bars.values() for bar in bars}
+    all_bars = [bar for one in many for bars in one.bars.values() for bar in bars]
+    visible = 0.003 * max(bar.end for bar in all_bars)
+    kinds = {bar.kind for bar in all_bars if bar.end - bar.begin > visible}
     handles: list[Artist] = [Patch(label=_NAMES[k], **look) for k, look in _LOOKS.items() if k in kinds]
     if any(one.preempted for one in many):
         handles += ax.plot([], [], "X", color="black", markersize=8, label="preempted")

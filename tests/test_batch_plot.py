@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import matplotlib.colors
 import pytest
+from matplotlib.collections import LineCollection
 
 from helpers import plots
 from helpers.batch_plot import Bar, chart, draw_gantt
@@ -64,6 +65,7 @@ def test_bars():
         Bar("decode", 6, 7),
     ]
     assert made.preempted == [("b", 3)]
+    assert made.tokens == {"a": [2, 3, 4], "b": [2, 3, 6, 7]}
 
 
 def test_a_request_still_on_its_way_is_drawn_too():
@@ -86,7 +88,8 @@ def spans(ax, color):
     """Begin, end and row of each bar of that colour."""
     wanted, found = matplotlib.colors.to_rgba(color), []
     for collection in ax.collections:
-        if tuple(collection.get_facecolor()[0]) == wanted:
+        faces = collection.get_facecolor()
+        if len(faces) and tuple(faces[0]) == wanted:
             for path in collection.get_paths():
                 box = path.get_extents()
                 found.append((round(box.x0, 6), round(box.x1, 6), round((box.y0 + box.y1) / 2, 6)))
@@ -111,6 +114,22 @@ def test_what_is_drawn():
         assert ax.yaxis_inverted(), "the first request stands on top"
         assert ax.get_xlim()[1] >= 7000
     assert fig.axes[0].get_xlim() == fig.axes[1].get_xlim()
+
+
+def token_lines(log):
+    """Where lines after tokens stand, by row."""
+    found = {}
+    for collection in draw_gantt("title", {"one": log}).axes[0].collections:
+        for path in collection.get_paths() if isinstance(collection, LineCollection) else ():
+            (x, low), (_, high) = path.vertices
+            found.setdefault(round(float(low + high) / 2), []).append(float(x))
+    return found
+
+
+def test_a_line_after_each_token_where_they_can_be_told_apart():
+    assert token_lines(run()) == {0: [2, 3, 4], 1: [2, 3, 6, 7]}
+    many = [step(i, i + 1, ("a", i, 1, True)) for i in range(200)]
+    assert token_lines(Log(many, [state("a", 0, range(1, 201))])) == {}
 
 
 def test_the_legend_names_what_is_there_and_covers_nothing():

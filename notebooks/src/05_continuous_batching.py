@@ -55,10 +55,10 @@ from helpers.request import Request
 
 model, tokenizer = checkpoint.load()
 PASSAGE = (
-    "The lighthouse keeper climbed the stairs at dusk. The lamp was old, and its glass was cracked, "
-    "but the light reached nine miles across the bay. Ships from Norway brought timber, ships from "
+    "The lighthouse keeper climbed the stairs at dusk. The lamp was old, its glass was cracked, and "
+    "yet the light reached nine miles across the bay. Ships from Norway brought timber, ships from "
     "Spain brought oranges, and once a year a ship from Greenland brought nothing but cold air and "
-    "stories. The keeper wrote all of them down. When she retired, the museum found forty books."
+    "tales. The keeper wrote all of them down. When she retired, the museum found forty books."
 )
 WORDS = (4, 40, 8, 66, 12, 6, 52, 20, 60, 4, 16, 46, 9, 30, 5, 58)  # of the passage
 ANSWERS = (6, 30, 3, 12, 26, 9, 4, 18, 8, 28, 5, 16, 24, 3, 20, 10)  # tokens
@@ -317,8 +317,9 @@ small.run()
 
 def words(part):
     """A share of a pass."""
-    end = part.start + part.num_tokens
-    return f"{part.request_id}: {'answer' if part.decode else 'prompt'} {part.start} to {end - 1}"
+    last = part.start + part.num_tokens - 1
+    places = f"answer {last}" if part.decode else f"prompt {part.start} to {last}"
+    return f"{part.request_id}: {places}"
 
 
 rows = [(i + 1, "; ".join(map(words, step.parts))) for i, step in enumerate(small.steps)]
@@ -361,12 +362,21 @@ except ValueError as error:
 # All sixteen requests, with everything made difficult: six seats, chunks of 24 tokens, a pool so small that requests are preempted, and
 # shared pages. Each request's tokens must be those of its own run, alone.
 
+# %%
+from helpers import KVCache
+
+
+def by_itself(prompt, tokens):
+    """The tokens of a request's own run, in a cache of its own."""
+    return generate(model, prompt, tokens, KVCache.for_model(model, 1, 160)).token_ids
+
+
 # %% tags=["skip-emulated"]
-alone = {r.request_id: generate(model, r.prompt_ids, r.max_tokens) for r in requests}
+alone = [by_itself(request.prompt_ids, request.max_tokens) for request in requests]
 crowded = PagedKVCache.for_model(model, 18, page_size=16)
 proof = ContinuousBatcher(model, crowded, 6, token_budget=64, chunk_size=24)
 serve(proof, requests)
-equal = [proof.finished[i].token_ids == alone[i].token_ids for i in alone]
+equal = [proof.finished[i].token_ids == tokens for i, tokens in enumerate(alone)]
 print(f"{sum(equal)} of {len(equal)} equal to their own runs")
 print("preemptions:", sum(state.preemptions for state in proof.finished.values()))
 print("pages still in use:", crowded.pool.num_used)
@@ -385,8 +395,7 @@ for i in range(15):
     if i == 8:
         batcher.cancel(5)
     spoken += [token for name, token in batcher.process_batch() if name == 1]
-undisturbed = generate(model, prompts[1], 12).token_ids
-print("tokens equal:", spoken == undisturbed)
+print("tokens equal:", spoken == by_itself(prompts[1], 12))
 print("request 5:", batcher.finished[5].finish_reason)
 
 # %% [markdown]
@@ -429,13 +438,23 @@ rows = [
 ]  # fmt: skip
 Table(("", "predicted (measured ceilings)", "time", "throughput", "mean TTFT", "mean TPOT"), rows)
 
+# %% tags=["skip-emulated"]
+told, clocked = predicted(static) / predicted(continuous), seen.seconds / both["continuous"].seconds
+print(
+    "the static batch takes, predicted:",
+    measured(told, "x"),
+    "  by the clock:",
+    measured(clocked, "x"),
+)
+
 # %% tags=["measured", "skip-emulated"]
 fig = draw_gantt("Sixteen requests, SmolLM2 in fp32", {"static": static, "continuous": continuous})
 plots.show(fig, alt="The same requests on this machine: continuous batching is done earlier")
 
 # %% [markdown]
 # Both runs computed the same answers. The static one computed more for them and made the second eight wait for the first; the time to the
-# first token shows it most. What the prediction leaves out is what it left out in chapter 2, too: starting operators, and passes so
+# first token shows it most. (Its TPOT may look better: while it runs, nobody's prompt is computed beside the answers. The prompts are
+# paid for by those outside.) What the prediction leaves out is what it left out in chapter 2, too: starting operators, and passes so
 # small that neither ceiling is reached.
 #
 # ## Measure it: a long prompt arrives
@@ -477,7 +496,7 @@ fig = draw_gantt("A prompt of 384 tokens arrives", charts)
 plots.show(fig, alt="With small chunks the others' answers go on while the prompt is computed")
 
 # %% [markdown]
-# Chunks (Sarathi-Serve, arXiv:2403.02310) trade the newcomer's TTFT for everybody else's TPOT. Small chunks cost throughput, too: every
+# A white line ends each token's pass: where none is for a long time, somebody waits for a word. Chunks (Sarathi-Serve, arXiv:2403.02310) trade the newcomer's TTFT for everybody else's TPOT. Small chunks cost throughput, too: every
 # pass reads all weights, whether it computes 24 tokens or 384.
 #
 # ## Sweep it
