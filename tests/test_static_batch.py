@@ -99,6 +99,8 @@ def test_what_does_not_fit_is_refused_before_anything_changes():
     long.add_request(Request(1, [1] * 200, 58))
     with pytest.raises(ValueError, match="256 positions"):
         long.process_batch()
+    assert len(long.waiting) == 1
+    assert len(long.steps) == 57, "the second one has not begun"
 
 
 def test_names_and_sizes_are_checked():

@@ -29,7 +29,7 @@
 # Run each cell with <kbd>Shift</kbd>+<kbd>Enter</kbd>. Every notebook starts with the library `helpers`, which holds all
 # that the course builds, and prints its versions once.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from helpers.environment import environment_report
 
 environment_report()

@@ -24,7 +24,7 @@
 # **We measure** bytes: of the weights of SmolLM2-135M, of the keys and values it leaves behind, and of everything that
 # a forward pass allocates at its worst moment.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from helpers.environment import environment_report
 
 environment_report()
