@@ -9,6 +9,7 @@ os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 from helpers.batching import ContinuousBatcher
+from helpers.flash_attention import FlashAttention
 from helpers.kv_cache import KVCache
 from helpers.memory import MemoryCalculator
 from helpers.paged_kv_cache import PagedKVCache
@@ -17,6 +18,7 @@ from helpers.profiling import InferenceProfiler
 
 __all__ = [
     "ContinuousBatcher",
+    "FlashAttention",
     "InferenceProfiler",
     "KVCache",
     "KVCacheReuse",

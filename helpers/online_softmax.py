@@ -1,0 +1,99 @@
+"""Softmax over keys that arrive block by block: three running numbers a query, and results to be merged.
+
+Online normalisation: Milakov and Gimelshein, arXiv:1805.02867; with values beside it: FlashAttention,
+arXiv:2205.14135; merging parts of the keys: flash decoding, and arXiv:2501.01005.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Partial(NamedTuple):
+    """Attention over some of the keys."""
+
+    out: Tensor
+    """`[..., queries, dim]`: the weighted mean of their values; 0 for a query that sees none of them."""
+    lse: Tensor
+    """`[..., queries]`: the log of the sum of exp(score), minus infinity for such a query."""
+
+
+class OnlineSoftmax:
+    """The state of a block of queries: what the keys so far come to.
+
+    `maximum`: the largest score; `total`: the sum of `exp(score - maximum)`; `weighted`: the values, weighted
+    by the same. `maximum` and `total` are `[..., queries, 1]`, `weighted` is `[..., queries, dim]`.
+    """
+
+    def __init__(self, maximum: Tensor, total: Tensor, weighted: Tensor):
+        self.maximum, self.total, self.weighted = maximum, total, weighted
+
+    @classmethod
+    def empty(
+        cls,
+        rows: Sequence[int],
+        dim: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+    ) -> OnlineSoftmax:
+        """No key seen yet, for queries of the shape `rows` and values of size `dim`."""
+        maximum = torch.full((*rows, 1), float("-inf"), dtype=dtype, device=device)
+        return cls(maximum, torch.zeros_like(maximum), maximum.new_zeros(*rows, dim))
+
+    def add(self, scores: Tensor, values: Tensor) -> None:
+        """Takes in a block of keys: `scores` `[b, queries, keys]` and `values` `[b, keys, dim]`.
+
+        Hidden scores are minus infinity. Values are of the state's dtype, scores of that or a finer one.
+        `scores` are spent: their memory is used.
+        """
+        maximum = torch.maximum(self.maximum, scores.amax(dim=-1, keepdim=True).to(self.maximum.dtype))
+        shift = finite(maximum)  # a query that has seen no key yet would compute -inf minus -inf
+        weights = scores.sub_(shift).to(maximum.dtype).exp_()
+        correction = (self.maximum - shift).exp_()
+        self.total.mul_(correction).add_(weights.sum(dim=-1, keepdim=True))
+        self.weighted.mul_(correction).baddbmm_(weights, values)
+        self.maximum = maximum
+
+    def join(self, other: OnlineSoftmax) -> None:
+        """Takes in what another state of the same queries has seen: keys may be computed in parts."""
+        maximum = torch.maximum(self.maximum, other.maximum)
+        shares = [(state.maximum - finite(maximum)).exp_() for state in (self, other)]
+        self.total = self.total * shares[0] + other.total * shares[1]
+        self.weighted = self.weighted * shares[0] + other.weighted * shares[1]
+        self.maximum = maximum
+
+    def result(self, lse_dtype: torch.dtype | None = None) -> Partial:
+        """Attention over the keys so far: the one division, at the end. `lse_dtype`: the state's if None."""
+        out = self.weighted / self.total.masked_fill(self.total == 0, 1.0)
+        lse = self.maximum.to(lse_dtype or self.maximum.dtype) + self.total.log()
+        return Partial(out, lse.squeeze(-1))
+
+
+def finite(statistic: Tensor) -> Tensor:
+    """The numbers, with 0 for minus infinity, so that they can be subtracted from minus infinity."""
+    return statistic.masked_fill(statistic == float("-inf"), 0.0)
+
+
+def merge(parts: Sequence[Partial | tuple[Tensor, Tensor]]) -> Partial:
+    """Attention over all keys from attentions over parts of them.
+
+    Each has `out` `[..., queries, dim]` and `lse` `[..., queries]`. A part's weight is the share of its
+    `exp(lse)`. Raises ValueError for no parts, and for parts of different shapes.
+    """
+    if not parts:
+        raise ValueError("expected at least one part to merge")
+    outs, lses = ([part[i] for part in parts] for i in (0, 1))
+    for out, lse in zip(outs, lses, strict=True):
+        if out.shape != outs[0].shape or lse.shape != out.shape[:-1]:
+            want = f"out {tuple(outs[0].shape)} and lse {tuple(outs[0].shape[:-1])} in every part"
+            raise ValueError(f"expected {want}, got {tuple(out.shape)} and {tuple(lse.shape)}")
+    stacked = torch.stack(lses)
+    total = stacked.logsumexp(dim=0)
+    shares = (stacked - finite(total)).exp_()
+    merged = sum(out.to(share.dtype) * share[..., None] for out, share in zip(outs, shares, strict=True))
+    assert isinstance(merged, Tensor)  # for the type checker: there is at least one part
+    return Partial(merged.to(outs[0].dtype), total)
