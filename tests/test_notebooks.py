@@ -209,6 +209,19 @@ def test_a_second_refresh_changes_no_byte(course):
     assert path.read_bytes() != before, "the clock has moved on"
 
 
+def test_text_between_code_is_taken_without_executing_it(course):
+    source, path = course
+    edit(path, '"14.0\\n"', '"14.1\\n"')  # an output that executing would mend
+    source.write_text(SOURCE.replace("# %%\nprint(Mem", "# %% [markdown]\n# A sentence.\n\n# %%\nprint(Mem"))
+    refresh.take_text(source)
+    assert '"14.1\\n"' in path.read_text()
+    assert "A sentence." in path.read_text()
+    assert in_sync.problems(source.parents[2]) == []
+    source.write_text(SOURCE.replace("7e9", "8e9"))
+    with pytest.raises(ValueError, match="code has changed"):
+        refresh.take_text(source)
+
+
 def test_a_changed_result_is_taken_although_the_source_is_the_same(course):
     source, path = course
     edit(path, '"14.0\\n"', '"14.1\\n"')

@@ -1,9 +1,10 @@
-"""Executes sources into notebooks: `python tools/refresh.py [NAME ...] [--force]`; without a name, all of them.
+"""Executes sources into notebooks: `python tools/refresh.py [NAME ...] [--force | --text]`; without a name, all of them.
 
 A second run changes no byte although some outputs are measurements. A cell whose source did not change keeps its earlier
 outputs when the new ones differ only in what `tests/sanitize.cfg` hides, or, if the cell has the tag `measured` (a
 figure drawn from measurements), when their text agrees so. When one cell's measurements must be taken anew, all are, so
-that tables and figures of a notebook tell of one run. `--force` takes every output anew.
+that tables and figures of a notebook tell of one run. `--force` takes every output anew. `--text` executes nothing: it takes
+over what stands between unchanged code cells, and their tags.
 """
 
 from __future__ import annotations
@@ -28,8 +29,25 @@ def refresh(source: Path, force: bool = False) -> None:
     nbs.tidy(fresh)
     if target.exists() and not force:
         keep_equal_outputs(fresh, nbs.read(target))
+    write(fresh, target)
+
+
+def take_text(source: Path) -> None:
+    """Writes the source's texts and tags into its notebook, outputs left as they are; ValueError when code has changed."""
+    target = nbs.notebook_of(source)
+    fresh, old = nbs.read_source(source), nbs.read(target) if target.exists() else nbformat.v4.new_notebook()
+    new, before = ([cell for cell in nb.cells if cell.cell_type == "code"] for nb in (fresh, old))
+    if [cell.source for cell in new] != [cell.source for cell in before]:
+        raise ValueError("its code has changed; refresh it without --text")
+    for cell, executed in zip(new, before, strict=True):
+        cell.outputs, cell.execution_count = executed.outputs, executed.execution_count
+    write(fresh, target)
+
+
+def write(notebook: NotebookNode, target: Path) -> None:
+    """Writes a notebook whole or not at all."""
     temporary = target.with_name(f".{target.name}.part")
-    nbformat.write(fresh, temporary)
+    nbformat.write(notebook, temporary)
     os.replace(temporary, target)
 
 
@@ -93,7 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="a source's name, with or without folder and ending"
     )
-    parser.add_argument("--force", action="store_true", help="take every output anew")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--force", action="store_true", help="take every output anew")
+    how.add_argument("--text", action="store_true", help="execute nothing: code is as it was")
     options = parser.parse_args(arguments)
     wanted = {Path(name).stem for name in options.names}
     unknown = wanted - {source.stem for source in nbs.sources()}
@@ -105,7 +125,10 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         name, start = f"{source.parent.parent.name}/{source.stem}", time.perf_counter()
         try:
-            refresh(source, options.force)
+            take_text(source) if options.text else refresh(source, options.force)
+        except ValueError as error:
+            print(f"{name}: {error}")
+            return 1
         except nbs.FAILURES as error:
             print(f"{name}: a cell failed, the notebook stays as it was\n{error}")
             return 1

@@ -24,7 +24,7 @@
 # **We measure** time to first token, time per output token, the machine's memory bandwidth and matrix rate, and where the
 # time of a pass goes.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from helpers.environment import environment_report
 
 environment_report()

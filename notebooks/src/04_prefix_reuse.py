@@ -24,7 +24,7 @@
 #
 # **We measure** tokens that need not be computed (exactly), and the time to the first token (TTFT) that this saves.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from helpers.environment import environment_report
 
 environment_report()
