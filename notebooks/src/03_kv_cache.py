@@ -24,7 +24,7 @@
 # **We measure** the time of a decode step after 32 to 512 tokens: without a cache, with one that grows by concatenation,
 # and with one that writes in place.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from helpers.environment import environment_report
 
 environment_report()

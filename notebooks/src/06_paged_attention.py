@@ -24,7 +24,7 @@
 # **We measure** how much of the memory holds tokens, for rows and for pages of 16 to 128 tokens (counted exactly),
 # and what reading pages costs a decode step.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from helpers.environment import environment_report
 
 environment_report()
@@ -564,11 +564,9 @@ from helpers.shapes import PUBLISHED
 
 smol = PUBLISHED["SmolLM2-135M"]
 step = decode_cost(smol, 500, 8, weight_bytes=4, element_bytes=4)
-most = (step.nbytes + 2 * step.kv_bytes) / step.nbytes
+most, layer = (step.nbytes + 2 * step.kv_bytes) / step.nbytes, step.kv_bytes / smol.num_layers
 print(f"a step moves {step.nbytes / 1e6:.0f} MB, {step.kv_bytes / 1e6:.0f} MB are keys and values")
-print(
-    f"{step.kv_bytes / smol.num_layers / 1e6:.1f} MB in each layer; collected: up to {most:.1f} times"
-)
+print(f"{layer / 1e6:.1f} MB in each layer; collected: up to {most:.1f} times")
 
 
 # %%

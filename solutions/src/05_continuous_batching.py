@@ -110,8 +110,8 @@ print(plausible_pack([reading, speaking]))
 def pack(requests):
     """`(tokens, positions, rows)` of a pass.
 
-    `tokens` and `positions` are lists of equal length. `rows` is a dictionary from a request's place in
-    `requests` to the row of logits that its next token is chosen from; requests that get none are not in it.
+    `tokens` and `positions` are lists of equal length. `rows` is a dictionary from a request's
+    place in `requests` to the row of logits that its next token is chosen from, if it gets one.
     """
     ### BEGIN SOLUTION
     tokens, positions, rows = [], [], {}
@@ -135,6 +135,7 @@ lab05.check_pack(pack)
 # Who computes how many tokens in the next pass? A request is a dictionary with `name`, `length` (tokens of its text so far) and
 # `computed` (how many of them the cache holds).
 #
+# - `running` and `waiting` are lists of requests; every request lacks at least one token.
 # - A pass has at most `token_budget` tokens, and at most `chunk_size` of one request.
 # - Those who run come first, in order; each gets what it lacks, as far as budget and chunk allow. They have their pages already.
 # - Then those who wait are admitted, in order, as long as there is budget and a free one of `seats`. Everybody who runs holds a seat, in
@@ -150,17 +151,13 @@ lab05.check_pack(pack)
 
 # %% nbgrader={"grade": false, "grade_id": "plan", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def plan(running, waiting, token_budget, chunk_size, seats, free_pages, page_size):
-    """The next pass: a list of `(name, tokens)`, in order, with at least 1 token for each.
-
-    `running` and `waiting` are lists of requests, and are not changed; every request lacks at least one token.
-    """
+    """The next pass: a list of `(name, tokens)`, in order, 1 token or more each; no side effect."""
     ### BEGIN SOLUTION
     planned, left = [], token_budget
     for request in running:
         count = min(request["length"] - request["computed"], chunk_size, left)
-        if count:
-            planned.append((request["name"], count))
-            left -= count
+        planned += [(request["name"], count)] if count else []
+        left -= count
     taken = len(running)
     for request in waiting:
         pages = -(-request["length"] // page_size)
