@@ -56,9 +56,10 @@ from helpers.request import Request
 model, tokenizer = checkpoint.load()
 PASSAGE = (
     "The lighthouse keeper climbed the stairs at dusk. The lamp was old, its glass was cracked, "
-    "and yet the light reached nine miles across the bay. Ships from Norway brought timber, ships "
-    "from Spain brought oranges, and once a year a ship from Greenland brought nothing but cold air "
-    "and tales. The keeper wrote all of them down. When she retired, the museum found forty books."
+    "and yet the light reached nine miles across the bay. Ships from Norway brought timber, "
+    "ships from Spain brought oranges, and once a year a ship from Greenland brought nothing "
+    "but cold air and tales. The keeper wrote all of them down. When she retired, the museum "
+    "found forty books."
 )
 WORDS = (4, 40, 8, 66, 12, 6, 52, 20, 60, 4, 16, 46, 9, 30, 5, 58)  # of the passage
 ANSWERS = (6, 30, 3, 12, 26, 9, 4, 18, 8, 28, 5, 16, 24, 3, 20, 10)  # tokens
