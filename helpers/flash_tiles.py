@@ -102,17 +102,23 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, problem: Probl
     lse = torch.empty(q.shape[:3], dtype=problem.precision, device=q.device)
     for start, end in problem.tiling.query_tiles(q_len):
         queries = problem.queries(q, start, end)
-        state = problem.start(queries, v, sinks)
-        for keys in problem.splits():
-            part = state if keys[0] == 0 else problem.start(queries, v)
-            for tile in problem.tiling.visited(problem.seen, start, end, keys):
-                part.add(problem.scores(queries, k, tile), problem.values(v, tile))
-            if part is not state:
-                state.join(part)
-        block = state.result(problem.precision)
-        out[:, :, start:end] = problem.unfold(block.out)
-        lse[:, :, start:end] = problem.unfold(block.lse[..., None])[..., 0]
+        out[:, :, start:end], lse[:, :, start:end] = _attend_block(queries, k, v, sinks, problem, start, end)
     return Partial(out, lse)
+
+
+def _attend_block(
+    queries: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, problem: Problem, start: int, end: int
+) -> Partial:
+    """Attention of one block of queries, which come folded, `[B, H, n, D]`."""
+    state = problem.start(queries, v, sinks)
+    for keys in problem.splits():
+        part = state if keys[0] == 0 else problem.start(queries, v)
+        for tile in problem.tiling.visited(problem.seen, start, end, keys):
+            part.add(problem.scores(queries, k, tile), problem.values(v, tile))
+        if part is not state:
+            state.join(part)
+    out, lse = state.result(problem.precision)
+    return Partial(problem.unfold(out), problem.unfold(lse[..., None])[..., 0])
 
 
 def gradients(

@@ -71,9 +71,11 @@ class Visibility:
     def hidden(self, tile: Tile, device: torch.device) -> Tensor:
         """Bool `[queries, keys]` of the tile, True where a query does not see a key."""
         places = torch.arange(tile.q_start, tile.q_end, device=device)[:, None] + self.kv_len - self.q_len
-        ahead = torch.arange(tile.k_start, tile.k_end, device=device) - places
-        hidden = ahead > 0 if self.causal else torch.zeros_like(ahead, dtype=torch.bool)
-        return hidden if self.window is None else hidden | (ahead.abs() >= self.window)
+        keys = torch.arange(tile.k_start, tile.k_end, device=device)
+        hidden = keys > places
+        if not self.causal:
+            hidden = keys >= places + (self.window or self.q_len + self.kv_len)
+        return hidden if self.window is None else hidden.logical_or_(keys <= places - self.window)
 
     def _clip(self, key: int) -> int:
         """The key's number, moved into the range of keys."""

@@ -12,6 +12,8 @@ def test_every_figure_has_a_status_and_a_source(item):
         assert figure.source
         assert (figure.value is None) == (figure.status == "unknown")
     assert item.peak("int8").value == 2 * item.peak("fp16").value
+    assert item.handover.source
+    assert item.handover.status in ("official", "reported")
 
 
 @pytest.mark.parametrize(
