@@ -15,6 +15,7 @@ from helpers.memory import MemoryCalculator
 from helpers.paged_kv_cache import PagedKVCache
 from helpers.prefix_cache import KVCacheReuse
 from helpers.profiling import InferenceProfiler
+from helpers.scheduling import RequestScheduler
 
 __all__ = [
     "ContinuousBatcher",
@@ -24,4 +25,5 @@ __all__ = [
     "KVCacheReuse",
     "MemoryCalculator",
     "PagedKVCache",
+    "RequestScheduler",
 ]

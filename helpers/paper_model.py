@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,38 +11,14 @@ from torch import Tensor
 from helpers.batch import FlatBatch
 from helpers.cache import Cache, NoCache
 from helpers.ceilings import Ceilings
+from helpers.clock import VirtualClock
 from helpers.cost import step_cost
 from helpers.decoder_config import DecoderConfig
 from helpers.model import DecoderLM
 from helpers.paged_kv_cache import PagedKVCache
-from helpers.request import Request, RequestState
+from helpers.replay import Batcher, replay_trace
 from helpers.shapes import ModelShape
-
-
-class VirtualClock:
-    """Seconds that pass when somebody says so. Called, it gives the time."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Moves on; ValueError for a step back."""
-        if not seconds >= 0:
-            raise ValueError(f"time goes forward, got {seconds} seconds")
-        self.now += seconds
-
-    @contextmanager
-    def back_at(self, moment: float) -> Iterator[None]:
-        """Within the block the time is `moment`: for noting afterwards when something came."""
-        present, self.now = self.now, moment
-        try:
-            yield
-        finally:
-            self.now = present
+from helpers.trace import Arrival, Trace
 
 
 class PaperModel(DecoderLM):
@@ -86,20 +61,6 @@ class PaperModel(DecoderLM):
         return PagedKVCache.for_model(self, num_pages, page_size, sharing=False)
 
 
-class Batcher(Protocol):
-    """What `replay` drives: `ContinuousBatcher`, `StaticBatcher`."""
-
-    @property
-    def finished(self) -> Mapping[Hashable, RequestState]:
-        """The requests that are done."""
-
-    def add_request(self, request: Request) -> None:
-        """Puts a request into the queue."""
-
-    def process_batch(self) -> object:
-        """Works for a while."""
-
-
 def replay(
     batcher: Batcher,
     prompts: Sequence[int],
@@ -116,15 +77,10 @@ def replay(
             "expected as many prompts as answers and arrivals, and arrivals in order, "
             f"got {len(prompts)}, {len(answers)} and {list(arrivals)}"
         )
-    come = 0
-    while len(batcher.finished) < len(prompts):
-        if len(batcher.finished) == come:  # nobody is here: the time until the next one comes goes by
-            clock.advance(max(0.0, arrivals[come] - clock.now))
-        while come < len(prompts) and arrivals[come] <= clock.now:
-            with clock.back_at(arrivals[come]):
-                batcher.add_request(Request(come, [0] * prompts[come], answers[come]))
-            come += 1
-        batcher.process_batch()
+    arrivals_of = zip(arrivals, prompts, answers, strict=True)
+    replay_trace(
+        Trace([Arrival(at, prompt, new) for at, prompt, new in arrivals_of]), batcher, clock, vocab_size=1
+    )
 
 
 _SMALLEST = DecoderConfig(

@@ -73,16 +73,32 @@ class RequestState:
     """Tokens that it found cached when it was last admitted."""
     tokens_computed: int = 0
     """Tokens of it that went through the model, recomputed ones counted again."""
+    order: int = 0
+    """Its number among its engine's requests, in order of arrival."""
+    ended: float | None = None
+    """When it was done, for whatever reason."""
+    spare: int = 0
+    """Next tokens for which its pages need not be asked: the scheduler's note."""
+    untold: int = 0
+    """Computed tokens for which they were not asked."""
+    name: Hashable = field(init=False)
+    """The request's id."""
 
-    @property
-    def name(self) -> Hashable:
-        """The request's id."""
-        return self.request.request_id
+    def __post_init__(self) -> None:
+        self.name = self.request.request_id
 
     @property
     def text(self) -> list[int]:
         """Prompt and answer so far."""
         return [*self.request.prompt_ids, *self.token_ids]
+
+    def tokens(self, start: int, stop: int) -> Sequence[int]:
+        """`text[start:stop]`, without a copy of all of it."""
+        prompt = self.request.prompt_ids
+        before = len(prompt)
+        if start >= before:
+            return self.token_ids[start - before : stop - before]
+        return prompt[start:stop] if stop <= before else [*prompt[start:], *self.token_ids[: stop - before]]
 
     @property
     def num_tokens(self) -> int:
@@ -92,7 +108,7 @@ class RequestState:
     @property
     def remaining(self) -> int:
         """Tokens that must still be computed before the next one can be chosen."""
-        return self.num_tokens - self.computed
+        return len(self.request.prompt_ids) + len(self.token_ids) - self.computed
 
     @property
     def ttft(self) -> float:

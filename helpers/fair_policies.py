@@ -1,0 +1,292 @@
+"""Policies that know more than a request: who asks, what was served, what is cached. The contract is `helpers.policies.Policy`."""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
+
+from helpers.page_pool import PagePool
+from helpers.policies import FirstComeFirstServed, Policy, Priority, ShortestJobFirst
+from helpers.request import RequestState
+
+
+class _Turn(Policy):
+    """One client's queue: in the order of the numbers that its requests were given."""
+
+    def __init__(self, numbers: Mapping[Hashable, int]):
+        super().__init__()
+        self._numbers = numbers
+
+    def rank(self, state: RequestState) -> float:
+        """Its number."""
+        return self._numbers[state.name]
+
+
+class _ByClient(Policy):
+    """A queue for each client. Which client is next is what a strategy adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers: dict[Hashable, int] = {}
+        self._last_number = 0
+        self._queues: dict[Hashable, _Turn] = {}
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def __iter__(self) -> Iterator[RequestState]:
+        return (state for queue in self._queues.values() for state in queue)
+
+    def push(self, state: RequestState) -> None:
+        """A request joins its client's queue: behind the others, or where it was if it was preempted for want of pages."""
+        client = state.request.client
+        if state.name not in self._numbers:
+            self._number(state)
+        queue = self._queues.get(client)
+        if not queue:
+            queue = self._queues.setdefault(client, _Turn(self._numbers))
+            self._enter(client)
+        queue.push(state)
+        self._waiting += 1
+
+    def remove(self, state: RequestState) -> None:
+        """A request leaves its client's queue."""
+        self._queues[state.request.client].remove(state)
+        self._waiting -= 1
+
+    def leave(self, state: RequestState) -> None:
+        """Forgets its number."""
+        self._numbers.pop(state.name, None)
+
+    def victim(self, running: Sequence[RequestState], now: float) -> RequestState:
+        """The last one admitted: it has lost the least."""
+        return running[-1]
+
+    def _number(self, state: RequestState) -> None:
+        """Puts a request behind all others of its client."""
+        self._last_number += 1
+        self._numbers[state.name] = self._last_number
+
+    def _enter(self, client: Hashable) -> None:
+        """A client of whom nobody waited has somebody who waits."""
+        raise NotImplementedError
+
+
+class RoundRobin(_ByClient):
+    """Clients take turns, each with its oldest request. With a `quantum`, so do the requests themselves.
+
+    Between two admissions of one client each other client that waits is served once. A request that has computed `quantum` tokens
+    since it was admitted gives its place to somebody who waits for one, and queues up again behind its client's others; what it
+    had computed is lost unless the cache still has it.
+    """
+
+    def __init__(self, quantum: int | None = None):
+        """Raises ValueError for a quantum under 1."""
+        super().__init__()
+        if quantum is not None and quantum < 1:
+            raise ValueError(f"a quantum is 1 token or more, got {quantum}")
+        self.quantum, self.preemptive = quantum, quantum is not None
+        self._ring: deque[Hashable] = deque()
+        self._in_ring: set[Hashable] = set()
+        self._used: dict[Hashable, int] = {}
+
+    def first(self, now: float) -> RequestState:
+        """The oldest request of the client whose turn it is."""
+        while not self._queues.get(self._ring[0]):
+            self._in_ring.remove(self._ring[0])
+            self._queues.pop(self._ring.popleft(), None)
+        return self._queues[self._ring[0]].first(now)
+
+    def pop(self, state: RequestState) -> None:
+        """It is the next client's turn."""
+        self.remove(state)
+        self._ring.rotate(-1)
+        self._used[state.name] = 0
+
+    def charge(self, state: RequestState, tokens: int) -> None:
+        """Counts towards the quantum."""
+        self._used[state.name] = self._used.get(state.name, 0) + tokens
+
+    def displaced(self, running: Sequence[RequestState], now: float) -> RequestState | None:
+        """The first of the running whose quantum is used up; it will queue up behind."""
+        if self.quantum is None:
+            return None
+        for state in running:
+            if self._used[state.name] >= self.quantum:
+                self._number(state)
+                return state
+        return None
+
+    def leave(self, state: RequestState) -> None:
+        """Forgets it."""
+        super().leave(state)
+        self._used.pop(state.name, None)
+
+    def steady(self, running: Sequence[RequestState]) -> float:
+        """Until the first quantum is used up."""
+        if self.quantum is None:
+            return math.inf
+        return min((self.quantum - self._used[state.name] for state in running), default=math.inf)
+
+    def _enter(self, client: Hashable) -> None:
+        """The client has the last turn of all, or the one that it still has from a request that was cancelled."""
+        if client not in self._in_ring:
+            self._in_ring.add(client)
+            self._ring.append(client)
+
+
+class FairShare(_ByClient):
+    """Next is the client that has been served the fewest tokens, each divided by its client's weight.
+
+    Who comes back after a pause begins where the one served last stood: nobody saves up for a flood. This is the virtual
+    token counter (Sheng et al., arXiv:2401.00588), the virtual time that of start-time fair queueing (Goyal et al. 1996).
+    """
+
+    static = False
+
+    def __init__(self, weights: Mapping[Hashable, float] | None = None):
+        """`weights` of clients, 1 where there is none. Raises ValueError for a weight that is not above 0."""
+        super().__init__()
+        self.weights = dict(weights or {})
+        if any(not weight > 0 for weight in self.weights.values()):
+            raise ValueError(f"weights must be above 0, got {self.weights}")
+        self.served: dict[Hashable, float] = {}
+        """Tokens computed for each client, by weight, with what it was lifted by when it came back."""
+        self._line: list[tuple[float, int, Hashable]] = []  # a heap; counters may have grown since
+        self._in_line: set[Hashable] = set()
+        self._entries = 0
+        self._time = 0.0
+
+    def first(self, now: float) -> RequestState:
+        """The oldest request of the client that was served least."""
+        while True:
+            counter, entry, client = self._line[0]
+            if not self._queues.get(client):
+                heapq.heappop(self._line)
+                self._in_line.remove(client)
+                self._queues.pop(client, None)
+            elif counter < self.served[client]:
+                heapq.heapreplace(self._line, (self.served[client], entry, client))
+            else:
+                return self._queues[client].first(now)
+
+    def pop(self, state: RequestState) -> None:
+        """Notes how far its client had come."""
+        self.remove(state)
+        self._time = max(self._time, self.served[state.request.client])
+
+    def charge(self, state: RequestState, tokens: int) -> None:
+        """Counts what is computed for a client."""
+        client = state.request.client
+        self.served[client] = self.served.get(client, 0.0) + tokens / self.weights.get(client, 1.0)
+
+    def victim(self, running: Sequence[RequestState], now: float) -> RequestState:
+        """The last one admitted of the client that was served most."""
+        return max(reversed(running), key=lambda state: self.served.get(state.request.client, 0.0))
+
+    def _enter(self, client: Hashable) -> None:
+        """Lifts a client that comes back."""
+        self.served[client] = max(self.served.get(client, 0.0), self._time)
+        if client not in self._in_line:
+            self._in_line.add(client)
+            self._entries += 1
+            heapq.heappush(self._line, (self.served[client], self._entries, client))
+
+
+class CacheAware(Policy):
+    """Next is, of the `window` requests that have waited longest, the one of which most tokens are cached.
+
+    Nobody is overtaken more than `patience` times: then it is next. With `patience=0` that is first come, first served. Without a
+    bound, prompts that share nothing with others would wait for ever. A decision costs O(window + log n).
+    """
+
+    static = False
+
+    def __init__(self, patience: int = 16, window: int = 32):
+        """Raises ValueError for a window under 1 or patience under 0."""
+        super().__init__()
+        if window < 1 or patience < 0:
+            raise ValueError(
+                f"expected a window of 1 or more and patience of 0 or more, got {window}, {patience}"
+            )
+        self.patience, self.window = patience, window
+        self._pool: PagePool | None = None
+        self._oldest: list[tuple[tuple[float, ...], RequestState]] = []  # the window, in order of arrival
+        self._passed: dict[Hashable, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._oldest) + super().__len__()
+
+    def __iter__(self) -> Iterator[RequestState]:
+        yield from (state for _, state in self._oldest)
+        yield from super().__iter__()
+
+    def attach(self, pool: PagePool | None) -> None:
+        """Where to look. Without a pool nothing is cached."""
+        self._pool = pool
+
+    def push(self, state: RequestState) -> None:
+        """A request joins the queue, and the window if it is old enough."""
+        bisect.insort(self._oldest, (self.key(state), state), key=lambda entry: entry[0])
+        if len(self._oldest) > self.window:
+            super().push(self._oldest.pop()[1])
+
+    def first(self, now: float) -> RequestState:
+        """The oldest if it has been patient enough, or else the one with most in the cache, of equals the oldest."""
+        oldest = self._oldest[0][1]
+        if self._passed.get(oldest.name, 0) >= self.patience:
+            return oldest
+        return max((state for _, state in self._oldest), key=self._cached)
+
+    def pop(self, state: RequestState) -> None:
+        """All that are older have been overtaken once more."""
+        key = self.key(state)
+        for other, older in self._oldest:
+            if other >= key:
+                break
+            self._passed[older.name] = self._passed.get(older.name, 0) + 1
+        self.remove(state)
+
+    def remove(self, state: RequestState) -> None:
+        """A request leaves the window, which the next one enters, or the queue behind it."""
+        if state.name in self._tickets:
+            super().remove(state)
+            return
+        at = bisect.bisect_left(self._oldest, self.key(state), key=lambda entry: entry[0])
+        del self._oldest[at]
+        if self._tickets:
+            following = super().first(0.0)
+            super().remove(following)
+            self._oldest.append((self.key(following), following))
+
+    def leave(self, state: RequestState) -> None:
+        """Forgets how often it was overtaken."""
+        self._passed.pop(state.name, None)
+
+    def _cached(self, state: RequestState) -> int:
+        """Tokens that it would find."""
+        return self._pool.cached_tokens(state.text, state.request.salt) if self._pool is not None else 0
+
+
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "fcfs": FirstComeFirstServed,
+    "priority": Priority,
+    "preemptive_priority": partial(Priority, preemptive=True),
+    "sjf": ShortestJobFirst,
+    "round_robin": RoundRobin,
+    "fair_share": FairShare,
+    "cache_aware": CacheAware,
+}
+"""Policies by name, each as it is without arguments."""
+
+
+def named_policy(name: str) -> Policy:
+    """A new policy of that name. Raises ValueError with the known names for another."""
+    if name not in POLICIES:
+        raise ValueError(f"unknown policy {name!r}; known are {', '.join(POLICIES)}")
+    return POLICIES[name]()
