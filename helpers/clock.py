@@ -23,6 +23,10 @@ class VirtualClock:
             raise ValueError(f"time goes forward, got {seconds} seconds")
         self.now += seconds
 
+    def wait_until(self, moment: float) -> None:
+        """Moves on to a moment; nothing happens when that is past."""
+        self.now = max(self.now, moment)
+
     @contextmanager
     def back_at(self, moment: float) -> Iterator[None]:
         """Within the block the time is `moment`: for noting afterwards when something came."""
@@ -51,6 +55,10 @@ class WallClock(VirtualClock):
         if not seconds >= 0:
             raise ValueError(f"time goes forward, got {seconds} seconds")
         time.sleep(seconds)
+
+    def wait_until(self, moment: float) -> None:
+        """Sleeps until a moment; nothing happens when that is past."""
+        time.sleep(max(0.0, moment - self()))
 
     @contextmanager
     def back_at(self, moment: float) -> Iterator[None]:

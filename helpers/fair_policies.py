@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import heapq
 import math
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -47,17 +47,20 @@ class _ByClient(Policy):
         client = state.request.client
         if state.name not in self._numbers:
             self._number(state)
-        queue = self._queues.get(client)
-        if not queue:
-            queue = self._queues.setdefault(client, _Turn(self._numbers))
+        if client not in self._queues:
+            self._queues[client] = _Turn(self._numbers)
             self._enter(client)
-        queue.push(state)
+        self._queues[client].push(state)
         self._waiting += 1
 
     def remove(self, state: RequestState) -> None:
         """A request leaves its client's queue."""
-        self._queues[state.request.client].remove(state)
+        client = state.request.client
+        self._queues[client].remove(state)
         self._waiting -= 1
+        if not self._queues[client]:
+            del self._queues[client]
+            self._exit(client)
 
     def leave(self, state: RequestState) -> None:
         """Forgets its number."""
@@ -76,48 +79,42 @@ class _ByClient(Policy):
         """A client of whom nobody waited has somebody who waits."""
         raise NotImplementedError
 
+    def _exit(self, client: Hashable) -> None:
+        """Nobody of a client waits any more."""
+        raise NotImplementedError
+
 
 class RoundRobin(_ByClient):
     """Clients take turns, each with its oldest request. With a `quantum`, so do the requests themselves.
 
-    Between two admissions of one client each other client that waits is served once. A request that has computed `quantum` tokens
+    Between two admissions of one client each other client that waits is served once. A request that was given `quantum` new tokens
     since it was admitted gives its place to somebody who waits for one, and queues up again behind its client's others; what it
-    had computed is lost unless the cache still has it.
+    had computed is lost unless the cache still has it. (A quantum of computed tokens could end before a prompt does, every time.)
     """
 
     def __init__(self, quantum: int | None = None):
         """Raises ValueError for a quantum under 1."""
         super().__init__()
         if quantum is not None and quantum < 1:
-            raise ValueError(f"a quantum is 1 token or more, got {quantum}")
+            raise ValueError(f"a quantum is 1 new token or more, got {quantum}")
         self.quantum, self.preemptive = quantum, quantum is not None
-        self._ring: deque[Hashable] = deque()
-        self._in_ring: set[Hashable] = set()
-        self._used: dict[Hashable, int] = {}
+        self._ring: OrderedDict[Hashable, None] = OrderedDict()
+        self._begun: dict[Hashable, int] = {}  # new tokens that a request had when it was admitted
 
     def first(self, now: float) -> RequestState:
         """The oldest request of the client whose turn it is."""
-        while not self._queues.get(self._ring[0]):
-            self._in_ring.remove(self._ring[0])
-            self._queues.pop(self._ring.popleft(), None)
-        return self._queues[self._ring[0]].first(now)
+        return self._queues[next(iter(self._ring))].first(now)
 
     def pop(self, state: RequestState) -> None:
         """It is the next client's turn."""
+        self._ring.move_to_end(state.request.client)
         self.remove(state)
-        self._ring.rotate(-1)
-        self._used[state.name] = 0
-
-    def charge(self, state: RequestState, tokens: int) -> None:
-        """Counts towards the quantum."""
-        self._used[state.name] = self._used.get(state.name, 0) + tokens
+        self._begun[state.name] = len(state.token_ids)
 
     def displaced(self, running: Sequence[RequestState], now: float) -> RequestState | None:
         """The first of the running whose quantum is used up; it will queue up behind."""
-        if self.quantum is None:
-            return None
         for state in running:
-            if self._used[state.name] >= self.quantum:
+            if self._left(state) <= 0:
                 self._number(state)
                 return state
         return None
@@ -125,19 +122,24 @@ class RoundRobin(_ByClient):
     def leave(self, state: RequestState) -> None:
         """Forgets it."""
         super().leave(state)
-        self._used.pop(state.name, None)
+        self._begun.pop(state.name, None)
 
     def steady(self, running: Sequence[RequestState]) -> float:
         """Until the first quantum is used up."""
-        if self.quantum is None:
-            return math.inf
-        return min((self.quantum - self._used[state.name] for state in running), default=math.inf)
+        return min(map(self._left, running), default=math.inf)
+
+    def _left(self, state: RequestState) -> float:
+        """New tokens that a running request still has of its quantum."""
+        given = len(state.token_ids) - self._begun[state.name]
+        return math.inf if self.quantum is None else self.quantum - given
 
     def _enter(self, client: Hashable) -> None:
-        """The client has the last turn of all, or the one that it still has from a request that was cancelled."""
-        if client not in self._in_ring:
-            self._in_ring.add(client)
-            self._ring.append(client)
+        """The client has the last turn of all."""
+        self._ring[client] = None
+
+    def _exit(self, client: Hashable) -> None:
+        """The client has no turn."""
+        del self._ring[client]
 
 
 class FairShare(_ByClient):
@@ -158,7 +160,7 @@ class FairShare(_ByClient):
         self.served: dict[Hashable, float] = {}
         """Tokens computed for each client, by weight, with what it was lifted by when it came back."""
         self._line: list[tuple[float, int, Hashable]] = []  # a heap; counters may have grown since
-        self._in_line: set[Hashable] = set()
+        self._entry: dict[Hashable, int] = {}  # entries of the heap that count
         self._entries = 0
         self._time = 0.0
 
@@ -166,10 +168,8 @@ class FairShare(_ByClient):
         """The oldest request of the client that was served least."""
         while True:
             counter, entry, client = self._line[0]
-            if not self._queues.get(client):
+            if self._entry.get(client) != entry:
                 heapq.heappop(self._line)
-                self._in_line.remove(client)
-                self._queues.pop(client, None)
             elif counter < self.served[client]:
                 heapq.heapreplace(self._line, (self.served[client], entry, client))
             else:
@@ -177,8 +177,8 @@ class FairShare(_ByClient):
 
     def pop(self, state: RequestState) -> None:
         """Notes how far its client had come."""
-        self.remove(state)
         self._time = max(self._time, self.served[state.request.client])
+        self.remove(state)
 
     def charge(self, state: RequestState, tokens: int) -> None:
         """Counts what is computed for a client."""
@@ -192,10 +192,16 @@ class FairShare(_ByClient):
     def _enter(self, client: Hashable) -> None:
         """Lifts a client that comes back."""
         self.served[client] = max(self.served.get(client, 0.0), self._time)
-        if client not in self._in_line:
-            self._in_line.add(client)
-            self._entries += 1
-            heapq.heappush(self._line, (self.served[client], self._entries, client))
+        self._entries += 1
+        self._entry[client] = self._entries
+        heapq.heappush(self._line, (self.served[client], self._entries, client))
+        if len(self._line) > 2 * len(self._entry) + 8:
+            self._line = [entry for entry in self._line if self._entry.get(entry[2]) == entry[1]]
+            heapq.heapify(self._line)
+
+    def _exit(self, client: Hashable) -> None:
+        """Takes a client out of the line."""
+        del self._entry[client]
 
 
 class CacheAware(Policy):

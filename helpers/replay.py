@@ -79,7 +79,7 @@ def replay_trace(
     coming, nothing, here = Coming(trace), list[Outcome](), set[int]()
     while coming or here:
         if not here:
-            clock.advance(max(0.0, coming.at - clock()))
+            clock.wait_until(coming.at)
         while coming.at <= clock():
             at, place, before = coming.take()
             if not trace[place].new_tokens:

@@ -66,7 +66,7 @@ class SimulatedEngine:
                 f"request {request.request_id!r}: an answer of {answer} tokens, allowed are 1 to {request.max_tokens}"
             )
         if not self.busy:
-            self.clock.advance(max(0.0, at - self.clock.now))
+            self.clock.wait_until(at)
         with self.clock.back_at(at):
             self.scheduler.add_request(request)
         self._answers[request.request_id] = answer
