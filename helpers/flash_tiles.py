@@ -42,10 +42,10 @@ class Problem:
         cls, q: Tensor, k: Tensor, seen: Visibility, tiling: Tiling, scale: float, num_splits: int
     ) -> Problem:
         """The problem of `q [B, H, n, D]` and `k [B, KV, m, D]`."""
-        statistics = torch.float64 if q.dtype == torch.float64 else torch.float32
+        statistics = precision = torch.float64 if q.dtype == torch.float64 else torch.float32
         visible = k[:, :, seen.first(0) : seen.end(seen.q_len - 1)]
-        large = _multiplies_doubles(q.device) and _score_bound(q, visible, scale) > LARGE_SCORE
-        precision = torch.float64 if large else statistics
+        if q.dtype != torch.float64 and _multiplies_doubles(q.device):
+            precision = torch.float64 if _score_bound(q, visible, scale) > LARGE_SCORE else statistics
         heads, groups = q.shape[1], q.shape[1] // k.shape[1]
         return cls(seen, tiling, scale, num_splits, heads, groups, statistics, precision)
 
@@ -185,5 +185,5 @@ def _score_bound(q: Tensor, k: Tensor, scale: float) -> float:
     """A number that no score exceeds: the longest query times the longest key."""
     if not q.numel() or not k.numel():
         return 0.0
-    longest = [torch.linalg.vector_norm(t, dim=-1, dtype=torch.float32).max() for t in (q, k)]
+    longest = [torch.linalg.vector_norm(t.detach(), dim=-1, dtype=torch.float32).max() for t in (q, k)]
     return float(longest[0] * longest[1]) * abs(scale)

@@ -111,6 +111,8 @@ class Tiling:
         """
         low, high = keys or (0, seen.kv_len)
         first, end = max(seen.first(q_start), low), min(seen.end(q_end - 1), high)
+        if first >= end:
+            return
         for start in range(first - (first - low) % self.key_block, end, self.key_block):
             yield seen.clip(Tile(q_start, q_end, start, min(start + self.key_block, high), "masked"))
 

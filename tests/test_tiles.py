@@ -83,6 +83,7 @@ def test_parts_of_the_keys_are_visited_apart(seen, tiling, cut, other):
     for q_start, q_end in tiling.query_tiles(seen.q_len):
         whole = [tile[2:4] for tile in tiling.visited(seen, q_start, q_end)]
         parts = [tile for keys in pairwise(cuts) for tile in tiling.visited(seen, q_start, q_end, keys)]
+        assert all(tile.k_start < tile.k_end for tile in parts)
         assert [k for t in parts for k in range(*t[2:4])] == [k for span in whole for k in range(*span)]
 
 
