@@ -69,7 +69,9 @@ class NoCache(Cache):
 class ConcatCache(Cache):
     """Keeps keys and values by concatenating the new ones: right and simple, but each token copies the whole history."""
 
-    def __init__(self) -> None:
+    def __init__(self, attention: Attention = ops.attention) -> None:
+        """`attention` may be any other of that signature, such as chapter 7's."""
+        self._attention = attention
         self._stored: dict[Hashable, list[tuple[Tensor, Tensor]]] = {}
         self._grown: dict[Hashable, list[tuple[Tensor, Tensor]]] = {}
 
@@ -91,7 +93,7 @@ class ConcatCache(Cache):
             torch.cat([self._grown[name][layer_idx][j] for name in batch.seq_ids]) for j in (0, 1)
         )
         kv_start = (0, *accumulate(batch.seq_lens))
-        return ops.attention(q, keys, values, batch.query_start_loc, kv_start, q.shape[-1] ** -0.5)
+        return self._attention(q, keys, values, batch.query_start_loc, kv_start, q.shape[-1] ** -0.5)
 
     def commit(self, batch: FlatBatch) -> None:
         """Replaces the stored histories by the grown ones."""
