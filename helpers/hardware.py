@@ -46,7 +46,7 @@ class Buffers:
 
 @dataclass(frozen=True)
 class Handover:
-    """How a core's products get from its cube unit to its vector unit, and what that makes of them back to the cube."""
+    """How scores get from a core's cube unit to its vector unit, and weights back."""
 
     through_memory: bool
     """By way of device memory, where a workspace small enough stays in the L2 cache; else inside the core."""

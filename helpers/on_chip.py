@@ -64,7 +64,7 @@ def needs(size: AttentionSize, tiling: Tiling, chip: Accelerator | HostCaches) -
         "L0A": (have.l0a, {"Q or weights, twice": 2 * m * max(k, n) * element}),
         "L0B": (have.l0b, {"K or V, twice": 2 * n * k * element}),
         "L0C": (have.l0c, {"scores or result in fp32, twice": 2 * m * max(n, k) * _FP32}),
-        "UB": (have.ub, _vector(rows, keys, dim, element)),
+        "UB": (have.ub, _vector(-(-rows // _sharing(chip)), keys, dim, element)),
         "L1": (have.l1, _cube(rows, n, dim, element)),
         "L2": (chip.l2_mib * _KIB, {"workspace of all cores": workspace(size, tiling, chip)}),
     }
@@ -134,6 +134,11 @@ def _tile(size: AttentionSize, tiling: Tiling) -> tuple[int, int, int]:
     return min(tiling.query_block, size.seq_len), min(tiling.key_block, size.keys), size.head_dim
 
 
+def _sharing(chip: Accelerator) -> int:
+    """Vector cores that share a tile's rows: two for each cube core where the cores are split, else one."""
+    return max(1, chip.vector_cores // chip.cube_cores)
+
+
 def _cube(rows: int, base: int, dim: int, element: int) -> dict[str, int]:
     """L1: the block of queries stays, keys, values and weights pass in bases."""
     return {
@@ -144,13 +149,13 @@ def _cube(rows: int, base: int, dim: int, element: int) -> dict[str, int]:
 
 
 def _vector(rows: int, keys: int, dim: int, element: int) -> dict[str, int]:
-    """UB of one of the two vector cores, which share a tile's rows: a statistic takes 32 bytes per row."""
+    """UB of one vector core for its rows of a tile: a statistic takes 32 bytes per row."""
     taken = min(rows, VECTOR_ROWS)
     return {
         "scores in fp32, twice": 2 * taken * keys * _FP32,
         "weights, twice": 2 * taken * keys * element,
         "old and new result in fp32, twice": 2 * 2 * taken * dim * _FP32,
-        "maximum, sum and factor of each row": 3 * -(-rows // 2) * _BLOCK,
+        "maximum, sum and factor of each row": 3 * rows * _BLOCK,
     }
 
 

@@ -171,7 +171,8 @@ def test_a_base_of_the_cube_fills_the_smallest_buffers_exactly():
         (Tiling(1024, 512), "Ascend 910B1", {"L1"}),
         (Tiling(128, 2048), "Ascend 910B1", {"UB"}),
         (Tiling(512, 1024), "Ascend 910B4", {"L2"}),
-        (Tiling(1024, 2048), "Ascend 310P3", set()),
+        (Tiling(1024, 1024), "Ascend 310P3", set()),
+        (Tiling(1024, 2048), "Ascend 310P3", {"UB"}),
         (Tiling(2048, 4096), "Ascend 310P3", {"L1", "UB"}),
     ],
 )
