@@ -130,7 +130,9 @@ class RoundRobin(_ByClient):
 
     def _left(self, state: RequestState) -> float:
         """New tokens that a running request still has of its quantum."""
-        given = len(state.token_ids) - self._begun[state.name]
+        given = len(state.token_ids) - self._begun.get(
+            state.name, 0
+        )  # it may have begun as a sample of another
         return math.inf if self.quantum is None else self.quantum - given
 
     def _enter(self, client: Hashable) -> None:

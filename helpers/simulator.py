@@ -92,16 +92,22 @@ class SimulatedEngine:
         if planned:
             self._spend(self._pass_time(load), load)
         self.pages.commit()
-        due = []
+        due, last, now, answers = 0, list[RequestState](), self.clock.now, self._answers
         for state, count in planned:
             state.computed += count
             state.tokens_computed += count
-            if not state.remaining:
-                due.append(state)
-        ended = self._give(due)
-        if self._leap and not ended and len(due) == len(self.scheduler.running) > 0:
-            ended = self._quiet_passes(due, moment)
-        return ended
+            ids = state.token_ids
+            if len(state.request.prompt_ids) + len(ids) == state.computed:
+                due += 1
+                if len(ids) + 1 < answers[state.name]:
+                    ids.append(_ANSWER + state.order)
+                    state.token_times.append(now)
+                else:
+                    last.append(state)
+        if last:
+            return self._end(last)
+        quiet = self._leap and due == len(self.scheduler.running) > 0
+        return self._quiet_passes([state for state, _ in planned], moment) if quiet else []
 
     def _quiet_passes(self, running: Sequence[RequestState], moment: float) -> list[RequestState]:
         """Passes of one token each until the first request is done or something could be decided; gives those done."""
@@ -129,7 +135,7 @@ class SimulatedEngine:
                 state.token_times.pop()
                 last.append(state)
         self.pages.commit()
-        return self._give(last)
+        return self._end(last)
 
     def _quiet(self, running: Sequence[RequestState]) -> int:
         """For how many passes, of one token each, nobody comes in, gives way, is done before the last, or lacks a page."""
@@ -161,17 +167,14 @@ class SimulatedEngine:
         self._passes += 1
         self._computed += load.tokens
 
-    def _give(self, due: Sequence[RequestState]) -> list[RequestState]:
-        """A new token for each of these; gives those that are done with it."""
-        now, ended = self.clock.now, []
-        for state in due:
-            self.scheduler.took(state, _ANSWER + state.order, now)
-            if state.finish_reason is None and len(state.token_ids) == self._answers[state.name]:
+    def _end(self, last: Sequence[RequestState]) -> list[RequestState]:
+        """Gives these their last tokens; gives those who are done with them: all."""
+        for state in last:
+            self.scheduler.took(state, _ANSWER + state.order, self.clock.now)
+            if state.finish_reason is None:
                 self.scheduler.finish(state, "stop")
-            if state.finish_reason is not None:
-                self._leave(state)
-                ended.append(state)
-        return ended
+            self._leave(state)
+        return list(last)
 
     def _leave(self, state: RequestState) -> None:
         """Notes the outcome of a request, and forgets the request."""

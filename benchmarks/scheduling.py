@@ -1,0 +1,154 @@
+"""The simulator held to account: `python -m benchmarks.scheduling [--repeats N] [--only NAME ...] [--size N]`.
+
+SmolLM2-135M in fp32, 8 seats. For each of three traces, at 130 % of what the engine can do: pass times are calibrated by a short
+run, both policies are simulated, then served by the real engine, in turns. Bars: throughput within 15 %, median TTFT within 25 %,
+and the same policy is first. Then: 100,000 requests through the simulator (bar: 30 s), once with nothing shared, once as it comes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from benchmarks.record import write
+from helpers import ContinuousBatcher, PagedKVCache, checkpoint
+from helpers.calibrate import calibration_run
+from helpers.ceilings import accelerator_ceilings
+from helpers.clock import WallClock
+from helpers.lengths import Lengths, Mix
+from helpers.pass_time import FittedTime, PassTime, RooflineTime
+from helpers.policies import FirstComeFirstServed, ShortestJobFirst
+from helpers.predictions import KnownLength
+from helpers.replay import replay_trace
+from helpers.replicas import simulate
+from helpers.report import Report
+from helpers.shapes import PUBLISHED
+from helpers.simulator import SimulatedEngine
+from helpers.trace import Trace
+from helpers.workload import bursty, poisson, shared_prefix
+
+SEATS, BUDGET, PAGES, LOAD = 8, 256, 600, 1.3
+MIX = Mix(Lengths(48, 0.7, 8, 256), Lengths(24, 0.8, 2, 96))
+TRACES = {
+    "Poisson": lambda rate: poisson(32, rate, MIX, seed=8),
+    "bursty": lambda rate: bursty(32, rate, 3.0, MIX, seed=8),
+    "shared prefix": lambda rate: shared_prefix(32, rate, 3, Lengths(96), MIX, 1.0, seed=8),
+}
+
+
+def policies(trace: Trace) -> dict[str, Any]:
+    """What makes the two policies."""
+    return {"fcfs": FirstComeFirstServed, "sjf": partial(ShortestJobFirst, KnownLength(trace))}
+
+
+def at_load(make: Any, pass_time: PassTime) -> Trace:
+    """A trace that comes at `LOAD` times the rate at which the engine could serve it if all came at once."""
+    at_once = make(1e6)
+    capacity = len(at_once) / simulate(at_once, engine(pass_time)).seconds
+    trace: Trace = make(1.0)
+    return trace.faster(LOAD * capacity / trace.rate)
+
+
+def engine(pass_time: PassTime, policy: Any = FirstComeFirstServed) -> SimulatedEngine:
+    """A simulated engine with the real one's limits."""
+    return SimulatedEngine(pass_time, PAGES, 16, SEATS, BUDGET, policy=policy)
+
+
+def serve(model: Any, trace: Trace, policy: Any) -> Report:
+    """The real engine's report."""
+    clock = WallClock()
+    cache = PagedKVCache.for_model(model, PAGES, 16)
+    batcher = ContinuousBatcher(model, cache, SEATS, BUDGET, policy=policy(), clock=clock)
+    return Report.of(batcher, replay_trace(trace, batcher, clock, model.cfg.vocab_size))
+
+
+def numbers(report: Report) -> dict[str, float]:
+    """What is compared, and some more."""
+    return {
+        "tok/s": report.throughput,
+        "TTFT p50": report.percentile("ttft", 50),
+        "TTFT p99": report.percentile("ttft", 99),
+        "TPOT p50": report.percentile("tpot", 50),
+        "latency p50": report.percentile("latency", 50),
+        "utilisation": report.utilisation,
+        "mean batch": report.mean_batch,
+    }
+
+
+def account(model: Any, name: str, repeats: int) -> dict[str, Any]:
+    """One trace: simulated and measured, under both policies."""
+    fits = [FittedTime.of(calibration_run(model, SEATS, BUDGET)) for _ in range(1)]
+    trace = at_load(TRACES[name], fits[0])
+    samples: dict[str, Any] = {policy: {"simulated": [], "measured": []} for policy in policies(trace)}
+    for turn in range(repeats):
+        fit = fits[0] if not turn else FittedTime.of(calibration_run(model, SEATS, BUDGET))
+        for policy, make in policies(trace).items():
+            samples[policy]["simulated"].append(numbers(simulate(trace, engine(fit, make))))
+            samples[policy]["measured"].append(numbers(serve(model, trace, make)))
+    ratios = {policy: _ratios(both) for policy, both in samples.items()}
+    for policy, ratio in ratios.items():
+        print(
+            f"{name:<14} {policy:<5} simulated over measured:",
+            {k: round(v, 3) for k, v in ratio.items()},
+            flush=True,
+        )
+    first = [
+        min(samples, key=lambda policy: _median(samples[policy][side], "TTFT p50"))
+        for side in ("simulated", "measured")
+    ]
+    return {
+        "requests": [asdict(arrival) for arrival in trace],
+        "samples": samples,
+        "simulated over measured": ratios,
+        "lower TTFT": dict(zip(("simulated", "measured"), first, strict=True)),
+        "within the bars": first[0] == first[1]
+        and all(abs(r["tok/s"] - 1) <= 0.15 and abs(r["TTFT p50"] - 1) <= 0.25 for r in ratios.values()),
+    }
+
+
+def speed(size: int) -> dict[str, Any]:
+    """Seconds for `size` requests through the simulator; an Ascend die and Llama-3-8B on paper, at two loads."""
+    pass_time = RooflineTime(PUBLISHED["Llama-3-8B"], accelerator_ceilings("Ascend 910C (one die)"), 1e-3)
+    found: dict[str, Any] = {"requests": size}
+    for rate in (15.0, 60.0):
+        trace = poisson(size, rate)
+        for sharing in (False, True):
+            begin = time.perf_counter()
+            report = simulate(trace, SimulatedEngine(pass_time, sharing=sharing))
+            seconds = time.perf_counter() - begin
+            key = f"{rate:g} a second, {'shared pages' if sharing else 'nothing shared'}"
+            found[key] = {"seconds": seconds, "passes": report.passes, "simulated seconds": report.seconds}
+            print(f"{size} requests, {key}: {seconds:.1f} s", flush=True)
+    return found
+
+
+def _median(samples: list[dict[str, float]], key: str) -> float:
+    """The middle one."""
+    return statistics.median(sample[key] for sample in samples)
+
+
+def _ratios(both: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    """Simulated over measured, of medians."""
+    return {
+        key: _median(both["simulated"], key) / _median(both["measured"], key) for key in both["measured"][0]
+    }
+
+
+def main() -> None:
+    """Runs what was asked for, and writes results/scheduling.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=[*TRACES], choices=[*TRACES])
+    parser.add_argument("--size", type=int, default=100_000)
+    options = parser.parse_args()
+    model = checkpoint.load().model
+    traces = {name: account(model, name, options.repeats) for name in options.only}
+    print(write("scheduling", {"traces": traces, "simulator": speed(options.size) if options.size else {}}))
+
+
+if __name__ == "__main__":
+    main()
