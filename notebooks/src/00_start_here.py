@@ -35,7 +35,7 @@ from helpers.environment import environment_report
 environment_report()
 
 # %% [markdown]
-# The course is about serving language models on **Huawei Ascend NPUs** (neural processing units: accelerators built
+# The course is about serving language models on Huawei Ascend [**NPU**](../docs/glossary.md#npu)s (neural processing units: accelerators built
 # around a matrix unit). Everything runs on a CPU too, with the same code; only the operators underneath differ.
 
 # %%
@@ -58,7 +58,7 @@ shape = PUBLISHED["SmolLM2-135M"]
 print(f"{sum(p.numel() for p in model.parameters()):,} weights in {shape.num_layers} layers")
 
 # %% [markdown]
-# A language model reads **tokens**: numbers that stand for words or pieces of words. A chat model wants them in the
+# A language model reads [**tokens**](../docs/glossary.md#tokens): numbers that stand for words or pieces of words. A chat model wants them in the
 # format that it was trained on, with marks for who is speaking.
 
 # %%
@@ -69,7 +69,7 @@ print(len(prompt), "tokens:", prompt[-8:], "...")
 print(tokenizer.decode(prompt))
 
 # %% [markdown]
-# Now the answer. **Greedy** generation takes the likeliest token, adds it to the text, and asks again.
+# Now the answer. [**Greedy**](../docs/glossary.md#greedy) generation takes the likeliest token, adds it to the text, and asks again.
 
 # %%
 answer = generate(model, prompt, max_new_tokens=20, stop_ids=[tokenizer.eos_token_id])
@@ -78,13 +78,13 @@ print("every choice was clear:", answer.min_margin > 0.05)
 
 # %% [markdown]
 # The last line matters for a course whose outputs are checked on other machines. Processors round differently; where
-# two tokens are nearly equally likely, another processor may take the other one. So we look at the **margin**, the
+# two tokens are nearly equally likely, another processor may take the other one. So we look at the [**margin**](../docs/glossary.md#margin), the
 # distance between the two best scores. `answer.text` refuses to show a text whose margin is 0.05 or less somewhere.
 
 # %% [markdown]
 # ## What one step does
 #
-# One pass through the model gives a **logit** for each token of the vocabulary: a score, which softmax turns into a
+# One pass through the model gives a [**logit**](../docs/glossary.md#logit) for each token of the vocabulary: a score, which softmax turns into a
 # probability. Here are the favourites for the first token of the answer.
 
 # %%
@@ -110,7 +110,7 @@ print(f"{new} tokens answered, {sent} tokens computed")
 print("prompt + prompt + 1 + prompt + 2 ...:", sum(len(prompt) + i for i in range(new)) == sent)
 
 # %% [markdown]
-# A **KV cache** keeps what earlier tokens left behind (their *keys* and *values*, which later tokens look at), so that
+# A [**KV cache**](../docs/glossary.md#kv-cache) keeps what earlier tokens left behind (their *keys* and *values*, which later tokens look at), so that
 # each pass computes new tokens only. Chapter 3 builds one. The library's simplest cache is enough to see the effect.
 
 # %%
@@ -223,4 +223,5 @@ print("KV cache:", with_cache[-1] == cached.tokens_computed)
 #
 # </details>
 #
-# Next: [1 Memory math](01_memory_math.ipynb)
+# Next: [1 Memory math](01_memory_math.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

@@ -30,7 +30,7 @@ from helpers.environment import environment_report
 environment_report()
 
 # %% [markdown]
-# Two units, kept apart through the whole course: **GB** is $10^9$ bytes (papers count so), **GiB** is $2^{30}$ bytes
+# Two units, kept apart through the whole course: **GB** is $10^9$ bytes (papers count so), [**GiB**](../docs/glossary.md#gib) is $2^{30}$ bytes
 # (a device's memory is meant). 64 GiB are 68.7 GB.
 
 # %% [markdown]
@@ -105,7 +105,7 @@ for dtype in ("fp16", "int8"):
 # ## The idea in a picture
 #
 # Three things live in an accelerator's memory. **Weights**: fixed. **KV cache**: grows with every token of every
-# request, and stays as long as the request lives. **Activations**: what one forward pass needs for a moment.
+# request, and stays as long as the request lives. [**Activations**](../docs/glossary.md#activations): what one forward pass needs for a moment.
 
 # %%
 from helpers import plots
@@ -130,8 +130,8 @@ plots.show(fig, alt="Weights and activations stay flat, the KV cache grows past 
 # %% [markdown]
 # ## Build it: weights
 #
-# A weight takes as many bytes as its type (**dtype**): fp32 and fp16 are floating-point numbers of 32 and 16 bits, bf16 has
-# 16 bits with fp32's range, fp8 and int8 have 8, int4 has 4. Small types come in **groups**: a few dozen weights share a
+# A weight takes as many bytes as its type ([**dtype**](../docs/glossary.md#dtype)): fp32 and fp16 are floating-point numbers of 32 and 16 bits, bf16 has
+# 16 bits with fp32's range, fp8 and int8 have 8, int4 has 4. Small types come in [**groups**](../docs/glossary.md#groups): a few dozen weights share a
 # *scale* to multiply with, and a *zero point* to start from, which take room, too.
 
 # %%
@@ -172,8 +172,8 @@ for name, (count, nbytes) in sorted(stored.items()):
 # ## Build it: the KV cache
 #
 # Each layer keeps a **key** and a **value** vector for each token and each *KV head*. The plausible version took
-# `hidden_size` for their width. That holds for **multi-head attention** (MHA), where every query head has keys of its
-# own. In **grouped-query attention** (GQA) several query heads share one KV head: SmolLM2 has 9 query heads and 3 KV heads,
+# `hidden_size` for their width. That holds for [**multi-head attention**](../docs/glossary.md#multi-head-attention) (MHA), where every query head has keys of its
+# own. In [**grouped-query attention**](../docs/glossary.md#grouped-query-attention) (GQA) several query heads share one KV head: SmolLM2 has 9 query heads and 3 KV heads,
 # Llama-3-8B has 32 and 8.
 #
 # $$\text{bytes per token} = 2 \times \text{layers} \times \text{KV heads} \times \text{head dim} \times \text{bytes per element}$$
@@ -218,8 +218,8 @@ from helpers.activations import activation_phases
 show_source(activation_phases)
 
 # %% [markdown]
-# What would that give for prompts of 256 tokens? Two switches change the picture. **Materialised** attention stores the
-# score of every query against every key; **fused** attention computes the same without storing them (chapter 7).
+# What would that give for prompts of 256 tokens? Two switches change the picture. [**Materialised**](../docs/glossary.md#materialised) attention stores the
+# score of every query against every key; [**fused**](../docs/glossary.md#fused) attention computes the same without storing them (chapter 7).
 # And logits may be computed for *all* tokens, or for the *last* one of each prompt, the only one that chooses a token.
 
 # %%
@@ -452,5 +452,7 @@ print("the device's memory is known:", total_memory(model.device) > 0)
 #
 # </details>
 #
-# Now you: [Lab 1](../labs/01_memory_math.ipynb). Next: [2 Prefill/decode profiling](02_prefill_decode_profiling.ipynb).
-# Back: [0 Start here](00_start_here.ipynb)
+# Now you: [Lab 1](../labs/01_memory_math.ipynb).
+# Next: [2 Prefill/decode profiling](02_prefill_decode_profiling.ipynb).
+# Back: [0 Start here](00_start_here.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

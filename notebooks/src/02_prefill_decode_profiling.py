@@ -32,8 +32,8 @@ environment_report()
 # %% [markdown]
 # ## Feel the problem: a fast profiler
 #
-# Generation has two phases. **Prefill** sends the whole prompt through the model and gives the first token. **Decode**
-# gives the others, one per pass. Here is a profiler that many people have written. It is proud of its decode loop: one
+# Generation has two phases. [**Prefill**](../docs/glossary.md#prefill) sends the whole prompt through the model and gives the first token. [**Decode**](../docs/glossary.md#decode)
+# gives the answer's other tokens, one per pass. Here is a profiler that many people have written. It is proud of its decode loop: one
 # token per pass, no cache to care for.
 
 # %%
@@ -87,9 +87,8 @@ print(repr(honest.text(tokenizer)))
 #
 # A user notices two things: how long until the answer *begins*, and how fast it *goes on*.
 #
-# - **TTFT**, time to first token: from the request to the first token, prefill included.
-# - **TPOT**, time per output token: the mean time between tokens after the first. A single such time is an **inter-token
-#   latency**, and its percentiles tell whether the text stutters: p99 is what 99 % of them stay under.
+# - [**TTFT**](../docs/glossary.md#ttft), time to first token: from the request to the first token, prefill included.
+# - [**TPOT**](../docs/glossary.md#tpot), time per output token: the mean time between tokens after the first. A single such time is an [**inter-token latency**](../docs/glossary.md#inter-token-latency), and its percentiles tell whether the text stutters: p99 is what 99 % of them stay under.
 #
 # Throughput (tokens per second) mixes both. Here is one generation, token by token.
 
@@ -154,7 +153,7 @@ del reference
 # A pass does two things: it multiplies, and it moves numbers between memory and processor. Both can be counted from the
 # model's sizes. A matrix of $n$ weights costs $2n$ operations per token (one multiplication, one addition), and it must be
 # read **once per pass**, however many tokens share that pass.
-# Operations are floating-point operations, **FLOP** for short; a GFLOP is $10^9$ of them. *Activations* below are traffic,
+# Operations are floating-point operations, [**FLOP**](../docs/glossary.md#flop) for short; a GFLOP is $10^9$ of them. *Activations* below are traffic,
 # each operator's inputs read and outputs written, not the room they take (chapter 1's question). Keys and values of new
 # tokens count twice: they are written, and read back.
 
@@ -191,15 +190,15 @@ print(f"{weights:,.0f} = {smol.num_params:,} + {smol.hidden_size}:", end=" ")
 print(weights == smol.num_params + smol.hidden_size)
 
 # %% [markdown]
-# The last column is the **arithmetic intensity**. Prefill does about ninety times as much work per byte, because 256 tokens
+# The last column is the [**arithmetic intensity**](../docs/glossary.md#arithmetic-intensity), the operations per byte moved. Prefill does about ninety times as much work per byte, because 256 tokens
 # share one reading of the weights. Decode reads the whole model to multiply it with a single token.
 
 # %% [markdown]
 # ## The roofline
 #
 # A device has two limits: operations per second, and bytes per second. Work of intensity $I$ can reach at most
-# $\min(\text{peak}, I \times \text{bandwidth})$ operations per second. Drawn over $I$ this is the **roofline**, and its
-# corner, the **ridge**, is the intensity from which on compute is the limit. For this machine we *measure* both: a large
+# $\min(\text{peak}, I \times \text{bandwidth})$ operations per second. Drawn over $I$ this is the [**roofline**](../docs/glossary.md#roofline), and its
+# corner, the [**ridge**](../docs/glossary.md#ridge), is the intensity from which on compute is the limit. For this machine we *measure* both: a large
 # array read once, and a large matrix product.
 
 # %%
@@ -221,8 +220,8 @@ fig = roofline("SmolLM2 under this machine's roofline", {"this machine": ceiling
 plots.show(fig, alt="Decode lies far left under the slope, prefill right of the ridge")
 
 # %% [markdown]
-# Decode sits on the slope: it is **bound by memory**. Prefill lies to the right of the ridge: **bound by compute**. That
-# is the whole difference, and nearly every technique of this course is a way to move decode to the right or to make it
+# Decode sits on the slope: it is [**bound by memory**](../docs/glossary.md#bound-by-memory), its time is that of reading. Prefill lies to the right of the ridge:
+# it is [**bound by compute**](../docs/glossary.md#bound-by-compute), its time is that of computing. That is the whole difference, and nearly every technique of this course is a way to move decode to the right or to make it
 # move fewer bytes.
 
 # %% [markdown]
@@ -254,7 +253,7 @@ rows = [beside("prefill", prefill, profile.ttft), beside("decode step", decode, 
 Table(("", "predicted", "measured", "ratio", "MFU", "MBU"), rows)
 
 # %% [markdown]
-# **MFU**, model FLOPs utilisation, is the share of the peak rate that went into the model's own operations. **MBU**, model
+# [**MFU**](../docs/glossary.md#mfu), model FLOPs utilisation, is the share of the peak rate that went into the model's own operations. [**MBU**](../docs/glossary.md#mbu), model
 # bandwidth utilisation, is the same for bytes. On two quiet cores the ratio stays under 2 for both phases. Where does
 # the rest of the time go? We ask the profiler of torch what ran in a decode step.
 
@@ -275,7 +274,7 @@ breakdown
 # thousand small operators whose starting costs as much as their work, and Python between them. That is a fixed cost per
 # pass. It matters less the larger the model (each pass takes longer) or the batch (more tokens share a pass). On an NPU
 # it would be larger still, because each operator is launched on a device, and *fused* operators and captured graphs are
-# the cure (a captured **graph** is launched as a whole). In a prefill the gap all but closes, because each operator has more
+# the cure (a captured [**graph**](../docs/glossary.md#graph) is launched as a whole). In a prefill the gap all but closes, because each operator has more
 # to do:
 
 # %%
@@ -497,5 +496,7 @@ else:
 #
 # </details>
 #
-# Now you: [Lab 2](../labs/02_prefill_decode_profiling.ipynb). Next: [3 KV cache](03_kv_cache.ipynb).
-# Back: [1 Memory math](01_memory_math.ipynb)
+# Now you: [Lab 2](../labs/02_prefill_decode_profiling.ipynb).
+# Next: [3 KV cache](03_kv_cache.ipynb).
+# Back: [1 Memory math](01_memory_math.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

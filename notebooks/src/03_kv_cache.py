@@ -133,7 +133,7 @@ print(torch.tensor([2047.0, 2048.0, 2049.0, 2051.0], dtype=torch.float16).tolist
 # ## The idea in a picture
 #
 # Reserve room once, write each token into its place, look at the places that are filled. Several sequences have a row
-# each, and each row has its own length (such a batch is called **ragged**).
+# each, and each row has its own length (such a batch is called [**ragged**](../docs/glossary.md#ragged)).
 
 # %%
 from helpers import plots
@@ -416,5 +416,7 @@ print(where_it_ran(model.device))
 #
 # </details>
 #
-# Now you: [Lab 3](../labs/03_kv_cache.ipynb). Back: [2 Prefill/decode profiling](02_prefill_decode_profiling.ipynb). Next:
-# [4 Prefix reuse](04_prefix_reuse.ipynb)
+# Now you: [Lab 3](../labs/03_kv_cache.ipynb).
+# Next: [4 Prefix reuse](04_prefix_reuse.ipynb).
+# Back: [2 Prefill/decode profiling](02_prefill_decode_profiling.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

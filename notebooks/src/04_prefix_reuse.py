@@ -33,7 +33,7 @@ environment_report()
 # ## Feel the problem: the same beginning again and again
 #
 # A chat model's prompt is the whole conversation, and conversations begin alike. Here three guests write to a museum. Every
-# one of their prompts starts with the same instructions to the model, the **system prompt**.
+# one of their prompts starts with the same instructions to the model, the [**system prompt**](../docs/glossary.md#system-prompt).
 
 # %%
 from helpers import KVCache, checkpoint
@@ -156,7 +156,7 @@ print("it is that of the third guest's:", first == generate(model, prompts[2], 1
 # %% [markdown]
 # ## The idea in a picture
 #
-# Keep texts in a **radix tree**: each node is a run of tokens, and texts that begin alike go through the same nodes. To find
+# Keep texts in a [**radix tree**](../docs/glossary.md#radix-tree): each node is a run of tokens, and texts that begin alike go through the same nodes. To find
 # the longest known beginning of a prompt, walk down from the root as long as the tokens agree. Each request that adds
 # something makes the tree grow, and where two texts part in the middle of a run, the run is split.
 #
@@ -212,8 +212,8 @@ for node in tree.nodes():
 
 # %% [markdown]
 # `match` split the run at "the ca", and `insert` added one page for the "r". Now somebody uses "the cat sat", and the tree has to
-# give pages back. A node is **pinned** as long as a request uses it or something below it, and only the ends of the tree, its
-# leaves, may go: a text without its beginning is worth nothing. Among those, the least recently used goes first (**LRU**).
+# give pages back. A node is [**pinned**](../docs/glossary.md#pinned) as long as a request uses it or something below it, and only the ends of the tree, its
+# leaves, may go: a text without its beginning is worth nothing. Among the leaves, the least recently used goes first ([**LRU**](../docs/glossary.md#lru)).
 
 # %%
 free = 0  # of 12 pages
@@ -263,7 +263,7 @@ for _ in range(2):
 # %% [markdown]
 # ## Prove it
 #
-# Three situations in which prompts begin alike: guests under one system prompt; **few-shot** prompts, which start with the same
+# Three situations in which prompts begin alike: guests under one system prompt; [**few-shot**](../docs/glossary.md#few-shot) prompts, which start with the same
 # worked examples; and a conversation, whose every prompt contains the last one and its answer. Pages hold 16 tokens now, as in
 # production: only whole pages are kept.
 
@@ -308,7 +308,7 @@ for name, texts in scenarios.items():
 Table(("", "requests", "prompt tokens", "reused", "hit rate", "tokens equal"), rows)
 
 # %% [markdown]
-# The **hit rate** is the reused share of the prompts' tokens. And the answers stay the same when the store is far too small, so
+# The [**hit rate**](../docs/glossary.md#hit-rate) is the reused share of the prompts' tokens. And the answers stay the same when the store is far too small, so
 # that something is thrown out all the time:
 
 # %% tags=["skip-emulated"]
@@ -419,7 +419,7 @@ print(f"room for all: {best.reused_tokens} of {best.prompt_tokens} tokens, {best
 
 # %% [markdown]
 # In a small store each talk is forgotten before its owner comes back, and only the system prompt is reused. Then every page more
-# pays, until everything fits. That is why a busy server keeps prefixes in all the memory it can get. **LFU** throws out what
+# pays, until everything fits. That is why a busy server keeps prefixes in all the memory it can get. [**LFU**](../docs/glossary.md#lfu) throws out what
 # was matched least often instead of longest ago: here the visitors, who never come back.
 #
 # ## Measure it: the price of greed
@@ -482,7 +482,7 @@ print("in the same store:", guess("Petra's company"))
 print("with a salt of their own, the guess is wrong:", guess("somebody else") != "7391")
 
 # %% [markdown]
-# A **salt** is part of the key of a text's first page. Texts with different salts never meet, whatever they say. Give each
+# A [**salt**](../docs/glossary.md#salt) is part of the key of a text's first page: texts with different salts never meet, whatever they say. Give each
 # tenant its own: reuse within a company stays, reuse between companies ends. What all may share, such as the system prompt,
 # is then kept once for each tenant; that is the price.
 #
@@ -590,4 +590,7 @@ print(where_it_ran(model.device))
 #
 # </details>
 #
-# Now you: [Lab 4](../labs/04_prefix_reuse.ipynb). Back: [3 KV cache](03_kv_cache.ipynb)
+# Now you: [Lab 4](../labs/04_prefix_reuse.ipynb).
+# Next: [5 Continuous batching](05_continuous_batching.ipynb).
+# Back: [3 KV cache](03_kv_cache.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

@@ -173,6 +173,10 @@ lab01.check_deployment(choose_deployment)
 # ## How far you are
 #
 # `progress()` without a name shows all labs; `reset_progress()` forgets what you have done.
+#
+# Next: [2 Prefill/decode profiling](../notebooks/02_prefill_decode_profiling.ipynb).
+# Back: [1 Memory math](../notebooks/01_memory_math.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%
 progress(lab01.LAB)

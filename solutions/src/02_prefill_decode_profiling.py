@@ -228,6 +228,10 @@ lab02.check_speedup(pass_speedup)
 
 # %% [markdown]
 # ## How far you are
+#
+# Next: [3 KV cache](../notebooks/03_kv_cache.ipynb).
+# Back: [2 Prefill/decode profiling](../notebooks/02_prefill_decode_profiling.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%
 progress(lab02.LAB)

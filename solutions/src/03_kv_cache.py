@@ -191,6 +191,10 @@ for prompt in (10, 50, 100, 200, 400, 1600):
 
 # %% [markdown]
 # ## How far you are
+#
+# Next: [4 Prefix reuse](../notebooks/04_prefix_reuse.ipynb).
+# Back: [3 KV cache](../notebooks/03_kv_cache.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%
 progress(lab03.LAB)

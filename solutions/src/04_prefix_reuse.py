@@ -202,6 +202,10 @@ print("found by a colleague:      ", own == [7, 8, 9])
 
 # %% [markdown]
 # ## How far you are
+#
+# Next: [5 Continuous batching](../notebooks/05_continuous_batching.ipynb).
+# Back: [4 Prefix reuse](../notebooks/04_prefix_reuse.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%
 progress(lab04.LAB)
