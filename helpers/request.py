@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,7 +18,7 @@ class Request:
     prompt_ids: Sequence[int]
     max_tokens: int = 64
     """New tokens at most."""
-    stop_ids: Sequence[int] = ()
+    stop_ids: Collection[int] = ()
     """Tokens after which the answer ends; the one that came is part of it."""
     temperature: float = 0.0
     top_p: float = 1.0
@@ -35,21 +36,42 @@ class Request:
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no engine could do."""
+        for name in ("request_id", "salt", "client"):
+            self._check_hash(name)
+        if not isinstance(self.prompt_ids, Sequence) or not _whole(self.prompt_ids):
+            raise self._refusal("prompt_ids must be a list of whole numbers", self.prompt_ids)
         if not self.prompt_ids:
             raise ValueError(f"request {self.request_id!r}: the prompt is empty; give at least one token")
         if min(self.prompt_ids) < 0:
-            raise ValueError(
-                f"request {self.request_id!r}: token ids must be 0 or more, got {min(self.prompt_ids)}"
+            raise self._refusal("token ids must be 0 or more", min(self.prompt_ids))
+        if not isinstance(self.stop_ids, Collection) or not _whole(self.stop_ids):
+            raise self._refusal("stop_ids must be a list of whole numbers", self.stop_ids)
+        if not _whole((self.max_tokens, self.top_k, self.seed)) or self.max_tokens < 1:
+            raise self._refusal(
+                "max_tokens must be 1 or more, top_k and seed whole numbers",
+                (self.max_tokens, self.top_k, self.seed),
             )
-        if self.max_tokens < 1:
-            raise ValueError(
-                f"request {self.request_id!r}: max_tokens must be 1 or more, got {self.max_tokens}"
+        if not 0 <= self.temperature < math.inf or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise self._refusal(
+                "expected temperature >= 0, 0 < top_p <= 1, top_k >= 0",
+                (self.temperature, self.top_p, self.top_k),
             )
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
-            raise ValueError(
-                f"request {self.request_id!r}: expected temperature >= 0, 0 < top_p <= 1, top_k >= 0, "
-                f"got {self.temperature}, {self.top_p}, {self.top_k}"
-            )
+
+    def _check_hash(self, name: str) -> None:
+        """Raises ValueError for what cannot be looked up."""
+        try:
+            hash(getattr(self, name))
+        except TypeError:
+            raise self._refusal(f"{name} must be hashable, such as a string", getattr(self, name)) from None
+
+    def _refusal(self, expected: str, got: object) -> ValueError:
+        """The error that says so."""
+        return ValueError(f"request {self.request_id!r}: {expected}; got {got!r:.80}")
+
+
+def _whole(numbers: Collection[int]) -> bool:
+    """Whether all are plain ints."""
+    return {*map(type, numbers)} <= {int}
 
 
 @dataclass

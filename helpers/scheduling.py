@@ -14,6 +14,7 @@ from helpers.fair_policies import named_policy
 from helpers.page_pool import OutOfPages, PagePool
 from helpers.policies import Policy
 from helpers.request import FinishReason, Request, RequestState
+from helpers.samples import Samples
 
 
 class Pages(Protocol):
@@ -43,7 +44,8 @@ class RequestScheduler:
 
     A pass computes at most `token_budget` tokens of at most `max_batch_size` requests. When pages run out, running requests are
     preempted: their pages are freed, and they wait to be computed again. `policy` says who is admitted next and who gives way.
-    A waiting request is admitted when its whole text finds pages; while the first of the queue finds none, nobody is.
+    A waiting request is admitted when its whole text finds pages; while the first of the queue finds none, nobody is. If nobody
+    runs, either, it fails: whoever holds the pages is not served here, and waiting would not end.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class RequestScheduler:
         self._clock = clock
         self._states: dict[Hashable, RequestState] = {}  # who is on their way
         self._running: dict[Hashable, RequestState] = {}
+        self._samples = Samples()
         self._planned: dict[Hashable, tuple[RequestState, int]] = {}
         self._left = self._arrivals = 0
         self.policy.attach(pages.pool if pages is not None else None)
@@ -90,6 +93,43 @@ class RequestScheduler:
 
     def add_request(self, request: Request) -> RequestState:
         """Puts a request into the queue. Raises ValueError for a name that is taken and a request that could never fit."""
+        return self.add_samples([request])[0]
+
+    def add_samples(self, requests: Sequence[Request]) -> list[RequestState]:
+        """Puts the first one into the queue; the others, with the same prompt, wait until it is computed and share it (`branch`).
+
+        Raises ValueError, before anything changes, as `add_request` does.
+        """
+        names = [request.request_id for request in requests]
+        for i, request in enumerate(requests):
+            self._check(request)
+            if names.index(request.request_id) < i:
+                raise ValueError(f"request {request.request_id!r} is here already")
+        states = [self._arrive(request) for request in requests]
+        self.policy.push(states[0])
+        self._samples.hold(states[0], states[1:])
+        return states
+
+    def branch(self, state: RequestState) -> list[RequestState]:
+        """A request whose text has just been computed, and the samples that run from here on, sharing all of its pages.
+
+        To be called before its first token is `took`. Samples that find no seat join the queue.
+        """
+        seats, samples = self.max_batch_size - len(self._running), self._samples.release(state)
+        for sample in samples[:seats]:
+            if self.pages is not None:
+                self.pages.pool.fork(state.name, sample.name)
+                state.spare = 0  # its last page is no longer its own
+            sample.computed = sample.cached_tokens = state.computed
+            sample.first_scheduled = state.first_scheduled
+            self._running[sample.name] = sample
+            self.policy.charge(sample, 0)
+        for sample in samples[seats:]:
+            self.policy.push(sample)
+        return [state, *samples[:seats]]
+
+    def _check(self, request: Request) -> None:
+        """Raises ValueError for what `add_request` refuses."""
         if request.request_id in self._states or request.request_id in self.finished:
             raise ValueError(f"request {request.request_id!r} is here already")
         longest = len(request.prompt_ids) + request.max_tokens - 1  # the last token is never computed
@@ -97,10 +137,12 @@ class RequestScheduler:
             raise ValueError(
                 f"request {request.request_id!r} may need {longest} tokens, there is room for {self.room}"
             )
+
+    def _arrive(self, request: Request) -> RequestState:
+        """A request's state, known from now on."""
         self._arrivals += 1
         state = RequestState(request, self._clock(), order=self._arrivals)
         self._states[state.name] = state
-        self.policy.push(state)
         return state
 
     def cancel(self, request_id: Hashable) -> None:
@@ -120,6 +162,7 @@ class RequestScheduler:
         while self._left and self.waiting and not short and len(self._running) < self.max_batch_size:
             if not self._admit(self.policy.first(self._clock())):
                 break
+        self._give_up()
         return list(self._planned.values())
 
     def would_admit(self) -> bool:
@@ -139,6 +182,8 @@ class RequestScheduler:
 
     def took(self, state: RequestState, token: int, now: float) -> None:
         """Adds a token to an answer, and ends it where its rules say so."""
+        for sample in self._samples.release(state):  # nobody has called `branch`
+            self.policy.push(sample)
         state.token_ids.append(token)
         state.token_times.append(now)
         if token in state.request.stop_ids:
@@ -148,14 +193,33 @@ class RequestScheduler:
 
     def finish(self, state: RequestState, reason: FinishReason, error: str = "") -> None:
         """Ends a request; its pages go back to the pool."""
-        if self._running.pop(state.name, None) is None:
+        if self._running.pop(state.name, None) is not None:
+            if self.pages is not None:
+                self.pages.free_request(state.name)
+        elif not self._samples.withdraw(state):
             self.policy.remove(state)
-        elif self.pages is not None:
-            self.pages.free_request(state.name)
+        if samples := self._samples.release(
+            state
+        ):  # its prompt is not computed yet: that is the next one's work
+            self.policy.push(samples[0])
+            self._samples.hold(samples[0], samples[1:])
         self.policy.leave(state)
         del self._states[state.name]
         state.finish_reason, state.error, state.ended = reason, error, self._clock()
         self.finished[state.name] = state
+
+    def _give_up(self) -> None:
+        """Fails those who wait for pages although nobody runs who could give some back."""
+        while (
+            self.waiting
+            and not self._running
+            and not self._has_place(state := self.policy.first(self._clock()))
+        ):
+            assert self.pages is not None  # without pages, and with nobody running, there is a place
+            pool = self.pages.pool
+            needed = pool.pages_to_admit(state.text, state.request.salt)
+            error = OutOfPages(state.name, needed, pool.num_free, pool.num_pages)
+            self.finish(state, "failed", f"OutOfPages: {error}, and nobody runs who could give some back")
 
     def _make_way(self) -> None:
         """Preempts those whose places the policy gives to the first of the queue, as long as there is none for it."""
@@ -178,6 +242,15 @@ class RequestScheduler:
 
     def _continue(self, state: RequestState) -> bool:
         """Plans a running request's next tokens, preempting others, or itself, if pages are short; whether they were."""
+        if (
+            state.spare and state.remaining == 1
+        ):  # by far the commonest case, and a simulator's time: no page to ask for
+            state.spare -= 1
+            state.untold += 1
+            self._planned[state.name] = (state, 1)
+            self._left -= 1
+            self.policy.charge(state, 1)
+            return False
         count, short = min(state.remaining, self._left, self.chunk_size), False
         while state.name in self._running:
             try:

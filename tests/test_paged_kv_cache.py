@@ -97,6 +97,18 @@ def test_two_prompts_of_one_step_share_what_the_first_one_fills():
     torch.testing.assert_close(got, want, atol=1e-4, rtol=0)
 
 
+def test_what_is_reserved_after_a_pass_is_shared_in_the_next_one():
+    cache, prompt = poisoned(), list(range(10, 23))
+    MODEL(FlatBatch.pack([[1, 2]], seq_ids=["x"]), cache)
+    cache.reserve("x", [3])
+    for name, cached in (("a", 0), ("b", 12)):
+        assert cache.allocate_request(name, prompt) == cached
+        cache.reserve(name, prompt[cached:])
+    got = MODEL(FlatBatch.pack([[3], prompt, prompt[12:]], [2, 0, 12], ["x", "a", "b"]), cache)
+    want = torch.cat([logits_of(text, 1) for text in ([1, 2, 3], prompt, prompt)])
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=0)
+
+
 def test_what_was_reserved_stays_so_when_another_finds_no_page():
     cache = poisoned(3)
     cache.allocate_request("a", [5] * 6)
@@ -109,6 +121,32 @@ def test_what_was_reserved_stays_so_when_another_finds_no_page():
     torch.testing.assert_close(got, logits_of([5] * 6, 1), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("pages", [40, 3], ids=["ample", "just enough"])
+def test_what_is_reserved_for_a_fork_is_copied_first(pages):
+    cache, text = poisoned(pages), [1, 2, 3, 4, 5, 6]
+    MODEL(FlatBatch.pack([text], seq_ids=["a"]), cache)
+    cache.fork("a", "b")
+    for name, token in (("a", 7), ("b", 8)):
+        cache.reserve(name, [token])
+    got = MODEL(FlatBatch.pack([[7], [8]], [6, 6], ["a", "b"]), cache)
+    want = torch.cat([logits_of([*text, token], 1) for token in (7, 8)])
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=0)
+    assert cache.pool.stats().copies == 1
+
+
+def test_a_pass_that_is_abandoned_is_forgotten():
+    cache, text = poisoned(), [1, 2, 3, 4, 5, 6]
+    MODEL(FlatBatch.pack([text], seq_ids=["a"]), cache)
+    cache.reserve("a", [7])
+    cache.allocate_request("b", [*text, 7])
+    cache.reserve("b", [5, 6, 7])
+    cache.abandon()
+    assert (cache.pool.length("a"), cache.pool.length("b")) == (6, 4)
+    cache.free_request("b")
+    got = MODEL(FlatBatch.pack([[8]], [6], ["a"]), cache)
+    torch.testing.assert_close(got, logits_of([*text, 8], 1), atol=1e-4, rtol=0)
+
+
 def test_a_cached_prompt_computes_its_last_page_only():
     cache, prompt = poisoned(), list(range(12))
     MODEL(FlatBatch.pack([prompt], seq_ids=["a"]), cache)
@@ -117,6 +155,17 @@ def test_a_cached_prompt_computes_its_last_page_only():
     got = MODEL(FlatBatch.pack([prompt[8:]], [8], ["b"]), cache)
     torch.testing.assert_close(got, logits_of(prompt, 1), atol=1e-4, rtol=0)
     assert cache.pool.stats().hit_tokens == 8
+
+
+def test_a_salt_keeps_tenants_apart():
+    cache, prompt = poisoned(), list(range(12))
+    assert cache.allocate_request("a", prompt, salt="red") == 0
+    MODEL(FlatBatch.pack([prompt], seq_ids=["a"]), cache)
+    found = [
+        cache.allocate_request(name, prompt, salt)
+        for name, salt in (("b", "blue"), ("c", None), ("d", "red"))
+    ]
+    assert found == [0, 0, 8]
 
 
 def test_siblings_of_a_fork_do_not_see_each_other():
@@ -163,6 +212,22 @@ def test_by_hand_100_tokens_and_50_more_take_10_pages():
     assert not cache.get_kv("a", 0)[0].any(), "layers are apart"
     cache.free_request("a")
     assert cache.pool.num_used == 0
+
+
+def test_by_hand_a_fork_keeps_what_it_began_with():
+    cache = PagedKVCache(num_layers=2, page_size=4, num_pages=6, num_kv_heads=1, head_dim=2)
+    cache.allocate_request("a", 6)
+    k, v = torch.randn(2, 8, 1, 2), torch.randn(2, 8, 1, 2)
+    for layer in (0, 1):
+        cache.write("a", layer, k[layer, :6], v[layer, :6], 0)
+    cache.fork("a", "b")
+    cache.append_tokens("b", 2)
+    for layer in (0, 1):
+        cache.write("b", layer, k[layer, 6:], v[layer, 6:], 6)
+        for name, length in (("a", 6), ("b", 8)):
+            got = cache.get_kv(name, layer)
+            assert torch.equal(got[0], k[layer, :length])
+            assert torch.equal(got[1], v[layer, :length])
 
 
 def test_single_pages():
