@@ -158,7 +158,8 @@ class DecoderLM(nn.Module):
     def pack(self) -> DecoderLM:
         """This model with its matrices laid out for this processor's kernels, where `ops` knows such a layout.
 
-        Weights keep their size, but for a tied output matrix: the embedding needs it as it was, so there are two of it.
+        Weights keep their size, but for 16-bit ones on a processor that multiplies in 32 (`ops.pack_weight`), and for a
+        tied output matrix: the embedding needs it as it was, so there are two of it.
         A packed model stays on its device.
         """
         for module in self.modules():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
+
+from helpers.ops.decode_rows import Family, families
 
 
 class BlockTables:
@@ -27,6 +30,7 @@ class BlockTables:
                 raise ValueError(f"{length} tokens do not lie in {len(table)} pages of {page_size}")
         self.kv_lens, self.page_size, self.device = list(kv_lens), page_size, torch.device(device)
         self.tables = [table[: -(-n // page_size)] for table, n in zip(tables, kv_lens, strict=True)]
+        self._split: tuple[tuple[int, ...], list[int], list[Family]] | None = None
 
     def __len__(self) -> int:
         """Sequences."""
@@ -59,12 +63,24 @@ class BlockTables:
         ]
 
     @cached_property
-    def scattered(self) -> Tensor:
-        """The pages of the sequences whose pages do not, one sequence after the other: int64."""
-        pages = [
-            page
-            for table, first in zip(self.tables, self.neighbours, strict=True)
-            if first is None
-            for page in table
-        ]
-        return torch.tensor(pages, dtype=torch.int64, device=self.device)
+    def pages(self) -> list[Tensor]:
+        """Each sequence's pages as an int64 tensor."""
+        return [torch.tensor(table, dtype=torch.int64, device=self.device) for table in self.tables]
+
+    def split(self, q_start: Sequence[int]) -> tuple[list[int], list[Family]]:
+        """The sequences that attend alone, and the families of the others; `q_start` as in `attention_pages`.
+
+        Alone are those with several new tokens, and those whose pages lie side by side: they need no collecting.
+        """
+        if self._split is None or self._split[0] != tuple(q_start):
+            single = [b - a == 1 for a, b in pairwise(q_start)]
+            together = [i for i, first in enumerate(self.neighbours) if first is None and single[i]]
+            tables, lens = [self.tables[i] for i in together], [self.kv_lens[i] for i in together]
+            rows = [q_start[i] for i in together]
+            share = (
+                self.device.type == "cpu"
+            )  # the log-sum-exp that merging needs comes from a CPU's operator
+            found = families(tables, lens, rows, self.page_size, share) if together else []
+            alone = [i for i in range(len(self)) if i not in set(together)]
+            self._split = (tuple(q_start), alone, [family.to(self.device) for family in found])
+        return self._split[1:]

@@ -7,7 +7,7 @@ sees its last key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from helpers.ops.block_tables import BlockTables
+from helpers.ops.decode_rows import Family
 
 
 def attention(
@@ -121,27 +122,72 @@ def attention_pages(
     """Causal attention `q [T, H, D]` -> `[T, H, D]` over pages of `k_cache`, `v_cache` `[num_pages, page_size, KV, D]`.
 
     Sequence `i` owns the queries `q_start[i]:q_start[i + 1]`; `tables` says where its keys lie. Neighbouring pages are read
-    in place, others are collected first, all sequences' in one go.
+    in place, others are collected first. Sequences of one query each are computed together (`decode_rows`).
     """
     out = torch.empty_like(q)
-    sequences = zip(_sequences(k_cache, tables), _sequences(v_cache, tables), strict=True)
-    for i, (k, v) in enumerate(sequences):
+    alone, together = tables.split(q_start)
+    for i in alone:
         part = slice(q_start[i], q_start[i + 1])
+        k, v = (_sequence(cache, tables, i) for cache in (k_cache, v_cache))
         out[part] = _attend(_heads_first(q[part], 1), k, v, scale)
+    for family in together:
+        out[family.rows] = _attend_family(q[family.rows], k_cache, v_cache, family, scale)
     return out
 
 
-def _sequences(cache: Tensor, tables: BlockTables) -> Iterator[Tensor]:
-    """Each sequence's keys or values `[1, KV, length, D]` out of its pages: a view where these lie side by side."""
-    slots, offset = cache.flatten(0, 1), 0
-    collected = cache.index_select(0, tables.scattered).flatten(0, 1) if len(tables.scattered) else slots
-    for table, length, first in zip(tables.tables, tables.kv_lens, tables.neighbours, strict=True):
-        if first is None:
-            found = collected[offset : offset + length]
-            offset += len(table) * tables.page_size
-        else:
-            found = slots[first : first + length]
-        yield found.transpose(0, 1).unsqueeze(0)
+def _sequence(cache: Tensor, tables: BlockTables, i: int) -> Tensor:
+    """One sequence's keys or values `[1, KV, length, D]` out of its pages: a view where these lie side by side."""
+    first, length = tables.neighbours[i], tables.kv_lens[i]
+    if first is None:
+        found = cache.index_select(0, tables.pages[i]).flatten(0, 1)[:length]
+    else:
+        found = cache.flatten(0, 1)[first : first + length]
+    return found.transpose(0, 1).unsqueeze(0)
+
+
+def _attend_family(q: Tensor, k_cache: Tensor, v_cache: Tensor, family: Family, scale: float) -> Tensor:
+    """Attention of one query per sequence, `q [n, H, D]` -> `[n, H, D]`; what they share is read once for all.
+
+    Two results over two parts of the keys are merged by their scores' log-sum-exps, as in cascade attention (FlashInfer,
+    arXiv:2501.01005) and Hydragen (arXiv:2402.05099): one product of many queries replaces many of one.
+    """
+    keys, values = k_cache.flatten(0, 1), v_cache.flatten(0, 1)
+    grouped = q.view(len(q), keys.shape[1], -1, q.shape[-1])  # heads that share keys stand as queries
+    ends, start = [], 0
+    for slots, mask in family.parts:
+        k, v = (t.index_select(0, slots.flatten()).view(*slots.shape, *t.shape[1:]) for t in (keys, values))
+        some = grouped[start : start + len(slots)]
+        ends.append(_attend_lse(some, k.transpose(1, 2), v.transpose(1, 2), mask, scale))
+        start += len(slots)
+    out, lse = ends[0] if len(ends) == 1 else map(torch.cat, zip(*ends, strict=True))
+    if family.shared is not None:
+        k, v = (t.index_select(0, family.shared).transpose(0, 1).unsqueeze(0) for t in (keys, values))
+        out = _merge(*_attend_beginning(grouped, k, v, scale), out, lse)
+    return out.reshape(q.shape)
+
+
+def _attend_beginning(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """`_attend_lse` of `q [n, KV, g, D]`, all over the same `k`, `v` `[1, KV, m, D]`, as if they were one sequence's queries."""
+    by_head = q.transpose(0, 1)
+    out, lse = _attend_lse(by_head.flatten(1, 2).unsqueeze(0), k, v, None, scale)
+    return out.view(by_head.shape).transpose(0, 1), lse.view(by_head.shape[:-1]).transpose(0, 1)
+
+
+def _merge(first: Tensor, first_lse: Tensor, second: Tensor, second_lse: Tensor) -> Tensor:
+    """The attention over both parts of the keys from those over each: their sums of exponentials are the weights."""
+    share = torch.sigmoid(first_lse - second_lse).unsqueeze(-1)
+    return torch.lerp(second.to(share.dtype), first.to(share.dtype), share).to(second.dtype)
+
+
+def _attend_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """Attention of `q [B, KV, n, D]` over `k`, `v` `[B, KV, m, D]`, all visible but for the mask, and its scores' log-sum-exps."""
+    mask = None if mask is None else mask.to(q.dtype)
+    if q.device.type != "cpu":  # families share nothing there, so nobody asks for the sums
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale), q.new_empty(0)
+    found: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q, k, v, attn_mask=mask, scale=scale
+    )
+    return found
 
 
 def attention_lse(
