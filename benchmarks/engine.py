@@ -1,14 +1,18 @@
-"""The engine beside other engines: `python -m benchmarks.engine [--repeats N] [--only NAME ...]`.
+"""The engine beside other engines: `python -m benchmarks.engine [--repeats N] [--only "NAME" ...]`.
 
 SmolLM2-135M, greedy, forced lengths, one process, the same threads; contenders take turns. Two workloads: 16 ragged requests
 (prompts of 32 to 512 tokens, answers of 16 to 128), and 64 requests behind a system prompt of 256 tokens. Bars: ragged at
 least 2.0x the better of transformers' static and continuous batching, in fp32 and bf16, and 1.5x llama.cpp's server (F16, 16
-slots) in bf16; shared at least 3.5x the better of transformers' two. Needs `pip install --no-deps xllamacpp` for llama.cpp.
+slots) in bf16; shared at least 3.5x the better of transformers' two. llama.cpp comes with the extra `bench`.
+
+One workload in one type is one run, recorded with the environment that it ran in. `--only` replaces the runs it names in
+results/engine.json and leaves the others.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import statistics
 import tempfile
@@ -18,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.record import write
+from benchmarks.record import RESULTS, environment, write
 from benchmarks.serving_rivals import (
     Answers,
     Job,
@@ -105,61 +109,70 @@ def verdicts(results: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def run(dtype: str, repeats: int, llama: LlamaServer | None, wanted: set[str]) -> dict[str, Any]:
-    """Both workloads in one type."""
+def run(workload: str, dtype: str, repeats: int, llama: LlamaServer | None) -> dict[str, Any]:
+    """One workload in one type: everybody in turns."""
     model, reference = checkpoint.load(DTYPES[dtype]).model, checkpoint.load_reference(DTYPES[dtype])
-    results = {}
-    for workload, jobs, seats in (("ragged16", ragged16(), SEATS), ("shared64", shared64(), 64)):
-        if f"{workload} {dtype}" not in wanted:
-            continue
-        engine = Ours(model, seats)
-        contenders: dict[str, Callable[[Sequence[Job]], Answers | None]] = {
-            "ours": engine.serve,
-            "transformers, static": lambda jobs: static_batches(reference, jobs, SEATS),
-            "transformers, continuous": lambda jobs: continuous_batches(reference, jobs, SEATS),
-        }
-        if llama is not None and dtype == "bf16":
-            contenders["llama.cpp, F16"] = llama.serve
-        for serve in contenders.values():
-            serve(jobs[:2])  # warm up
-        entry = compare(contenders, jobs, repeats, f"{workload} {dtype}")
-        entry |= {"tokens": sum(len(job.prompt) + job.new_tokens for job in jobs)}
-        entry |= {"tokens computed by ours": engine.computed, "passes of ours": engine.passes}
-        results[f"{workload} {dtype}"] = entry
-    return results
+    jobs, seats = (ragged16(), SEATS) if workload == "ragged16" else (shared64(), 64)
+    engine = Ours(model, seats)
+    contenders: dict[str, Callable[[Sequence[Job]], Answers | None]] = {
+        "ours": engine.serve,
+        "transformers, static": lambda jobs: static_batches(reference, jobs, SEATS),
+        "transformers, continuous": lambda jobs: continuous_batches(reference, jobs, SEATS),
+    }
+    if llama is not None:
+        contenders["llama.cpp, F16"] = llama.serve
+    for serve in contenders.values():
+        serve(jobs[:2])  # warm up
+    entry = compare(contenders, jobs, repeats, f"{workload} {dtype}")
+    entry |= {"tokens": sum(len(job.prompt) + job.new_tokens for job in jobs)}
+    entry |= {"tokens computed by ours": engine.computed, "passes of ours": engine.passes}
+    return entry
 
 
-def unaligned(model: Any) -> dict[str, int]:
-    """Tokens computed when the shared prefix ends with a page, and when it ends within one."""
-    counts = {}
+def counts() -> dict[str, int]:
+    """Tokens that ours computes when the shared prefix ends with a page, and when it ends within one."""
+    found = {}
     for system in (SYSTEM, SYSTEM - 5):
-        engine = Ours(model, 64)
+        engine = Ours(checkpoint.load().model, 64)
         engine.serve(shared64(system))
-        counts[str(system)] = engine.computed
-    return counts
+        found[f"prefix of {system}"] = engine.computed
+    return found
+
+
+def llama_server(scratch: Path) -> LlamaServer:
+    """llama.cpp over the course's model in F16."""
+    gguf = scratch / "f16.gguf"
+    write_f16(checkpoint.locate() / Path(smollm2.MEMBER).name, gguf)
+    return LlamaServer(gguf, SEATS, torch.get_num_threads())
+
+
+def record(name: str, entry: dict[str, Any]) -> None:
+    """Puts one run into results/engine.json, with its environment, and works out the ratios anew."""
+    packages = ("torch", "transformers", "xllamacpp")
+    path = RESULTS / "engine.json"
+    runs = json.loads(path.read_text())["runs"] if path.exists() else {}
+    runs[name] = {**entry, "environment": environment(packages)}
+    timed_runs = {label: run for label, run in sorted(runs.items()) if "seconds" in run}
+    print(write("engine", {"times as fast": verdicts(timed_runs), "runs": runs}, packages))
 
 
 def main() -> None:
-    """Runs what was asked for, prints the ratios, writes results/engine.json."""
-    every = [f"{w} {d}" for d in DTYPES for w in ("ragged16", "shared64")]
+    """Runs what was asked for, writes results/engine.json, prints the ratios."""
+    every = [*(f"{workload} {dtype}" for dtype in DTYPES for workload in ("ragged16", "shared64")), "counts"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=every, choices=every)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        gguf = Path(scratch) / "f16.gguf"
-        write_f16(checkpoint.locate() / Path(smollm2.MEMBER).name, gguf)
-        llama = LlamaServer(gguf, SEATS, torch.get_num_threads())
-        results: dict[str, Any] = {}
-        for dtype in DTYPES:
-            results |= run(dtype, options.repeats, llama, set(options.only))
-    ratios = verdicts(results)
-    counts = unaligned(checkpoint.load(torch.bfloat16).model)
-    print("tokens computed with a shared prefix of 256 and of 251 tokens:", counts)
-    for name, ratio in ratios.items():
+        for name in options.only:
+            if name == "counts":
+                record(name, {"tokens computed": counts()})
+                continue
+            workload, dtype = name.split()
+            llama = llama_server(Path(scratch)) if dtype == "bf16" else None
+            record(name, run(workload, dtype, options.repeats, llama))
+    for name, ratio in json.loads((RESULTS / "engine.json").read_text())["times as fast"].items():
         print(f"{name}: {ratio:.2f}")
-    packages = ("torch", "transformers", "xllamacpp")
-    print(write("engine", {"runs": results, "times as fast": ratios, "tokens computed": counts}, packages))
 
 
 def _tokens(rng: random.Random, count: int) -> list[int]:
