@@ -98,8 +98,10 @@ class RequestScheduler:
     def add_samples(self, requests: Sequence[Request]) -> list[RequestState]:
         """Puts the first one into the queue; the others, with the same prompt, wait until it is computed and share it (`branch`).
 
-        Raises ValueError, before anything changes, as `add_request` does.
+        Raises ValueError, before anything changes, as `add_request` does, for no request, and for prompts or salts that differ.
         """
+        if not requests or any(_differ(request, requests[0]) for request in requests[1:]):
+            raise ValueError("samples have one prompt and one salt")
         names = [request.request_id for request in requests]
         for i, request in enumerate(requests):
             self._check(request)
@@ -198,9 +200,8 @@ class RequestScheduler:
                 self.pages.free_request(state.name)
         elif not self._samples.withdraw(state):
             self.policy.remove(state)
-        if samples := self._samples.release(
-            state
-        ):  # its prompt is not computed yet: that is the next one's work
+        # If its prompt was not computed yet, that is the next sample's work.
+        if samples := self._samples.release(state):
             self.policy.push(samples[0])
             self._samples.hold(samples[0], samples[1:])
         self.policy.leave(state)
@@ -291,3 +292,8 @@ class RequestScheduler:
         state.preemptions += 1
         self.preempted.append(state.name)
         self.policy.push(state)
+
+
+def _differ(one: Request, other: Request) -> bool:
+    """Whether two requests could not share their prompt's keys and values."""
+    return list(one.prompt_ids) != list(other.prompt_ids) or one.salt != other.salt

@@ -164,6 +164,17 @@ def test_refused_before_any_of_them_is_there(request_, samples, words):
     assert list(batcher.finished) == [("p", 2)]
 
 
+def test_samples_of_different_prompts_are_none():
+    scheduler = engine().scheduler
+    one = Request("a", [1, 2])
+    for others in ([], [one, Request("b", [1, 3])], [one, Request("b", [1, 2], salt="x")]):
+        with pytest.raises(ValueError, match="one prompt and one salt"):
+            scheduler.add_samples(others)
+    with pytest.raises(ValueError, match="'a' is here already"):
+        scheduler.add_samples([one, one])
+    assert len(scheduler.waiting) == 0
+
+
 def test_whoever_drives_the_scheduler_without_forking_serves_them_all_the_same():
     scheduler = engine().scheduler
     scheduler.add_samples([Request(i, [1, 2], 1) for i in range(3)])
