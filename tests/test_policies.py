@@ -208,8 +208,8 @@ def test_who_pauses_saves_nothing_up():
         policy.pop(first)
         policy.charge(first, 100)
         order.append(first.request.client)
-    assert order.count("late") in (3, 4), "not all four at once, before the other's next"
     assert order[0] == "late"
+    assert order[:4].count("late") == 2, "in turns from now on, not all four at once"
 
 
 @settings(max_examples=40, deadline=None)

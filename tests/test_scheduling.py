@@ -143,6 +143,22 @@ def test_who_gives_way_while_planned_leaves_the_plan_and_the_budget():
     assert [len(s.token_ids) for s in scheduler.finished.values()] == [5, 3]
 
 
+def test_nobody_comes_in_while_somebody_gives_way():
+    """What one gives back would be enough for one who waits, but it was given for those who run."""
+    scheduler = RequestScheduler(3, "priority", pages=PaperPages(7, 2, sharing=False))
+    for name, tokens, priority in (("a", 3, 0), ("big", 8, 9), ("c", 4, 5)):
+        scheduler.add_request(Request(name, [1] * tokens, 6, priority=priority))
+        if name == "big":
+            computed(scheduler.schedule(), scheduler)
+    plans = []
+    while not scheduler.preempted:
+        computed(planned := scheduler.schedule(), scheduler)
+        plans.append([name for name, _ in names(planned)])
+    assert plans[-1] == ["a"]
+    assert scheduler.preempted == ["big"]
+    assert names(scheduler.schedule()) == [("a", 1), ("c", 4)]
+
+
 def test_nobody_passes_the_first_that_finds_no_pages():
     scheduler = RequestScheduler(4, pages=PaperPages(4, 4))
     for name, tokens in (("a", 9), ("big", 9), ("small", 1)):

@@ -103,6 +103,19 @@ def test_it_is_the_engine_without_a_model(name, kind, seed, rate, size, seats, b
         assert engine.tokens_asked == engine.num_requests == 0
 
 
+def test_no_leap_passes_a_change_of_turn():
+    """The first of the queue finds no pages. While two of its client run, another client's turn comes, and that one fits."""
+    asked = (("a", 10), ("b", 3), ("b", 3), ("b", 30), ("a", 2))
+    trace = Trace([Arrival(0.0, prompt, 8, client=client) for client, prompt in asked])
+    found = [
+        simulate(trace, SimulatedEngine(pass_time, 40, 1, 8, policy="fair_share", leap=leap))
+        for leap in (True, False)
+    ]
+    assert found[0].outcomes == found[1].outcomes
+    admitted = {outcome.name: outcome.admitted for outcome in found[0].outcomes}
+    assert 0 < admitted[4] < admitted[3]
+
+
 def test_leaps_are_taken():
     engine, calls = None, []
     trace = poisson(40, 1.0, SMALL, 3)
