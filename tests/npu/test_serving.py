@@ -45,6 +45,19 @@ def test_reuse_gives_the_cpus_tokens_while_pages_are_evicted(models, policy):
 
 
 @pytest.mark.parametrize("page_size", [16, 128])
+def test_samples_fork_on_the_device(models, page_size):
+    """One prompt, four seeded answers: those of the CPU."""
+    answers = []
+    for model in models:
+        engine = ContinuousBatcher(model, PagedKVCache.for_model(model, 24, page_size))
+        engine.add_samples(Request("q", COMMON[:21], 6, temperature=2.0, seed=3), 4)
+        answers.append({name: state.token_ids for name, state in engine.run().items()})
+        assert engine.cache.pool.stats().copies == 3
+    assert answers[0] == answers[1]
+    assert len(set(map(tuple, answers[0].values()))) > 1
+
+
+@pytest.mark.parametrize("page_size", [16, 128])
 @pytest.mark.parametrize("seats", [2, 8])
 def test_every_request_of_a_batch_gets_the_cpus_tokens(models, page_size, seats):
     """The pool is small enough for preemption at page size 16."""
