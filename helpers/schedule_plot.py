@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from helpers import plots
 from helpers.report import Metric, Report
 
 _PERCENTILES = ((50, "o", "weights"), (90, "s", "kv_cache"), (99, "^", "decode"))
 _NAMES: dict[Metric, str] = {
-    "ttft": "time to first token, s",
-    "tpot": "time per output token, s",
-    "latency": "from arrival to end, s",
-    "wait": "wait for the first pass, s",
-    "largest_gap": "longest silence, s",
+    "ttft": "time to first token",
+    "tpot": "time per output token",
+    "latency": "from arrival to end",
+    "wait": "wait for the first pass",
+    "largest_gap": "longest silence",
 }
 _LINEAR_UP_TO = 20
 """Largest over smallest value up to which an axis is linear."""
@@ -98,23 +99,27 @@ def draw_predictions(
 
 
 def _percentiles(ax: Axes, reports: Mapping[str, Report], metric: Metric) -> None:
-    """One panel."""
-    rows = list(range(len(reports)))
+    """One panel, in s or ms."""
+    rows, longest = (
+        list(range(len(reports))),
+        max(report.percentile(metric, 99) for report in reports.values()),
+    )
+    unit, scale = ("ms", 1e3) if longest < 1 else ("s", 1.0)
     found = {
-        percent: [report.percentile(metric, percent) for report in reports.values()]
+        percent: [scale * report.percentile(metric, percent) for report in reports.values()]
         for percent, _, _ in _PERCENTILES
     }
     ax.hlines(rows, found[50], found[99], color=plots.COLORS["muted"], linewidth=1.2, zorder=1)
     for percent, marker, color in _PERCENTILES:
         ax.plot(found[percent], rows, marker, color=plots.COLORS[color], markersize=8, label=f"p{percent}")
-    values = [value for column in found.values() for value in column]
-    if max(values) > _LINEAR_UP_TO * min(values) > 0:
+    if max(found[99]) > _LINEAR_UP_TO * min(found[50]) > 0:
         plots.log_axis(ax, "x")
     else:
-        ax.set_xlim(left=0)
+        ax.set_xlim(0, 1.08 * max(found[99]) or 1.0)
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_yticks(rows, list(reports))
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlabel(_NAMES[metric], fontsize=11)
+    ax.set_xlabel(f"{_NAMES[metric]}, {unit}", fontsize=11)
     ax.grid(visible=True, color="#DDDDDD", linewidth=0.8)
     ax.set_axisbelow(True)
     for side in ("top", "right"):
