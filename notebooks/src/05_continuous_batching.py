@@ -297,12 +297,14 @@ plots.show(fig, alt="Static: four rows begin and end together. Continuous: a sea
 #
 # `ContinuousBatcher` is the right version of the class above. A pass is planned in two halves: first those who run, each
 # with its next token or with the next **chunk** of its prompt; then, from what is left of the `token_budget`, those who wait,
-# **if their whole text finds pages**. `schedule_batch` plans, `process_batch` plans and runs a pass.
+# **if their whole text finds pages**. `process_batch` plans and runs a pass. The plan is the work of a scheduler that knows requests and
+# free pages, but no tensors; chapter 8 makes more of it.
 
 # %%
+from helpers.scheduling import RequestScheduler
 from helpers.source import show_source
 
-show_source(ContinuousBatcher.schedule_batch)
+show_source(RequestScheduler.schedule)
 
 # %% [markdown]
 # Watch it. Two seats, at most 32 tokens in a pass, at most 24 of one prompt.
