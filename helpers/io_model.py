@@ -114,15 +114,14 @@ def tiled_traffic(size: AttentionSize, tiling: Tiling, *, folded: bool = False) 
 def keys_read(size: AttentionSize, tiling: Tiling) -> int:
     """Keys that the blocks of queries of one head read, all blocks together."""
     seen = size.seen
-    spans = (seen.end(end - 1) - seen.first(start) for start, end in tiling.query_tiles(size.seq_len))
-    return sum(max(0, span) for span in spans)
+    return sum(seen.end(end - 1) - seen.first(start) for start, end in tiling.query_tiles(size.seq_len))
 
 
 def scores_computed(size: AttentionSize, tiling: Tiling) -> int:
     """Scores of one head in tiles that are not skipped, hidden ones of these tiles included."""
     seen, total = size.seen, 0
     for start, end in tiling.query_tiles(size.seq_len):
-        total += (end - start) * max(0, seen.end(end - 1) - seen.first(start))
+        total += (end - start) * (seen.end(end - 1) - seen.first(start))
     return total
 
 
