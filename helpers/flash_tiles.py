@@ -132,7 +132,7 @@ def gradients(
     dq = torch.empty_like(q)
     dk, dv = (torch.zeros_like(t, dtype=problem.statistics) for t in (k, v))
     d_out = d_out.to(problem.statistics)
-    # What each score of a query loses, since weights sum to 1; an lse's gradient goes to its scores by weight.
+    # What a query's scores lose, since weights sum to 1; an lse's gradient goes to its scores by weight.
     loss = (d_out * out).sum(dim=-1, keepdim=True) - d_lse[..., None]
     shift = finite(lse)[..., None]
     for start, end in problem.tiling.query_tiles(q.shape[2]):
