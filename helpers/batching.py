@@ -67,6 +67,7 @@ class ContinuousBatcher:
             max_batch_size, policy, token_budget, chunk_size, cache, model.cfg.max_positions, clock
         )
         self.steps: list[Step] = []
+        self._planned: list[tuple[RequestState, int]] = []  # what is not computed yet
 
     @property
     def waiting(self) -> Policy:
@@ -112,8 +113,21 @@ class ContinuousBatcher:
         self.scheduler.cancel(request_id)
 
     def schedule_batch(self) -> list[tuple[RequestState, int]]:
-        """Who computes how many tokens in the next pass; their pages are taken."""
-        return self.scheduler.schedule()
+        """Who computes how many tokens in the next pass; their pages are taken.
+
+        The plan stands until `process_batch` has computed it, or somebody in it is cancelled.
+        """
+        if any(state.finish_reason is not None for state, _ in self._planned):
+            self._take_back()
+        if not self._planned:
+            try:
+                self._planned = self.scheduler.schedule()
+            except (
+                BaseException
+            ):  # a policy that raises, an interrupt: what was reserved so far is taken back
+                self._take_back()
+                raise
+        return list(self._planned)
 
     def process_batch(self) -> list[tuple[Hashable, int]]:
         """Runs one pass; gives the new tokens as `(request_id, token)`. Empty when nothing is left to do."""
@@ -127,6 +141,7 @@ class ContinuousBatcher:
         )
         used = self.cache.pool.num_used
         chosen = self._compute(planned)
+        self._planned = []
         self.steps.append(Step(begin, self._clock(), parts, tuple(self.scheduler.preempted), used))
         return chosen
 
@@ -164,9 +179,9 @@ class ContinuousBatcher:
         return self._compute([(state, count)])
 
     def _take_back(self) -> None:
-        """After a pass that failed: everybody who runs holds what the cache holds, and lacks the last token at least."""
+        """After a pass that failed, or never was: everybody who runs holds what the cache holds, and lacks the last token at least."""
         self.cache.abandon()
-        pool = self.cache.pool
+        self._planned, pool = [], self.cache.pool
         for state in self.running:
             if pool.length(state.name) == state.num_tokens:  # computed, and then no token was chosen
                 pool.truncate(state.name, state.num_tokens - 1)

@@ -179,6 +179,36 @@ def test_cancelling_a_waiting_and_a_running_request():
         batcher.cancel(0)
 
 
+def test_a_plan_may_be_made_looked_at_and_made_again():
+    batcher = engine(num_pages=20, token_budget=24)
+    asked = [Request(i, [*range(20), i], 6) for i in range(3)]
+    for request in asked:
+        batcher.add_request(request)
+    while batcher.waiting or batcher.running:
+        plans = [[(state.name, n) for state, n in batcher.schedule_batch()] for _ in range(3)]
+        used = batcher.cache.pool.num_used
+        assert plans[0] == plans[1] == plans[2]
+        batcher.process_batch()
+        assert [(part.request_id, part.num_tokens) for part in batcher.steps[-1].parts] == plans[0]
+        assert batcher.steps[-1].used_pages == used
+    assert [batcher.finished[i].token_ids for i in range(3)] == [alone(request) for request in asked]
+    assert sum(s.tokens_computed for s in batcher.finished.values()) == sum(
+        part.num_tokens for step in batcher.steps for part in step.parts
+    )
+
+
+def test_whoever_is_planned_may_be_cancelled():
+    batcher = engine()
+    for i in range(3):
+        batcher.add_request(Request(i, [*range(20), i], 3))
+    batcher.schedule_batch()
+    batcher.cancel(0)
+    done = batcher.run()
+    assert [done[i].token_ids for i in (1, 2)] == [alone(Request(i, [*range(20), i], 3)) for i in (1, 2)]
+    assert not done[0].token_ids
+    assert batcher.cache.pool.num_used == 0
+
+
 def test_streaming():
     batcher, heard = engine(), []
     batcher.add_request(Request("a", [1, 2, 3], 4))

@@ -8,6 +8,7 @@ import helpers.batching
 from helpers.batching import ContinuousBatcher
 from helpers.generation import generate
 from helpers.paged_kv_cache import PagedKVCache
+from helpers.policies import FirstComeFirstServed
 from helpers.request import Request
 from tests.tiny import reference, twin
 
@@ -113,7 +114,10 @@ def test_pages_that_nobody_here_could_give_back_are_not_waited_for(request_, nee
     batcher = engine(num_pages=6)
     held = [batcher.cache.allocate_page() for _ in range(3)]
     small = Request("b", [1, 2, 3], 3)
-    done = begin(batcher, [request_, small]).run()
+    begin(batcher, [request_, small])
+    for _ in range(20):  # not `run`: it would never end
+        batcher.process_batch()
+    done = batcher.finished
     assert done["a"].finish_reason == "failed"
     assert done["a"].error == (
         f"OutOfPages: request 'a' needs {needed} more pages, 3 of the pool's 6 are free, "
@@ -150,6 +154,24 @@ def test_room_that_a_failed_pass_had_shared_is_found_later(monkeypatch):
     batcher.run()
     monkeypatch.undo()
     assert failed == [("a", "b")]
+    check(batcher, requests)
+
+
+def test_a_policy_that_raises_loses_nothing():
+    class Moody(FirstComeFirstServed):
+        def first(self, now):
+            if next(moods):
+                raise RuntimeError("not now")
+            return super().first(now)
+
+    moods, requests = iter([False, True, True] * 100), asked()
+    batcher, raised = begin(engine(chunk_size=5, max_batch_size=2, policy=Moody()), requests), 0
+    while batcher.waiting or batcher.running:
+        try:
+            batcher.process_batch()
+        except RuntimeError:
+            raised += 1
+    assert raised > 1
     check(batcher, requests)
 
 
