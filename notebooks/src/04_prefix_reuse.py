@@ -513,12 +513,13 @@ def draw(model, capacity, shared, length):
     fig, ax = plots.new_figure("24 requests of 8 users", "capacity, tokens", "hit rate, %", width=6)
     rates = [100 * stats[room].hit_rate for room in rooms]
     ax.plot(rooms, rates, "o-", color=plots.COLORS["kv_cache"])
-    ax.axvline(capacity, color=plots.COLORS["accent"], linestyle="--")
+    here, size = stats[capacity], kv_cache_bytes(PUBLISHED[model], 1, capacity, "fp16") / GiB
+    ax.axvline(capacity, color=plots.COLORS["accent"], linestyle="--", label=f"{size:.2f} GiB")
     plots.log_axis(ax, "x")
+    plots.legend(ax, loc="upper left")
     ax.set_ylim(0, 100)
-    here, size = stats[capacity], kv_cache_bytes(PUBLISHED[model], 1, capacity, "fp16")
     rows = [("tokens asked", f"{here.prompt_tokens:,}"), ("reused", f"{here.reused_tokens:,}")]
-    rows += [("hit rate", f"{100 * here.hit_rate:.1f} %"), ("store", f"{size / GiB:.2f} GiB")]
+    rows += [("hit rate", f"{100 * here.hit_rate:.1f} %"), ("store", f"{size:.2f} GiB")]
     return fig, Table(("", "here"), rows)
 
 

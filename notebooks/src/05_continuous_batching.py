@@ -609,4 +609,7 @@ print(where_it_ran(model.device))
 #
 # </details>
 #
-# Now you: [Lab 5](../labs/05_continuous_batching.ipynb). Back: [4 Prefix reuse](04_prefix_reuse.ipynb)
+# Now you: [Lab 5](../labs/05_continuous_batching.ipynb).
+# Next: [6 Paged attention](06_paged_attention.ipynb).
+# Back: [4 Prefix reuse](04_prefix_reuse.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

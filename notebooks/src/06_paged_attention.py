@@ -680,7 +680,9 @@ def used_pages(batch, longest, size):
 # %%
 def draw(model, page_size, batch, sequence):
     sizes = [2**i for i in range(sequence.bit_length())]
-    fig, ax = plots.new_figure(f"{batch} requests", "page size, tokens", "empty, %", width=6)
+    fig, ax = plots.new_figure(
+        f"{model}, {batch} requests", "page size, tokens", "empty, %", width=6
+    )
     tokens, pages = used_pages(batch, sequence, page_size)
     waste = [100 * (1 - tokens / (size * used_pages(batch, sequence, size)[1])) for size in sizes]
     ax.plot(sizes, waste, "o-", color=plots.COLORS["kv_cache"])
@@ -789,4 +791,7 @@ print(where_it_ran(model.device))
 #
 # </details>
 #
-# Now you: [Lab 6](../labs/06_paged_attention.ipynb). Back: [4 Prefix reuse](04_prefix_reuse.ipynb)
+# Now you: [Lab 6](../labs/06_paged_attention.ipynb).
+# Next: [7 Flash attention](07_flash_attention.ipynb).
+# Back: [5 Continuous batching](05_continuous_batching.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

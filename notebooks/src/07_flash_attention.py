@@ -770,5 +770,6 @@ print(where_it_ran(model.device))
 # </details>
 #
 # Now you: [Lab 7](../labs/07_flash_attention.ipynb).
+# Next: [8 Scheduling](08_scheduling.ipynb).
 # Back: [6 Paged attention](06_paged_attention.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

@@ -233,6 +233,10 @@ for target in (10.0, 16.0, 20.0, 40.0, 100.0):
 
 # %% [markdown]
 # ## How far you are
+#
+# Next: [6 Paged attention](../notebooks/06_paged_attention.ipynb).
+# Back: [5 Continuous batching](../notebooks/05_continuous_batching.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%
 progress(lab05.LAB)

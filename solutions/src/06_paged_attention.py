@@ -311,6 +311,10 @@ for name, (lengths, shared) in workloads.items():
 
 # %% [markdown]
 # ## How far you are
+#
+# Next: [7 Flash attention](../notebooks/07_flash_attention.ipynb).
+# Back: [6 Paged attention](../notebooks/06_paged_attention.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%
 progress(lab06.LAB)

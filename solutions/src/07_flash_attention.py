@@ -313,6 +313,7 @@ print(f"the same tiles on {sum(same)} of {len(same)} devices of the course's tab
 # %% [markdown]
 # ## How far you are
 #
+# Next: [8 Scheduling](../notebooks/08_scheduling.ipynb).
 # Back: [7 Flash attention](../notebooks/07_flash_attention.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 

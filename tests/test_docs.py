@@ -1,0 +1,159 @@
+"""What README and docs say: links lead somewhere, commands are commands, tables are complete, examples are computed."""
+
+import importlib.util
+import math
+import re
+import shlex
+import struct
+
+import pytest
+
+from helpers.ceilings import accelerator_ceilings
+from helpers.cost import compute_bound_batch, decode_cost, prefill_cost
+from helpers.hardware import ACCELERATORS
+from helpers.memory import GiB, MemoryCalculator, kv_cache_bytes
+from helpers.prefix_store import PrefixStore
+from helpers.shapes import PUBLISHED
+from tools import glossary, readme_figure
+from tools import notebooks as nbs
+
+README = (nbs.ROOT / "README.md").read_text()
+PAGES = [nbs.ROOT / "README.md", nbs.ROOT / "CONTRIBUTING.md", *sorted((nbs.ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def anchors(text):
+    """The anchors of a page's headings."""
+    return {glossary.slug_of(line.lstrip("#").strip()) for line in text.splitlines() if line.startswith("#")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(re.sub(r"`[^`\n]*`", "", page.read_text())):
+        if target.startswith("http"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(file.read_text()), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize(
+    "notebook", [*nbs.notebooks(), *sorted((nbs.ROOT / "labs").glob("*.ipynb"))], ids=str
+)
+def test_links_in_notebooks_lead_somewhere(notebook):
+    text = "\n\n".join(cell.source for cell in nbs.read(notebook).cells if cell.cell_type == "markdown")
+    for target in LINK.findall(re.sub(r"`[^`]*`", "", text)):
+        path, _, anchor = target.partition("#")
+        if not target.startswith("http") and path:
+            file = notebook.parent / path
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file.read_text()), target
+
+
+def test_every_command_is_one(tmp_path):
+    spec = importlib.util.spec_from_file_location("course_of_the_readme", nbs.ROOT / "course.py")
+    course = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(course)
+    commands = [
+        line for page in PAGES for line in re.findall(r"python3 course\.py ([^`\n]*)", page.read_text())
+    ]
+    assert len(commands) > 8
+    for line in commands:
+        words = shlex.split(line.rstrip(".,;:)"))
+        own = words[: words.index("--")] if "--" in words else words
+        command, _, _ = course.parse(own)
+        assert command in course.COMMANDS
+
+
+def test_files_and_variables_that_are_named_exist():
+    for name in re.findall(r"`((?:helpers|tools|notebooks|docs|tests)/[\w/.-]+)`", README):
+        assert (nbs.ROOT / name).exists(), name
+    code = "\n".join(
+        path.read_text() for path in [nbs.ROOT / "course.py", *(nbs.ROOT / "helpers").glob("**/*.py")]
+    )
+    for name in set(re.findall(r"`(COURSE_[A-Z]+)`", README)):
+        assert name in code, name
+
+
+def beginning(path):
+    """The first two cells of a notebook, its title and promise among them."""
+    return "\n".join(cell.source for cell in nbs.read(path).cells[:2])
+
+
+def minutes(path):
+    """How long a chapter or a lab says it takes."""
+    text = beginning(path)
+    return 10 if "In ten minutes" in text else int(re.search(r"[Aa]bout (\d+) minutes", text).group(1))
+
+
+@pytest.mark.parametrize("folder", ["notebooks", "labs"])
+def test_the_tables_hold_every_chapter_and_lab(folder):
+    rows = {link: (number, title, int(time or 0)) for number, title, link, time in rows_of(folder)}
+    expected = {}
+    for path in sorted((nbs.ROOT / folder).glob("*.ipynb")):
+        title = re.search(r"^# (?:Lab )?(\d):? (.+)$", beginning(path), re.MULTILINE)
+        expected[f"{folder}/{path.name}"] = (title[1], title[2].lower(), minutes(path))
+    assert {link: (n, title.lower(), time) for link, (n, title, time) in rows.items()} == expected
+
+
+def rows_of(folder):
+    """Number, title, link and minutes of each row of a table."""
+    lines = [line for line in README.splitlines() if re.match(rf"\| \d \| \[[^\]]+\]\({folder}/", line)]
+    for line in lines:
+        number, title, link = re.match(r"\| (\d) \| \[([^\]]+)\]\(([^)]+)\)", line).groups()
+        yield number, title, link, re.search(r"\| (\d+) \|", line[4:]).group(1)
+
+
+def test_pictures_are_small_and_say_what_they_show():
+    pictures = re.findall(r"!\[([^\]]*)\]\((docs/images/[^)]+)\)", README)
+    assert len(pictures) == 2
+    for alt, name in pictures:
+        content = (nbs.ROOT / name).read_bytes()
+        assert len(alt) > 20
+        assert content.startswith(b"\x89PNG")
+        assert len(content) < 250_000
+        assert struct.unpack(">I", content[16:20])[0] >= 600
+
+
+def test_the_figure_is_its_chapters():
+    assert readme_figure.TARGET.read_bytes() == readme_figure.figure(), "run: python tools/readme_figure.py"
+    with pytest.raises(ValueError, match="no figure"):
+        readme_figure.figure(alt="a unicorn")
+
+
+def examples():
+    """The cheat sheet's examples, by row, computed with the library."""
+    llama, device = PUBLISHED["Llama-3-8B"], "Ascend 910C (one die)"
+    limits, calculator = accelerator_ceilings(device), MemoryCalculator()
+    step, prompt = decode_cost(llama, 1024), prefill_cost(llama, 512)
+    fits = calculator.max_batch_size(llama, 1024, ACCELERATORS[device].memory.value)
+    store, known = PrefixStore(1024, 16), list(range(600))
+    reused = store.replay([known, known]).reused_tokens
+    return {
+        "weights": f"{calculator.calculate_model_memory(llama.num_params, 'bf16'):.2f} GB",
+        "KV cache of a token": f"{kv_cache_bytes(llama, 1, 1):,} B",
+        "KV cache": f"{kv_cache_bytes(llama, 16, 1024) / GiB:.2f} GiB for 16 x 1024",
+        "requests that fit": f"{fits} of 1024 tokens",
+        "operations of a token": f"{decode_cost(llama, 0).flops / 1e9:.2f} GFLOP",
+        "reading the weights": f"{1e3 * step.weight_bytes / limits.bandwidth:.1f} ms",
+        "ridge": f"{limits.ridge:.0f} FLOP per byte",
+        "least time of a pass": f"{1e3 * step.seconds(limits):.1f} ms for a decode step after 1024 tokens, "
+        f"{1e3 * prompt.seconds(limits):.1f} ms for a prompt of 512",
+        "bound by": f"{step.intensity:.2f} FLOP per byte for that step, {prompt.intensity:.0f} for that prompt",
+        "MFU, MBU": f"{100 * step.bandwidth_utilisation(0.02, limits):.0f} % MBU at 20 ms a token",
+        "reusable of a known prompt": f"{reused} of 600, pages of 16",
+        "tokens computed without a cache": f"{sum(100 + i for i in range(3))} for 3 after 100",
+        "tokens computed with one": f"{100 + 2}",
+        "pages of a request": f"{math.ceil(100 / 16)} for 100 tokens, pages of 16",
+        "batch from which decoding is bound by compute": f"{compute_bound_batch(llama, 0, limits)} without context; "
+        f"{str(compute_bound_batch(llama, 1024, limits)).lower()} at 1024 tokens of context",
+    }
+
+
+@pytest.mark.parametrize("row", examples())
+def test_the_cheat_sheets_examples_are_computed(row):
+    lines = (nbs.ROOT / "docs" / "cheat_sheet.md").read_text().splitlines()
+    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith(f"| {row} |")]
+    assert len(cells) == 1
+    assert cells[0][-1] == examples()[row]
