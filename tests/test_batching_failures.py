@@ -138,7 +138,7 @@ def test_whoever_waits_for_those_who_run_is_patient():
 
 
 def test_room_that_a_failed_pass_had_shared_is_found_later(monkeypatch):
-    """The second one counted on the first one's pages; alone it finds none free, and waits."""
+    """The second one counted on the first one's pages, which are no longer there."""
     prompt, original = list(range(20)), MODEL.compute
     requests = [Request("a", [*prompt, 1], 2), Request("b", [*prompt, 2], 2)]
     batcher = begin(engine(num_pages=7), requests)
@@ -173,6 +173,27 @@ def test_a_policy_that_raises_loses_nothing():
             raised += 1
     assert raised > 1
     check(batcher, requests)
+
+
+def test_a_sample_that_finds_no_page_to_copy_after_a_failed_pass_waits(monkeypatch):
+    """Two samples share full pages, the pool is full, and no token can be chosen: to compute the last one again takes a copy."""
+    asked_, original, failed = Request("q", [1, 2, 3, 4, 5, 6, 7, 8], 1), helpers.batching.choose, []
+
+    def once(*given):
+        if not failed:
+            failed.append(True)
+            raise RuntimeError("a bit fell over")
+        return original(*given)
+
+    batcher, neighbour = engine(num_pages=3), Request("n", [9, 9], 2)
+    batcher.add_samples(asked_, 2)
+    batcher.add_request(neighbour)
+    monkeypatch.setattr(helpers.batching, "choose", once)
+    done = batcher.run()
+    assert failed
+    assert [done["q", i].token_ids for i in range(2)] == [alone(asked_)] * 2
+    assert done["n"].token_ids == alone(neighbour)
+    assert batcher.cache.pool.num_used == 0
 
 
 def test_a_listener_that_raises_stops_the_run_only():
