@@ -163,7 +163,8 @@ def record(name: str, entry: dict[str, Any]) -> None:
     packages = ("torch", "transformers", "xllamacpp")
     path = RESULTS / "engine.json"
     runs = json.loads(path.read_text())["runs"] if path.exists() else {}
-    runs[name] = {**entry, "environment": environment(packages)}
+    settings = {**environment(packages), "threads": torch.get_num_threads()}
+    runs[name] = {**entry, "environment": settings}
     timed_runs = {label: run for label, run in sorted(runs.items()) if "seconds" in run}
     print(write("engine", {"times as fast": verdicts(timed_runs), "runs": runs}, packages))
 
