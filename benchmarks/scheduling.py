@@ -114,12 +114,12 @@ def speed(size: int) -> dict[str, Any]:
     """Seconds for `size` requests through the simulator; an Ascend die and Llama-3-8B on paper, at two loads."""
     pass_time = RooflineTime(PUBLISHED["Llama-3-8B"], accelerator_ceilings("Ascend 910C (one die)"), 1e-3)
     found: dict[str, Any] = {"requests": size}
-    for rate, sharing in ((30.0, True), (60.0, True), (60.0, False)):
+    for rate, page_size in ((30.0, 128), (60.0, 128), (60.0, 16)):
         trace = poisson(size, rate)
         begin = time.perf_counter()
-        report = simulate(trace, SimulatedEngine(pass_time, sharing=sharing))
+        report = simulate(trace, SimulatedEngine(pass_time, 65536 // page_size, page_size))
         seconds = time.perf_counter() - begin
-        key = f"{rate:g} a second, {'pages found by their text' if sharing else 'nothing shared'}"
+        key = f"{rate:g} a second, pages of {page_size} tokens"
         found[key] = {
             "seconds": seconds,
             "passes": report.passes,

@@ -193,8 +193,9 @@ head = ("served", "requests", "TTFT p50", "worst wait, urgent", "worst wait, lon
 Table(head, rows)
 
 # %% [markdown]
-# By length, the median client is served soon, and that is why it looks good in a demonstration. Long prompts wait until the
-# rush is over, urgent or not: a rush of twice the length doubles their wait and more.
+# By length, the median client is served soon, and that is why it looks good in a demonstration. Long prompts wait
+# until the rush is over, urgent or not, and the longer the rush, the longer they wait. In order of arrival everybody
+# waits, and nobody for so long.
 #
 # ## The idea in a picture
 #
@@ -259,8 +260,8 @@ for policy, order in first.items():
     print(f"{policy:20}", " ".join(order))
 
 # %% [markdown]
-# Now the names mean something. (`round_robin` and `fair_share` look at clients, and nothing is cached here.) Letting somebody
-# in asks for all three resources:
+# Now the names mean something. (`round_robin` and `fair_share` look at clients, and nothing is cached here.) Letting
+# somebody in asks for all three resources:
 
 # %%
 from helpers.source import show_source
@@ -286,8 +287,9 @@ show_source(ShortestJobFirst.rank)
 # %% [markdown]
 # ### Priority, ageing, preemption
 #
-# In the longer rush of above: the urgent ones first; the same with **ageing**, where 1.5 seconds of waiting outweigh a step
-# of priority; and **preemptive**, where an urgent one takes a running request's seat, whose work is computed again.
+# In the longer rush of above: the urgent ones first; the same with **ageing**, where 1.5 seconds of waiting outweigh
+# a step of priority; and **preemptive**, where an urgent one takes a running request's seat, whose work is computed
+# again.
 
 # %%
 from IPython.display import display
@@ -320,9 +322,10 @@ for level, words in enumerate(("the urgent ones", "the others")):
 # %% [markdown]
 # ### Shortest job first: known, predicted, capped
 #
-# Serving the shortest job first gives the least mean wait (Smith 1956), if lengths are known. They are not: an answer's length
-# is known when it ends. An engine can **predict** it (here: the true length times a random factor, which is 1.6 or its inverse at one standard
-# deviation), or take what the client allows, the **cap**. Here all clients allow 512 tokens, as they tend to do.
+# Serving the shortest job first gives the least mean wait (Smith 1956), if lengths are known. They are not: an
+# answer's length is known when it ends. An engine can **predict** it (here: the true length times a random factor,
+# which is 1.6 or its inverse at one standard deviation), or take what the client allows, the **cap**. Here all
+# clients allow 512 tokens, as they tend to do.
 
 # %%
 import math
@@ -330,7 +333,7 @@ import random
 
 from helpers.workload import with_caps
 
-asked = with_caps(base.faster(1.2 * most), Lengths(512))
+asked = with_caps(longer, Lengths(512))
 
 
 def known(request):
@@ -364,8 +367,8 @@ comparison(reports, columns=columns, caption="120 % load, predicted")
 #
 # Three clients; one of them sends eight times as much as each of the others, and all together twice of what can be
 # done. **Round robin** serves clients in turn. **Fair share** counts the *tokens* that each was served (the virtual
-# token counter, arXiv:2401.00588), since requests weigh differently. **Jain's index** is 1 when all get their fair share
-# and falls towards $1/n$ when one gets everything.
+# token counter, arXiv:2401.00588), since requests weigh differently. **Jain's index** is 1 when all get their fair
+# share and falls towards $1/n$ when one gets everything.
 
 # %%
 from helpers.fair_policies import FairShare, RoundRobin
@@ -389,16 +392,17 @@ for name, policy in runs.items():
 Table(("TTFT p50 of", "flood", "Ann", "Bob", "Jain", "preempted", "tokens/s"), rows)
 
 # %% [markdown]
-# In order of arrival, Ann and Bob wait as long as the flood, for whose work they are not responsible. Fair policies let them
-# through, and the flood waits for itself. Whoever pays for more gets a weight. With a **quantum**, requests take turns, too, as processes do in
-# an operating system: everybody's first token comes sooner, but a request that gives its seat away is
-# computed again.
+# In order of arrival, Ann and Bob wait as long as the flood, for whose work they are not responsible. Fair policies
+# let them through, and the flood waits for itself. Whoever pays for more gets a weight. With a **quantum**, requests
+# take turns, too, as processes do in an operating system: everybody's first token comes sooner, but a request that
+# gives its seat away is computed again, as far as the cache does not have it any more (here it has).
 #
 # ### Cache-aware
 #
 # Prompts with common beginnings find them in the cache, if nobody has pushed them out meanwhile (chapters 4 and 6).
-# So take those first whose beginning is cached now. Without a bound, prompts that share nothing would starve; here nobody is
-# overtaken more than 16 times. 24 beginnings of 1,500 tokens or so, in a pool that cannot hold them all beside the requests:
+# So take those first whose beginning is cached now. Without a bound, prompts that share nothing would starve; here
+# nobody is overtaken more than 16 times. 24 beginnings of 1,500 tokens or so, in a pool that cannot hold them all
+# beside the requests:
 
 # %%
 from helpers.fair_policies import CacheAware
@@ -476,9 +480,9 @@ for policy in POLICIES:
 Table(("policy", "tokens equal", "preempted", "served in this order"), rows)
 
 # %% [markdown]
-# **Nobody starves under ageing.** With `ageing` of $a$ seconds, a request of priority $p$ that came at $t$ is overtaken by none of
-# priority $q$ that comes at $t + a\,(p - q)$ or later, whatever the load. So the wait is at most that head start and the
-# work of those who were ahead then. Every pair of requests of a long, overloaded run:
+# **Nobody starves under ageing.** With `ageing` of $a$ seconds, a request of priority $p$ that came at $t$ is
+# overtaken by none of priority $q$ that comes at $t + a\,(p - q)$ or later, whatever the load. So the wait is at most
+# that head start and the work of those who were ahead then. Every pair of requests of a long, overloaded run:
 
 # %% tags=["skip-emulated"]
 ageing, levels = 1.5, (0, 0, 0, 1, 3)
@@ -504,8 +508,9 @@ for name, report in (("ageing", aged), ("no ageing", strict)):
 # ## Measure it: the simulator before the court
 #
 # A simulator is worth as much as its predictions. For this machine, pass times are **calibrated**: a short run of the
-# engine itself, and a curve fitted to its log. Then three traces and two policies, each simulated first and then served by the real
-# engine, which waits for arrivals as the trace says. They come at three times the rate that can be served.
+# engine itself, and a curve fitted to its log. Then three traces and two policies, each simulated first and then
+# served by the real engine, which waits for arrivals as the trace says. They come at three times the rate that can be
+# served.
 
 # %% tags=["skip-emulated"]
 from helpers.calibrate import calibrate
@@ -584,14 +589,15 @@ fig = draw_predictions(
 plots.show(fig, alt="Six points near the line on which simulated and measured times are equal")
 
 # %% [markdown]
-# The orders agree, and that is what a simulator is for: to choose between policies, seats and budgets without an afternoon on the machine. Where times are
-# apart, look at the machine first: whatever else it does is not in the calibration.
+# The orders agree, and that is what a simulator is for: to choose between policies, seats and budgets without an
+# afternoon on the machine. Where times are apart, look at the machine first: whatever else it does is not in the
+# calibration.
 #
 # ## Measure it: half, nearly, and too full
 #
 # So much for one load. Now 50, 90 and 120 %, with three kinds of arrivals: Poisson, **bursty** (the gaps vary three
-# times as much), and shared beginnings. **Goodput** is what meets an objective: here a first token within 500 ms and no more than 20 ms for each
-# further one. All of it is predicted for the 910C die.
+# times as much), and shared beginnings. **Goodput** is what meets an objective: here a first token within 500 ms and
+# no more than 20 ms for each further one. All of it is predicted for the 910C die.
 
 # %% tags=["skip-emulated"]
 objective = Objective(ttft=0.5, tpot=0.02)
@@ -637,16 +643,17 @@ plots.show(
 )
 
 # %% [markdown]
-# At 50 % nobody queues, and every policy is right. At 90 % it begins to matter, in bursts first: a burst is an overload that passes. Beyond 100 % the
-# queue grows for as long as the rush lasts, and a policy decides **whose** requests are late. By order of arrival that is soon everybody:
-# the goodput collapses although the engine works as hard as ever. Short ones first saves most of it. But look at both tables: by goodput alone
-# one would choose the article's order, which starves. Ageing gives some of the goodput for a shorter worst wait. (Cache-aware is first come,
-# first served where prompts share nothing.)
+# At 50 % nobody queues, and every policy is right, unless arrivals come in bursts: a burst is an overload that
+# passes. At 90 % it begins to matter. Beyond 100 % the queue grows for as long as the rush lasts, and a policy
+# decides **whose** requests are late. By order of arrival that is soon everybody: the goodput collapses although the
+# engine works as hard as ever. Short ones first saves most of it. But look at both tables: by goodput alone one would
+# choose the article's order, which starves. Ageing gives some of the goodput for a shorter worst wait. (Cache-aware
+# is first come, first served where prompts share nothing.)
 #
 # ## Load over replicas
 #
-# With several engines somebody must choose one for each request: a **router**. Four engines with eight seats each; four kinds of
-# traffic, and five routers, each of which has a weakness:
+# With several engines somebody must choose one for each request: a **router**. Four engines with eight seats each;
+# four kinds of traffic, and five routers, each of which has a weakness:
 #
 # - in turn: heavy requests in step with the turns (here every fourth one is heavy);
 # - fewest requests: heavy ones count like light ones;
@@ -697,13 +704,13 @@ rows = [(kind, *(f"{seen[kind, name].hit_rate:.0%}" for name in routers)) for ki
 Table(("prompt tokens found cached", *routers), rows)
 
 # %% [markdown]
-# Read the rows: whichever router you choose, there is traffic that it fails on, but the last one never by much. Its score is the share of the prompt that an engine has
-# cached, less its load above the average.
+# Read the rows: whichever router you choose, there is traffic that it fails on, but the last one never by much. Its
+# score is the share of the prompt that an engine has cached, less its load above the average.
 #
 # ## Sweep it
 #
-# Sixty requests, Poisson. Move the rate until the engine is too full, and then look for a policy, or a number of seats, that keeps the promise
-# for most.
+# Sixty requests, Poisson. Move the rate until the engine is too full, and then look for a policy, or a number of
+# seats, that keeps the promise for most.
 
 # %%
 from helpers.widgets import SweepPanel, dropdown, int_slider, power_slider
@@ -752,10 +759,10 @@ SweepPanel(
 # %% [markdown]
 # ## On Ascend
 #
-# Scheduling is the host's work, between two passes, and no operator of torch_npu takes part in it. That makes it a matter of
-# time: while the host plans, the NPU has nothing to do, unless the next pass is planned while this one runs. Two things keep the plan short here: a
-# heap, and a plan that looks at those who run and at the first who waits. What a plan costs with few and with many
-# waiting, beside the pass of 16 decoding requests on a 910C die:
+# Scheduling is the host's work, between two passes, and no operator of torch_npu takes part in it. That makes it a
+# matter of time: while the host plans, the NPU has nothing to do, unless the next pass is planned while this one
+# runs. Two things keep the plan short here: a heap, and a plan that looks at those who run and at the first who
+# waits. What a plan costs with few and with many waiting, beside the pass of 16 decoding requests on a 910C die:
 
 # %% tags=["skip-emulated"]
 from helpers.device import Stopwatch
@@ -777,9 +784,9 @@ for count in (100, 20_000):
 print(f"a pass, predicted: {1e3 * there(Load.of([(1, 500)] * 16)):.1f} ms")
 
 # %% [markdown]
-# What the NPU sees of a policy is the shape of the batch. A decode pass is replayed as a captured graph only for certain batch sizes, and
-# padded to the next of them; a policy that preempts and readmits brings mixed passes, which run without a graph or in pieces. And what the
-# device computes must not depend on who shares the pass:
+# What the NPU sees of a policy is the shape of the batch. A decode pass is replayed as a captured graph only for
+# certain batch sizes, and padded to the next of them; a policy that preempts and readmits brings mixed passes, which
+# run without a graph or in pieces. And what the device computes must not depend on who shares the pass:
 
 # %%
 from helpers.device import where_it_ran
@@ -793,21 +800,24 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# In vLLM and vLLM-Ascend, `--scheduling-policy` is `fcfs` (the default) or `priority`: each request may carry a `priority`, smaller first, ties by
-# arrival, and the least urgent one gives way when pages run out. There is no ageing: do not let a stream of urgent requests be endless.
-# `--max-num-seqs` are the seats and `--max-num-batched-tokens` the budget of a pass; both bound what any policy can do, since nobody who
-# runs is overtaken.
+# In vLLM and vLLM-Ascend, `--scheduling-policy` is `fcfs` (the default) or `priority`: each request may carry a
+# `priority`, smaller first, ties by arrival, and the least urgent one gives way when pages run out. There is no
+# ageing: do not let a stream of urgent requests be endless. `--max-num-seqs` are the seats and
+# `--max-num-batched-tokens` the budget of a pass; both bound what any policy can do, since nobody who runs is
+# overtaken.
 #
-# vLLM-Ascend adds a queue for short prompts: `--additional-config '{"scheduler_config": {"short_request_first_config": {"enabled": true,
-# "threshold": 256, "long_max_wait_ms": 2000}}}'`. Prompts of up to `threshold` tokens go first, until the oldest long one has
-# waited for `long_max_wait_ms`; it asks for `fcfs` as the policy. This is shortest job first with two lengths, and ageing: leave
-# the wait out, and long prompts starve. Over replicas, a router in front (vLLM's production-stack, for one) does what the table above compares.
+# vLLM-Ascend adds a queue for short prompts:
+# `--additional-config '{"scheduler_config": {"short_request_first_config": {"enabled": true, "threshold": 256, "long_max_wait_ms": 2000}}}'`.
+# Prompts of up to `threshold` tokens go first, until the oldest long one has waited for `long_max_wait_ms`; it asks
+# for `fcfs` as the policy. This is shortest job first with two lengths, and ageing: leave the wait out, and long prompts starve. Over
+# replicas, a router in front (vLLM's production-stack, for one) does what the table above compares.
 #
 # ## Recap
 #
-# A policy cannot make the engine faster; it decides who waits, and that is worth a factor for some and costs others. The mechanism (seats, tokens, pages) is one, the
-# policies are small, and none changes a token. Test them where it hurts, beyond 90 % load and at the end of the line, in a simulator
-# that you have held against the clock; and give every order that favours somebody a bound for the rest.
+# A policy cannot make the engine faster; it decides who waits, and that is worth a factor for some and costs others.
+# The mechanism (seats, tokens, pages) is one, the policies are small, and none changes a token. Test them where it
+# hurts, beyond 90 % load and at the end of the line, in a simulator that you have held against the clock; and give
+# every order that favours somebody a bound for the rest.
 #
 # **Check yourself.**
 #
