@@ -17,11 +17,11 @@ from typing import Any
 
 from benchmarks.record import RESULTS, write
 from helpers import ContinuousBatcher, PagedKVCache, checkpoint
-from helpers.calibrate import calibration_run
+from helpers.calibrate import calibrate
 from helpers.ceilings import accelerator_ceilings
 from helpers.clock import WallClock
 from helpers.lengths import Lengths, Mix
-from helpers.pass_time import FittedTime, PassTime, RooflineTime
+from helpers.pass_time import PassTime, RooflineTime
 from helpers.policies import FirstComeFirstServed, ShortestJobFirst
 from helpers.predictions import KnownLength
 from helpers.replay import replay_trace
@@ -82,10 +82,10 @@ def numbers(report: Report) -> dict[str, float]:
 
 def account(model: Any, name: str, repeats: int) -> dict[str, Any]:
     """One trace: simulated and measured, under both policies."""
-    trace = at_load(TRACES[name], FittedTime.of(calibration_run(model, SEATS, BUDGET, rounds=1)))
+    trace = at_load(TRACES[name], calibrate(model, SEATS, BUDGET, rounds=1, prompts=MIX.prompt))
     samples: dict[str, Any] = {policy: {"simulated": [], "measured": []} for policy in policies(trace)}
     for _ in range(repeats):
-        fit = FittedTime.of(calibration_run(model, SEATS, BUDGET))
+        fit = calibrate(model, SEATS, BUDGET, prompts=MIX.prompt)
         for policy, make in policies(trace).items():
             samples[policy]["simulated"].append(numbers(simulate(trace, engine(fit, make))))
             samples[policy]["measured"].append(numbers(serve(model, trace, make)))

@@ -11,6 +11,7 @@ from helpers.calibrate import calibrate, calibration_run
 from helpers.ceilings import Ceilings
 from helpers.clock import VirtualClock, WallClock
 from helpers.cost import step_cost
+from helpers.lengths import Lengths
 from helpers.pass_time import FittedTime, Load, RooflineTime
 from helpers.shapes import PUBLISHED
 from tests.tiny import reference, twin
@@ -96,6 +97,10 @@ def test_the_calibration_run_sees_all_sizes():
     chunks = {part.num_tokens for step in steps for part in step.parts if not part.decode}
     assert chunks >= {8, 16, 32}
     assert any(len({part.decode for part in step.parts}) == 2 for step in steps), "prompts beside answers"
+    alike = calibration_run(model, 6, 64, 4, 1, prompts=Lengths(20, 0.2, 15, 25))
+    chunks = [part.num_tokens for step in alike for part in step.parts if not part.decode]
+    assert chunks[0] == 64
+    assert all(15 <= count <= 25 for count in chunks[1:])
     assert calibrate(model, 6, 64, 4, 1)(Load(1, 1, 10, 11)) > 0
     with pytest.raises(ValueError, match="rounds"):
         calibration_run(model, rounds=0)
