@@ -116,6 +116,31 @@ def test_no_leap_passes_a_change_of_turn():
     assert 0 < admitted[4] < admitted[3]
 
 
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [
+        ([(9, 12)] * 3, dict(num_pages=9, page_size=4)),
+        ([(5, 20), (5, 9)], dict(max_batch_size=1, policy=lambda: RoundRobin(quantum=3))),
+        ([(5, 20), (5, 9)], dict(max_batch_size=1, policy=lambda: RoundRobin(quantum=3), page_size=1)),
+    ],
+    ids=["pages run out", "a quantum is used up", "every token fills a page"],
+)
+def test_no_leap_passes_the_moment_when_somebody_gives_way(asked, options):
+    trace = Trace([Arrival(0.0, prompt, answer) for prompt, answer in asked])
+    found = [simulate(trace, SimulatedEngine(pass_time, leap=leap, **options)) for leap in (True, False)]
+    assert found[0].outcomes == found[1].outcomes
+    assert found[0].preemptions > 0
+
+
+def test_what_fills_a_page_is_found_by_the_next_turn():
+    """An answer's last page is full just when the answer ends: the follower finds it."""
+    trace = Trace([Arrival(0.0, 5, 12), Arrival(0.0, 18, 2, follows=0)])
+    report = simulate(trace, SimulatedEngine(pass_time, page_size=4))
+    assert [outcome.cached_tokens for outcome in report.outcomes] == [0, 16]
+    expected, _ = on_the_engine(trace, POLICIES["fcfs"], 99, 4, 4, 64, None, True)
+    assert report.outcomes == expected.outcomes
+
+
 def test_leaps_are_taken():
     engine, calls = None, []
     trace = poisson(40, 1.0, SMALL, 3)
