@@ -26,8 +26,7 @@ def activation_phases(
 
     `element_size` is that of weights and activations in bytes. Scores of `materialised` attention are fp32, for one
     sequence at a time; logits are fp32, of each prompt's last token or of all tokens. The workspace of a fused
-    attention kernel (under 1 MB per CPU thread) is not counted, nor are the fp32 copies of a CPU without 16-bit products
-    (`ops.pack_weight`).
+    attention kernel (under 1 MB per CPU thread) is not counted.
     """
     h, d = shape.hidden_size, shape.head_dim
     q, kv = shape.num_heads * d, shape.num_kv_heads * d
