@@ -44,7 +44,8 @@ def calibration_run(
     lengths = [2**i for i in range(3, longest.bit_length()) if 2**i < longest] + [longest]
     if prompts is not None:
         drawn = prompts.draw(max_batch_size * rounds, stream(0, "calibration"))
-        lengths = [longest, *(min(count, longest) for count in drawn)]  # the budget is seen in any case
+        lengths = [min(count, longest) for count in drawn]
+        lengths[-1] = longest  # a pass as large as they come is seen in any case, and not as the first
     pages = max_batch_size * -(-(longest + 4 * max_batch_size + 8) // page_size)
     batcher = ContinuousBatcher(
         model, PagedKVCache.for_model(model, pages, page_size), max_batch_size, token_budget

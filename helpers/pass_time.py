@@ -75,7 +75,7 @@ class FittedTime:
     """Measured: a curve over the pass's tokens, and a share for each sequence and each attended pair, fitted to a batcher's log.
 
     The curve is linear between `knots`, because matrix products of 1, 2 or 8 rows are different kernels; beyond the last it goes on
-    as before. No share is negative. The fit is by least squares of the relative error.
+    with its slope. No share is negative. The fit is by least squares of the relative error.
     """
 
     def __init__(self, knots: Sequence[int], at_knots: Sequence[float], per_sequence: float, per_pair: float):
@@ -100,9 +100,18 @@ class FittedTime:
     def __call__(self, load: Load) -> float:
         """The seconds."""
         if load.tokens not in self._curve:
-            hats = _hats(self.knots, load.tokens)
-            self._curve[load.tokens] = sum(h * s for h, s in zip(hats, self.at_knots, strict=True))
+            self._curve[load.tokens] = self._at(load.tokens)
         return self._curve[load.tokens] + self.per_sequence * load.sequences + self.per_pair * load.attended
+
+    def _at(self, tokens: int) -> float:
+        """The curve; beyond its knots it neither falls nor rises faster than in proportion, whatever noise says of its slope."""
+        knots, seconds = self.knots, self.at_knots
+        inside = min(max(tokens, knots[0]), knots[-1])
+        value = sum(h * s for h, s in zip(_hats(knots, inside), seconds, strict=True))
+        if tokens <= knots[-1] or len(knots) == 1:
+            return value
+        slope = (seconds[-1] - seconds[-2]) / (knots[-1] - knots[-2])
+        return value + (tokens - knots[-1]) * min(max(slope, 0.0), seconds[-1] / knots[-1])
 
     def errors(self, steps: Sequence[Step]) -> list[float]:
         """For each pass of a log, predicted over measured seconds, less 1."""
@@ -111,13 +120,13 @@ class FittedTime:
 
 
 def _knots(tokens: Sequence[int]) -> list[int]:
-    """Powers of two within what was seen, and its ends."""
+    """The ends of what was seen, and the powers of two between them that are not close to one."""
     low, high = min(tokens), max(tokens)
-    return sorted({low, high, *(2**i for i in range(20) if low < 2**i < high)})
+    return sorted({low, high, *(2**i for i in range(20) if 1.5 * low < 2**i < high / 1.5)})
 
 
 def _hats(knots: Sequence[int], tokens: int) -> list[float]:
-    """The weights of the values at the knots in the value at `tokens`: linear between two, and beyond the ends as before."""
+    """The weights of the values at the knots in the value at `tokens`, which lies between two of them."""
     weights = [0.0] * len(knots)
     if len(knots) == 1:
         return [1.0]

@@ -83,6 +83,16 @@ def test_no_share_is_negative():
     assert fit(Load(10**4, 1, 0, 1)) >= 0
 
 
+def test_beyond_what_was_seen_no_time_is_negative():
+    """Two sizes at the end that noise turns round: the curve does not fall on for ever, nor rise out of all proportion."""
+    for last in (0.2, 0.4):
+        fit = FittedTime((1, 128, 136), (0.02, 0.3, last), 0.0, 0.0)
+        assert last <= fit(Load(1360, 1, 0, 1)) <= 10 * last
+    assert FittedTime((4, 8), (0.1, 0.3), 0.0, 0.0)(Load(1, 1, 0, 1)) == 0.1
+    seen = [Step(0.0, 1.0, (Part(0, 0, n, False),), (), 0) for n in [1, 2, 3, 100, 128, 131] * 3]
+    assert FittedTime.of(seen).knots == (1, 2, 4, 8, 16, 32, 64, 131)
+
+
 def test_little_is_not_fitted():
     with pytest.raises(ValueError, match="8 passes or more"):
         FittedTime.of(log(lambda load: 1.0, 8))
@@ -99,8 +109,8 @@ def test_the_calibration_run_sees_all_sizes():
     assert any(len({part.decode for part in step.parts}) == 2 for step in steps), "prompts beside answers"
     alike = calibration_run(model, 6, 64, 4, 1, prompts=Lengths(20, 0.2, 15, 25))
     chunks = [part.num_tokens for step in alike for part in step.parts if not part.decode]
-    assert chunks[0] == 64
-    assert all(15 <= count <= 25 for count in chunks[1:])
+    assert max(chunks) > 25, "and one as long as a pass may be"
+    assert sum(15 <= count <= 25 for count in chunks) >= 5
     assert calibrate(model, 6, 64, 4, 1)(Load(1, 1, 10, 11)) > 0
     with pytest.raises(ValueError, match="rounds"):
         calibration_run(model, rounds=0)
