@@ -80,6 +80,10 @@ SET_ENV += ("~/Ascend/cann/set_env.sh", "~/Ascend/ascend-toolkit/set_env.sh")
 LAB = ["-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}"]
 LAB += [f"--LabApp.app_settings_dir={ROOT / 'tools' / 'jupyterlab'}"]
 LAB += ["--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
+# The file browser lists notebooks, labs, solutions, the library and what there is to read.
+MACHINERY = ("__pycache__", "tests", "tools", "benchmarks", "artifacts", "course.py", "course-report*")
+MACHINERY += ("*.toml", "*.yml", "constraints.txt")
+LAB += [f"--ContentsManager.hide_globs={name}" for name in MACHINERY]
 LAB += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 COMMANDS = {
     "lab": LAB,
@@ -87,15 +91,17 @@ COMMANDS = {
     "run": ["tools/run_notebooks.py"],
     "check": ["-m", "helpers.environment"],
 }
-PARTS = {  # of the tests; --ignore: the emulated NPU wants a process and an environment of its own
+APART = ["--ignore=tests/npu", "--ignore=tests/browser"]  # the emulated NPU wants an environment of its own
+PARTS = {  # of the tests
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
-    "pytest --cov=helpers": [*COMMANDS["test"], "--ignore=tests/npu"],
+    "pytest --cov=helpers": [*COMMANDS["test"], *APART],
+    "tests/browser": ["-m", "pytest", "tests/browser", "-rs", "--durations=0", "--durations-min=1"],
 }
 NPU_PARTS = {
     "operators on the NPU": ["-m", "helpers.ops_report"],
-    "pytest tests, on the CPU": ["-m", "pytest", "tests", "--ignore=tests/npu"],
+    "pytest tests, on the CPU": ["-m", "pytest", "tests", *APART],
 }
 
 

@@ -14,8 +14,8 @@ from helpers.plots import png
 from helpers.tables import Table
 
 Draw = Callable[..., tuple[Figure, Table]]
-_LABELS = {"description_width": "8.5em"}
-_WIDE = {"width": "26em"}
+_LABELS = {"description_width": "10.5em"}
+_WIDE = {"width": "28em"}
 
 
 class SweepPanel(w.VBox):  # type: ignore[misc]

@@ -71,10 +71,15 @@ class Course:
         return answer
 
     @property
-    def parts(self) -> dict[str, list[str]]:
-        """The stubs that `test` runs, with their arguments, in order."""
+    def parts(self) -> list[tuple[str, list[str]]]:
+        """The stubs that `test` runs and their arguments, in order."""
         parts = self.py.PARTS.values()
-        return dict((w[1], w[2:]) if w[0] == "-m" else (Path(w[0]).stem, w[1:]) for w in parts)
+        return [(w[1], w[2:]) if w[0] == "-m" else (Path(w[0]).stem, w[1:]) for w in parts]
+
+    @property
+    def part_names(self) -> list[str]:
+        """The stubs that `test` runs, in order."""
+        return [name for name, _ in self.parts]
 
     @property
     def tools(self) -> list[str]:

@@ -493,10 +493,12 @@ def test_a_name_lookup_that_hangs(course, monkeypatch):
 def test_test_runs_every_part(course):
     result = course.made("test", "teach") and course.call("test")
     assert result.status == 0
-    assert list(course.parts) == ["ruff", "mypy", "in_sync", "pytest"]
-    assert result.names == ["checkpoint", *course.parts]
-    assert [words for _, words, _ in result.said[1:]] == [*course.parts.values()]
-    assert course.parts["pytest"] == ["--cov=helpers", "--ignore=tests/npu"]
+    assert course.part_names == ["ruff", "mypy", "in_sync", "pytest", "pytest"]
+    assert result.names == ["checkpoint", *course.part_names]
+    assert [words for _, words, _ in result.said[1:]] == [words for _, words in course.parts]
+    ordinary, browser = (words for name, words in course.parts if name == "pytest")
+    assert ordinary == ["--cov=helpers", "--ignore=tests/npu", "--ignore=tests/browser"]
+    assert browser[0] == "tests/browser"
     shown = [line for line in result.out.splitlines() if line]
     for name in course.py.PARTS:
         at = shown.index(f"== {name}")
@@ -518,11 +520,13 @@ def test_test_runs_every_part(course):
 def test_every_part_runs_though_one_fails(course, failing, status):
     result = course.made("test", "teach") and course.call("test", **failing)
     assert result.status == status
-    assert result.names == ["checkpoint", *course.parts]
-    names = dict(zip(("FAKE_RUFF", "FAKE_MYPY", "FAKE_IN_SYNC", "FAKE_PYTEST"), course.py.PARTS, strict=True))
-    assert result.out.splitlines()[-1] == f"FAILED: {', '.join(names[variable] for variable in failing)}"
-    for variable, name in names.items():
-        assert (f"== {name}: FAILED in " in result.out) == (variable in failing)
+    assert result.names == ["checkpoint", *course.part_names]
+    variables = [f"FAKE_{name.upper()}" for name in course.part_names]
+    named = dict(zip(course.py.PARTS, variables, strict=True))
+    failed = [name for name, variable in named.items() if variable in failing]
+    assert result.out.splitlines()[-1] == f"FAILED: {', '.join(failed)}"
+    for name in named:
+        assert (f"== {name}: FAILED in " in result.out) == (name in failed)
 
 
 def test_options_of_test_go_to_pytest_alone(course):
@@ -804,7 +808,7 @@ def test_the_emulated_npu_is_tested_after_the_others(course, emulated, status):
     stub = next(emulated.folder.glob("lib/python*/site-packages/pytest.py"))
     stub.write_text(stub.read_text().replace("sys.exit(", f"sys.exit({status} or "))
     result = course.call("test", **HERE)
-    assert result.names == ["checkpoint", *course.parts, "checkpoint", "pytest"]
+    assert result.names == ["checkpoint", *course.part_names, "checkpoint", "pytest"]
     _, words, variables = result.said[-1]
     assert words == ["tests/npu"]
     assert variables["VIRTUAL_ENV"] == str(emulated.folder)
@@ -823,7 +827,7 @@ def test_a_set_up_that_fails_fails_the_tests(course, emulated):
     )  # without pytest's extra, which the pip beside it does not bring
     result = course.call("test", **HERE, FAKE_PIP="1", FAKE_STDERR="[Errno 28] No space left on device")
     assert result.status == 1
-    assert result.names == ["checkpoint", *course.parts, "pip"]
+    assert result.names == ["checkpoint", *course.part_names, "pip"]
     assert "course.py: the disk is full; make room for " in result.err
     assert result.out.splitlines()[-1] == "FAILED: tests/npu"
 
@@ -1076,7 +1080,7 @@ def test_the_tests_of_an_ascend_machine(course, ascend):
     assert ascend.test([]) == 3
     assert ran[1:] == [
         (["-m", "helpers.ops_report"], {}),
-        (["-m", "pytest", "tests", "--ignore=tests/npu"], {"COURSE_DEVICE": "cpu"}),
+        (["-m", "pytest", "tests", "--ignore=tests/npu", "--ignore=tests/browser"], {"COURSE_DEVICE": "cpu"}),
     ]
     statuses = iter([0, 5])
     assert ascend.test(["-k", "x"]) == 5

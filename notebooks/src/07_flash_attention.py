@@ -663,7 +663,7 @@ def draw(accelerator, sequence, heads, queries, keys):
         "materialised": {n: naive_traffic(size).total / 1e9 for n, size in lengths.items()},
         "tiled": {n: tiled_traffic(size, tiling).total / 1e9 for n, size in lengths.items()},
     }
-    fig = draw_over_length(lines, f"{heads} heads of size 128, bf16", "GB moved")
+    fig = draw_over_length(lines, f"{accelerator}, tiles of {queries} x {keys}", "GB moved")
     fig.axes[0].axvline(sequence, color=plots.COLORS["accent"], linestyle="--")
     return fig, describe(chip, AttentionSize(sequence, num_heads=heads, head_dim=128), tiling)
 
