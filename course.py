@@ -91,13 +91,13 @@ COMMANDS = {
     "run": ["tools/run_notebooks.py"],
     "check": ["-m", "helpers.environment"],
 }
-APART = ["--ignore=tests/npu", "--ignore=tests/browser"]  # the emulated NPU wants an environment of its own
+# The emulated NPU wants an environment of its own, a browser wants time: `course.py test -- tests/browser`.
+APART = ["--ignore=tests/npu", "--ignore=tests/browser"]
 PARTS = {  # of the tests
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
     "pytest --cov=helpers": [*COMMANDS["test"], *APART],
-    "tests/browser": ["-m", "pytest", "tests/browser", "-rs", "--durations=0", "--durations-min=1"],
 }
 NPU_PARTS = {
     "operators on the NPU": ["-m", "helpers.ops_report"],
