@@ -10,7 +10,7 @@ from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter
 
 # The Okabe-Ito palette, which people with any kind of colour vision can tell apart (jfly.uni-koeln.de/color).
 # One thing has one colour through the whole course.
@@ -62,11 +62,16 @@ def stacked_areas(
 
 
 def log_axis(ax: Axes, which: Literal["x", "y"]) -> None:
-    """Makes an axis logarithmic, its ticks written as plain numbers."""
+    """Makes an axis logarithmic, its ticks written as plain numbers; 2s and 5s, too, where it shows few powers of ten."""
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     axis = ax.xaxis if which == "x" else ax.yaxis
+
+    def between(value: float, _: int) -> str:
+        low, high = axis.get_view_interval()
+        return f"{value:,g}" if high < 100 * low and f"{value:e}"[0] in "25" else ""
+
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_formatter(FuncFormatter(between))
 
 
 def legend(ax: Axes, **options: Any) -> None:

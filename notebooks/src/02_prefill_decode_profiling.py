@@ -220,7 +220,7 @@ fig = roofline("SmolLM2 under this machine's roofline", {"this machine": ceiling
 plots.show(fig, alt="Decode lies far left under the slope, prefill right of the ridge")
 
 # %% [markdown]
-# Decode sits on the slope: it is [**bound by memory**](../docs/glossary.md#bound-by-memory), its time is that of reading. Prefill lies to the right of the ridge:
+# Decode lies left of the ridge, under the slope: it is [**bound by memory**](../docs/glossary.md#bound-by-memory), its time is that of reading. Prefill lies right of it:
 # it is [**bound by compute**](../docs/glossary.md#bound-by-compute), its time is that of computing. That is the whole difference, and nearly every technique of this course is a way to move decode to the right or to make it
 # move fewer bytes.
 
@@ -254,7 +254,8 @@ Table(("", "predicted", "measured", "ratio", "MFU", "MBU"), rows)
 
 # %% [markdown]
 # [**MFU**](../docs/glossary.md#mfu), model FLOPs utilisation, is the share of the peak rate that went into the model's own operations. [**MBU**](../docs/glossary.md#mbu), model
-# bandwidth utilisation, is the same for bytes. On two quiet cores the ratio stays under 2 for both phases. Where does
+# bandwidth utilisation, is the same for bytes. Prefill stays within a factor of 2 of its prediction. Decode's ratio depends on how fast *one* core
+# is: about 1.7 on two fast cores, nearly 3 on the two slow ones that these outputs come from. Where does
 # the rest of the time go? We ask the profiler of torch what ran in a decode step.
 
 # %%

@@ -689,11 +689,9 @@ def draw(model, page_size, batch, sequence):
     ax.axvline(page_size, color=plots.COLORS["accent"], linestyle="--")
     plots.log_axis(ax, "x")
     ax.set_ylim(0, 100)
-    per_token, memory = (
-        2 * PUBLISHED[model].kv_elements_per_token,
-        ACCELERATORS["Ascend 910B1"].memory,
-    )
-    room = MemoryCalculator().kv_budget_bytes(PUBLISHED[model], memory.value) / per_token
+    per_token = 2 * PUBLISHED[model].kv_elements_per_token
+    memory = ACCELERATORS["Ascend 910B1"].memory.value
+    room = MemoryCalculator().kv_budget_bytes(PUBLISHED[model], memory) / per_token
     rows = [("tokens", f"{tokens:,}"), ("pages", f"{pages:,}")]
     rows += [("empty slots", f"{pages * page_size - tokens:,}")]
     rows += [("pages take", f"{pages * page_size * per_token / GiB:.2f} GiB")]

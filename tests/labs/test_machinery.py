@@ -57,7 +57,10 @@ def test_an_untouched_lab_stops_at_its_first_stub(solution):
     nbs.use_this_interpreter()
     with pytest.raises(CellExecutionError) as failure:
         nbs.execute(lab, nbs.ROOT / "labs")
-    assert failure.value.ename in {"NotImplementedError", "CheckFailed"}  # an answer's own cell, a function's check
+    assert failure.value.ename in {
+        "NotImplementedError",
+        "CheckFailed",
+    }  # an answer's own cell, a function's check
     assert "replace this line by your answer" in failure.value.evalue
 
 

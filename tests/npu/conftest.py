@@ -48,7 +48,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Starts the chapters that were chosen."""
     if not session.config.option.collectonly:
         chapters.start(
-            item.callspec.params["chapter"] for item in session.items if "chapter" in getattr(item, "fixturenames", ())
+            item.callspec.params["chapter"]
+            for item in session.items
+            if "chapter" in getattr(item, "fixturenames", ())
         )
 
 
