@@ -103,7 +103,10 @@ def require_number(
     """
     shown = f"{expected:,}" if reveal else None
     if got is None or got is Ellipsis:
-        raise CheckFailed("there is no value yet", arguments, got=got, hint="Is a return missing?")
+        hint = "Replace the dots by your answer." if got is Ellipsis else "Is a return missing?"
+        raise CheckFailed("there is no value yet", arguments, got=got, hint=hint)
+    if isinstance(got, Tensor) and not got.ndim:
+        got = got.item()
     if isinstance(got, bool) or not isinstance(got, numbers.Real):
         raise CheckFailed(f"expected a number, got {describe(got)}", arguments, expected=shown)
     value = _as_float(got)

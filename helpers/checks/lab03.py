@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -169,6 +170,7 @@ def check_mask(answer: Function) -> None:
             "The first new token stands behind the row's history. Is its place 0?": (
                 places <= queries
             ).expand_as(right),
+            "Does every new token see what the first of them sees?": (places < ends - new + 1),
             "Has every row its own length?": _mask([max(lengths)] * len(lengths), new, capacity),
             "Is the row's history visible, and not the new tokens alone?": right & (places >= ends - new),
             "Places behind the row's end hold nothing. Are they hidden?": torch.ones_like(right),
@@ -189,7 +191,12 @@ def _mask(lengths: Sequence[int], new: int, capacity: int) -> Tensor:
 def check_times(answer: Function) -> None:
     """`answer(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth)` -> seconds (without a cache, with one)."""
     require_callable(answer)
-    for prompt, new, peak in ((2000, 30, 3e14), (20, 10, 3e14), (500, 1, 3e12), (300, 5, 3e12)):
+    cases = ((2000, 30, 3e14), (20, 10, 3e14), (500, 1, 3e12), (300, 5, 3e12), (180, 20, 3e14), (50, 5, 1e12))
+    for (
+        prompt,
+        new,
+        peak,
+    ) in cases:  # a text grows over the ridge in the last but one; in the last a step is bound by compute
         given: dict[str, Any] = dict(
             num_params=7_000_000_000,
             kv_bytes=131_072,
@@ -212,7 +219,11 @@ def check_times(answer: Function) -> None:
             ),
             "Reading and computing happen at the same time. Do their times add up?": _times(**given, combine=sum)[0],
             "A multiply-add is two operations. Are both counted?": _times(**given | {"peak": 2 * peak})[0],
+            "Is the longer side chosen for each pass, or once for all?": max(
+                _times(**given, combine=operator.itemgetter(side))[0] for side in (0, 1)
+            ),
             "How many bytes has a 16-bit weight?": _times(**given, size=1)[0],
+            "The longer of two times, or the shorter?": _times(**given, combine=min)[0],
             "Without a cache each pass computes the whole text. Does it grow?": new * _pass(prompt, 0, **_of(given)),
         })  # fmt: skip
         require_number(got[1], with_cache, {"value": "with", **given}, mistakes={
@@ -225,6 +236,10 @@ def check_times(answer: Function) -> None:
                 _pass(prompt, 0, **_of(given)) + (new - 1) * _pass(1, prompt, **_of(given))
             ),
             "How many bytes has a 16-bit weight?": _times(**given, size=1)[1],
+            "Can a single token be bound by computing?": (
+                _pass(prompt, 0, **_of(given))
+                + sum(_pass(1, prompt + i, **_of(given), combine=operator.itemgetter(1)) for i in range(new - 1))
+            ),
             "Somebody must compute the prompt. Is the first pass in it?": with_cache - _pass(prompt, 0, **_of(given)),
         })  # fmt: skip
 

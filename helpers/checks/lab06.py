@@ -250,7 +250,11 @@ def check_page_size(answer: Function) -> None:
     if wrong:
         given, got, right = wrong[0]
         hint = _size_hint(wrong)
-        raise CheckFailed("this is not the page size", given, expected=right, got=got, hint=hint)
+        wastes = {
+            size: f"{_waste(given['lengths'], given['shared'], size):.3f}" for size in (right, got) if size
+        }
+        shown = {**given, "waste": ", ".join(f"{value} of {size}" for size, value in wastes.items())}
+        raise CheckFailed("this is not the page size", shown, expected=str(right), got=str(got), hint=hint)
 
 
 def _page_size(
@@ -278,7 +282,9 @@ def _waste(
     common = {"full": shared // size * size, "all": shared, "none": 0}[keep]
     rest = [length - common for length in lengths]
     taken = size * (-(-common // size) + sum(-(-n // size) for n in rest))
-    held = common + sum(rest) if tokens == "once" else sum(lengths)
+    held = {
+        "once": common + sum(rest), "each": sum(lengths), "different": shared + sum(lengths) - shared * len(lengths),
+    }[tokens]  # fmt: skip
     empty = len(lengths) * size / 2 if half else taken - held
     return empty / (taken if over == "taken" else held)
 
@@ -295,6 +301,9 @@ def _size_hint(wrong: list[tuple[dict[str, Any], Any, Any]]) -> str:
         "The sizes come in any order. Is the largest one chosen, or the last?": {"pick": "listed"},
         "A larger size may waste less than a smaller one. Does the search stop too early?": {"pick": "until"},
         "Full pages of the beginning exist once. Has every request its own here?": {"keep": "none"},
+        "What is left of the beginning lies in every request's own page. Does it fill a slot in each?": {
+            "tokens": "different"
+        },
         "Only *full* pages are shared. Where is the rest of the common beginning?": {"keep": "all"},
         "Shared tokens are held once, in shared pages. How often are they counted?": {"tokens": "each"},
         "A share of what? Of the slots in use, not of the tokens.": {"over": "held"},
@@ -303,4 +312,4 @@ def _size_hint(wrong: list[tuple[dict[str, Any], Any, Any]]) -> str:
     for words, options in variants.items():
         if all(got == _page_size(**given, **options) for given, got, _ in wrong):
             return words
-    return "For one size: how many pages are there, and how many different tokens do they hold?"
+    return "For one size: how many pages are there, and how many of their slots hold a token?"

@@ -94,7 +94,7 @@ class PoolStory:
             return attempt(lambda: getattr(self.pool, method)(*arguments))
         except CheckFailed as failure:
             if failure.broken.startswith("not done yet"):
-                raise
+                raise CheckFailed(f"{method}: {failure.broken}") from None
             raise CheckFailed(f"{method}: {failure.broken}", self.shown, hint=failure.hint) from None
 
     def _free_again(self, name: str) -> None:

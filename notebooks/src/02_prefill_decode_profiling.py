@@ -220,7 +220,7 @@ fig = roofline("SmolLM2 under this machine's roofline", {"this machine": ceiling
 plots.show(fig, alt="Decode lies far left under the slope, prefill right of the ridge")
 
 # %% [markdown]
-# Decode lies left of the ridge, under the slope: it is [**bound by memory**](../docs/glossary.md#bound-by-memory), its time is that of reading. Prefill lies right of it:
+# Decode lies left of the ridge, under the slope: it is [**bound by memory**](../docs/glossary.md#bound-by-memory), its time is that of reading. Prefill lies right of the ridge:
 # it is [**bound by compute**](../docs/glossary.md#bound-by-compute), its time is that of computing. That is the whole difference, and nearly every technique of this course is a way to move decode to the right or to make it
 # move fewer bytes.
 

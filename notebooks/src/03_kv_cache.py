@@ -19,7 +19,7 @@
 # **Promise.** You will break a KV cache in two ways that look right, build one that is, and prove it: the same tokens as
 # without a cache, at a price per token that no longer grows.
 #
-# **You need** [chapter 2](02_prefill_decode_profiling.ipynb). About 45 minutes.
+# **You need** [chapter 2](02_prefill_decode_profiling.ipynb). About 60 minutes.
 #
 # **We measure** the time of a decode step after 32 to 512 tokens: without a cache, with one that grows by concatenation,
 # and with one that writes in place.
@@ -52,7 +52,10 @@ print(f"{len(plain.token_ids)} tokens answered, {plain.tokens_computed} computed
 
 # %% [markdown]
 # Here is a cache that one would write in ten minutes. A buffer for each layer, a length, and in each layer: write the new
-# keys and values behind the old ones, move the length on, attend over everything so far.
+# keys and values behind the old ones, move the length on, attend over everything so far. The model calls three methods of
+# its cache: `prepare(batch)` before the first layer and `commit(batch)` after the last, which do nothing here, and
+# `attend` in each layer. `query_start_loc` says where each sequence's new tokens begin in the batch, `(0, end)` where
+# its keys begin and end.
 
 
 # %%
@@ -98,7 +101,7 @@ layers = model.cfg.num_layers
 print(f"{len(prompt)} tokens in, length {cache.length} = {len(prompt)} x {layers} layers")
 
 # %% [markdown]
-# The second try moves the length on in the last layer only. And since the buffer is there, `get` returns it:
+# The second try moves the length on in the last layer only. And since the buffer is there, `attend` reads all of it:
 
 
 # %%
@@ -120,7 +123,7 @@ for room in (64, 128, 512):
 # %% [markdown]
 # The answer depends on how much room was reserved! An unused place holds a key of zeros. Its score is 0, not minus
 # infinity, so it takes its share of the attention away from the real tokens: a little in a short buffer, nearly all of
-# it in a long one. The first of these answers is the dangerous kind: wrong, and well phrased.
+# it in a long one. The first of these answers is the dangerous kind: well phrased, even true, and not what the model says.
 #
 # More mistakes of the same family, which raise no error either: writing beyond the buffer's end (a slice that is too long
 # is cut silently), positions as floating-point numbers (from 2048 on, fp16 has only every second whole number), and a cache
@@ -166,9 +169,10 @@ print("filled part:", tuple(keys.shape), "a view:", keys.data_ptr() == cache.k[1
 
 # %%
 one = torch.randn(2, 1, 1, 4)
-for positions in ([[3.0]] * 2, [[5]] * 2, [[8]] * 2):
+six = one.expand(2, 1, 6, 4)
+for new, positions in ((one, [[3.0]]), (one, [[5]]), (six, [[3, 4, 5, 6, 7, 8]])):
     try:
-        cache.update(0, one, one, positions)
+        cache.update(0, new, new, positions * 2)
     except ValueError as error:
         print(f"{positions}: {error}")
 
@@ -184,8 +188,11 @@ show_source(KVCache.attend)
 show_source(ops.attention_rows)
 
 # %% [markdown]
-# A single new token may look at every key of its row, so decode needs no mask. Keys are not repeated for the query heads that
-# share them. And nothing is copied: attention reads the row where it lies.
+# In a prefill several tokens are new, and each may look at itself and those before it alone: that is [**causal**](../docs/glossary.md#causal) attention.
+# A [**mask**](../docs/glossary.md#mask) says so in true and false: in a row that holds `n` tokens, new token `i` stands at position `n + i` and sees the places
+# 0 to `n + i`. A *single* new token may look at every key of its row, so decode needs no mask. Keys are not repeated for
+# the query heads that share them. And nothing is copied: attention reads the row where it lies. (In the listing T counts
+# new tokens, H query heads, KV key heads, D is `head_dim`, B counts rows.)
 
 # %% [markdown]
 # ## Prove it

@@ -45,7 +45,7 @@ for batch in (1, 8):
     print(f"a decode step for {batch} moves {megabytes:.0f} MB, {megabytes / batch:.0f} per token")
 
 # %% [markdown]
-# The obvious way is a **static batch**: take eight requests, pad their prompts to one length, and decode until all are done. Here
+# The obvious way is a [**static batch**](../docs/glossary.md#static-batch): take eight requests, pad their prompts to one length, and decode until all are done. Here
 # are sixteen requests, ragged as real ones are: questions about longer or shorter texts, with longer or shorter answers.
 
 # %%
@@ -257,7 +257,7 @@ except OutOfPages as error:
 #
 # ## The idea in a picture
 #
-# Decide anew after **every pass** who takes part: iteration-level scheduling, invented by Orca (OSDI 2022). Here are twelve requests
+# [**Continuous batching**](../docs/glossary.md#continuous-batching) decides anew after *every pass* who takes part: iteration-level scheduling, invented by Orca (OSDI 2022). Here are twelve requests
 # for an 8-billion-weight model on one die of an Ascend 910C, four seats. The passes are scheduled by the real batchers, and
 # *timed on paper*: each takes as long as its bytes or its operations take, whichever is longer (chapter 2).
 
@@ -296,7 +296,7 @@ plots.show(fig, alt="Static: four rows begin and end together. Continuous: a sea
 # ## Build it
 #
 # `ContinuousBatcher` is the right version of the class above. A pass is planned in two halves: first those who run, each
-# with its next token or with the next **chunk** of its prompt; then, from what is left of the `token_budget`, those who wait,
+# with its next token or with the next [**chunk**](../docs/glossary.md#chunk) of its prompt, the part that one pass computes; then, from what is left of the `token_budget`, those who wait,
 # **if their whole text finds pages**. `process_batch` plans and runs a pass. The plan is the work of a scheduler that knows requests and
 # free pages, but no tensors; chapter 8 makes more of it.
 
@@ -344,7 +344,7 @@ for state in small.finished.values():
 
 # %% [markdown]
 # Memory: a request is admitted only if its text has pages now. Its answer may still outgrow the pool. Then somebody gives way,
-# is **preempted**: all pages are given back, and the text so far is computed again later. A request that could never
+# is [**preempted**](../docs/glossary.md#preempted): all pages are given back, and the text so far is computed again later. A request that could never
 # fit, even alone, is refused at the door.
 
 # %%

@@ -19,7 +19,7 @@
 # **Promise.** You will keep keys and values in small pages instead of long rows: first in a way that wastes, leaks
 # and mixes requests up, then in one that is proven token for token, shares what is equal and survives a full memory.
 #
-# **You need** [chapter 3](03_kv_cache.ipynb) and continuous batching. About 60 minutes.
+# **You need** [chapter 3](03_kv_cache.ipynb) and continuous batching ([chapter 5](05_continuous_batching.ipynb)). About 90 minutes.
 #
 # **We measure** how much of the memory holds tokens, for rows and for pages of 16 to 128 tokens (counted exactly),
 # and what reading pages costs a decode step.
@@ -33,7 +33,7 @@ environment_report()
 # ## Feel the problem: rows are mostly empty
 #
 # Chapter 3's cache reserves a row for every request, as long as a request may become. Here are 160 requests, in
-# prompt and new tokens, and memory for 16,384 tokens. Which part of it ever holds one? `replay` counts it without a
+# prompt and new tokens, and memory for 16,384 tokens. What share of it ever holds a token? `replay` counts it without a
 # model.
 
 # %%
@@ -54,8 +54,8 @@ print(f"{100 * rows_of_2048.shares[0]:.0f} % of the memory holds tokens")
 
 # %% [markdown]
 # The rest is reserved and empty, while requests wait. Operating systems have met this problem, and answered it with
-# **pages**: take memory in small pieces when it is needed, and write down for each request which pieces are its own.
-# That list is the request's **block table** (vLLM and the operators of an NPU call a page a *block*).
+# [**pages**](../docs/glossary.md#pages): take memory in small pieces when it is needed, and write down for each request which pieces are its own.
+# That list is the request's [**block table**](../docs/glossary.md#block-table) (vLLM and the operators of an NPU call a page a *block*).
 #
 # Here is what one would write in ten minutes.
 
@@ -113,7 +113,7 @@ print(f"get_kv gives {pages.get_kv('A', 0).shape[1]} keys for them")
 
 # %% [markdown]
 # The **new tokens are counted from the end of the last page**, not from the last token: 100 tokens fill 7 pages, 50
-# more are 4 pages more, and a gap of 12 slots stays between them. And `get_kv` returns **whole pages, the unused
+# more are 4 pages more, and a gap of 12 slots stays between them (a [**slot**](../docs/glossary.md#slot) is a page's place for one token). And `get_kv` returns **whole pages, the unused
 # slots too**.
 #
 # Now give the pages back, twice by mistake, as a client does that cancels a request which has just ended.
@@ -263,7 +263,8 @@ show_source(ops.attention_pages)
 # ### What is equal is kept once
 #
 # Chapter 4 shared beginnings through a tree. Pages offer a simpler way: give every *full* page a key, made of its
-# tokens and of the key of the page before. Equal keys, equal text, equal keys and values (the words are unlucky).
+# tokens and of the key of the page before. Equal keys, equal text, equal keys and values (*key* means two things
+# here: the name of a page's text, and attention's keys).
 # Many engines take a hash for the key. How long must it be? Here are 2,000 different pages, with a chained hash of 16
 # bits:
 
@@ -317,15 +318,15 @@ plots.show(
 
 # %% [markdown]
 # Two full pages were shared; in the third the prompts part. When A ends, these pages stay B's, because a page is free
-# only when *no* table names it: every page counts its **references**. A's own full page is free, but its text may
-# come again, so it is **cached**: it can be hit until somebody needs the room. The one free for longest is taken
+# only when *no* table names it: every page has a [**reference count**](../docs/glossary.md#reference-count), the number of tables that name it. A's own full page is free, but its text may
+# come again, so it is [**cached**](../docs/glossary.md#cached): it can be hit until somebody needs the room. The one free for longest is taken
 # first.
 #
 # ### Copy on write
 #
-# Often one wants several answers to one prompt (**parallel sampling**). `fork` gives a request's tokens to a second
+# Often one wants several answers to one prompt ([**parallel sampling**](../docs/glossary.md#parallel-sampling)). `fork` gives a request's tokens to a second
 # one: the table is copied, and no page. As long as both only read, that is right. But the last page is partly filled,
-# and both will write into it. Whoever comes first makes a copy of that page.
+# and both will write into it. Whoever first writes into a shared page makes a copy of it: [**copy on write**](../docs/glossary.md#copy-on-write).
 
 # %%
 cache = PagedKVCache.for_model(model, num_pages=16)
@@ -441,7 +442,7 @@ plots.show(
 )
 
 # %% [markdown]
-# The dark pages are the instructions that all share. A page is pale while it is nearly empty. Where a dotted line is,
+# The dark pages are the instructions that all share (where only one request is left, in its own colour). A page is pale while it is nearly empty. Where a dotted line is,
 # the pool was full, and the named request's pages went to others; grey pages are free and still cached.
 
 # %% [markdown]
@@ -459,7 +460,7 @@ for name, state in sorted(engine.finished.items()):
     alone = generate(model, ids, new, KVCache.for_model(model, 1, 128))
     preempted, computed = state.preemptions, state.tokens_computed
     rows.append((name, preempted, computed, len(ids) + new - 1, state.token_ids == alone.token_ids))
-Table(("", "preempted", "tokens computed", "alone", "tokens equal"), rows)
+Table(("", "preempted", "tokens computed", "alone, no sharing", "tokens equal"), rows)
 
 # %% [markdown]
 # And pages of any size give the tokens of rows and of no cache at all. All pages are full of NaN (*not a number*)
@@ -495,7 +496,14 @@ for (name, run), size in zip(runs.items(), (16, 32, 64, 128, 2048)):
     counted = f"{100 * run.shares[1]:.1f} %"
     guess = "-" if predicted is None else f"{predicted:.1f} %"
     rows.append((name, f"{run.mean_running:.0f}", run.passes, run.preemptions, guess, counted))
-head = ("", "at once", "passes for all", "preempted", "empty, predicted", "empty, counted")
+head = (
+    "",
+    "at once",
+    "passes until all are done",
+    "preempted",
+    "empty, predicted",
+    "empty, counted",
+)
 Table(head, rows)
 
 # %%
@@ -652,12 +660,13 @@ for name in ("rows of 2048", "pages of 16"):
     there = batch / decode_cost(llama, 258, batch).seconds(die)
     here = (measured(batch / least, "tok/s"), measured(batch / seconds, "tok/s"))
     rows.append((name, batch, f"{there:,.0f} tok/s", *here))
-head = ("memory in", "requests", "Llama-3-8B, 910C die, predicted", "SmolLM2 here, at most")
+head = ("memory in", "requests", "Llama-3-8B, 910C die, predicted", "SmolLM2 here, by ceilings")
 Table((*head, "SmolLM2 here"), rows)
 
 # %% [markdown]
 # Where reading the weights takes nearly all of a step, as on the accelerator, tokens per second grow almost as the
-# batch does. A small processor reaches its limit of computing much earlier, and gains less.
+# batch does. A small processor reaches its limit of computing much earlier, and gains less; and it stays far below what
+# its ceilings allow, because a small model's step is many small operators (chapter 2).
 #
 # ## Sweep it
 #
@@ -776,7 +785,7 @@ print(where_it_ran(model.device))
 #
 # **Check yourself.**
 #
-# 1. A page size of 16, a prompt of 100 tokens, three samples by `fork`, 20 new tokens each. How many pages are used
+# 1. A page size of 16, a prompt of 100 tokens, forked twice so that three requests go on, 20 new tokens each. How many pages are used
 #    in the end?
 # 2. Your paged cache gives right answers until the server has run for an hour. What do you suspect?
 #

@@ -98,7 +98,7 @@ for i in range(rounds):
 print(f"after {rounds} rounds {len(served)} requests are served, E {served.count('E')} times")
 
 # %% [markdown]
-# E **starves**: not unlucky, but last for as long as anybody shorter comes. And one more thing was forgotten:
+# E [**starves**](../docs/glossary.md#starves): not unlucky, but last for as long as anybody shorter comes. And one more thing was forgotten:
 
 # %%
 from helpers.page_pool import PagePool
@@ -115,7 +115,7 @@ print(f"a batch of {len(batch)} is taken; it needs {pages} pages, and there are 
 # **The order of the queue is taken for the only resource.** A request needs a seat in the batch, tokens of the pass's
 # budget, and pages for its keys and values; whoever is let in without pages throws somebody else out.
 #
-# How bad is it with real traffic? To find out in seconds, not in hours, we need an engine on a **virtual clock**: the
+# How bad is it with real traffic? To find out in seconds, not in hours, we need an engine on a [**virtual clock**](../docs/glossary.md#virtual-clock): the
 # scheduler and the page accounts are real, and instead of a model's pass there is a number of seconds. For an
 # accelerator that is not here, chapter 2's roofline gives it: a *prediction*, of the least time a pass can take.
 
@@ -146,7 +146,7 @@ def capacity(trace, **options):
 
 
 # %% [markdown]
-# A **trace** says who comes when, with how long a prompt, for how long an answer. Lengths are log-normal, as those of
+# A [**trace**](../docs/glossary.md#trace) says who comes when, with how long a prompt, for how long an answer. Lengths are log-normal, as those of
 # published traces roughly are: many short ones and a long tail. One in four is urgent. Arrivals are Poisson's, each
 # independent of the others, at 120 % of what the engine can do: the rush hour.
 
@@ -233,7 +233,7 @@ plots.show(
 # %% [markdown]
 # Grey is waiting. The work ends at about the same moment; the grey is distributed otherwise, and there is less of it in
 # sum when the short ones go first. Who may wait is not a question of computer science, but of what was promised to
-# whom. So a scheduler should keep the mechanism (seats, tokens, pages) apart from the **policy** (who is next, who
+# whom. So a scheduler should keep the mechanism (seats, tokens, pages) apart from the [**policy**](../docs/glossary.md#policy) (who is next, who
 # gives way).
 #
 # ## Build it
@@ -287,9 +287,9 @@ show_source(ShortestJobFirst.rank)
 # %% [markdown]
 # ### Priority, ageing, preemption
 #
-# In the longer rush of above: the urgent ones first; the same with **ageing**, where 1.5 seconds of waiting outweigh
-# a step of priority; and **preemptive**, where an urgent one takes a running request's seat, whose work is computed
-# again.
+# In the longer rush of above: the urgent ones first; the same with ageing; and **preemptive**, where an urgent one takes
+# a running request's seat, whose work is computed again. With [**ageing**](../docs/glossary.md#ageing), waiting counts as priority: here every 1.5 seconds
+# are worth a step.
 
 # %%
 from IPython.display import display
@@ -366,8 +366,8 @@ comparison(reports, columns=columns, caption="120 % load, predicted")
 # ### Fairness: one client floods the engine
 #
 # Three clients; one of them sends eight times as much as each of the others, and all together twice of what can be
-# done. **Round robin** serves clients in turn. **Fair share** counts the *tokens* that each was served (the virtual
-# token counter, arXiv:2401.00588), since requests weigh differently. **Jain's index** is 1 when all get their fair
+# done. **Round robin** serves clients in turn. [**Fair share**](../docs/glossary.md#fair-share) counts the *tokens* that each was served (the virtual
+# token counter, arXiv:2401.00588), since requests weigh differently. [**Jain's index**](../docs/glossary.md#jains-index) is 1 when all get their fair
 # share and falls towards $1/n$ when one gets everything.
 
 # %%
@@ -596,7 +596,7 @@ plots.show(fig, alt="Six points near the line on which simulated and measured ti
 # ## Measure it: half, nearly, and too full
 #
 # So much for one load. Now 50, 90 and 120 %, with three kinds of arrivals: Poisson, **bursty** (the gaps vary three
-# times as much), and shared beginnings. **Goodput** is what meets an objective: here a first token within 500 ms and
+# times as much), and shared beginnings. [**Goodput**](../docs/glossary.md#goodput) is what meets an objective: here a first token within 500 ms and
 # no more than 20 ms for each further one. All of it is predicted for the 910C die.
 
 # %% tags=["skip-emulated"]
@@ -652,7 +652,7 @@ plots.show(
 #
 # ## Load over replicas
 #
-# With several engines somebody must choose one for each request: a **router**. Four engines with eight seats each;
+# With several engines somebody must choose one for each request: a [**router**](../docs/glossary.md#router). Four engines with eight seats each;
 # four kinds of traffic, and five routers, each of which has a weakness:
 #
 # - in turn: heavy requests in step with the turns (here every fourth one is heavy);

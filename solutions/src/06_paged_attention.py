@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 6: Paged attention
 #
-# Five exercises, about 70 minutes. You need [chapter 6](../notebooks/06_paged_attention.ipynb). Write your code where
+# Five exercises, about 80 minutes. You need [chapter 6](../notebooks/06_paged_attention.ipynb). Write your code where
 # the cells say so, run the cell below each: it checks the answer at once and names what may be wrong. Hints are
 # folded away under each exercise, from vague to concrete.
 
@@ -223,7 +223,7 @@ class Copying(Forking):
 # %% nbgrader={"grade": false, "grade_id": "cow-free", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class MyPool(Copying):
     def free(self, name):
-        """Ends a request; ValueError if there is none of that name."""
+        """Ends a request: its table and its length are gone. ValueError if there is none of that name."""
         ### BEGIN SOLUTION
         if name not in self.tables:
             raise ValueError(f"no request {name!r}")
@@ -259,14 +259,15 @@ for answers in (2, 4, 8):
 #
 # Large pages suit the device, small ones waste less. For a workload, find the largest page size whose waste is
 # acceptable. All requests begin with the same `shared` tokens. Full pages of that beginning exist once and are in all
-# tables; every request has pages of its own for the rest. The waste is the share of the slots *in use* that hold no
-# token.
+# tables; every request has pages of its own for the rest. The waste: of all slots of the pages in use, the share that
+# holds no token.
 #
-# <details><summary>Hint 1</summary>For one page size: how many pages are there in all, and how many different tokens do
-# they hold?</details>
+# <details><summary>Hint 1</summary>For one page size: how many pages are there in all, and how many of their slots hold
+# a token?</details>
 # <details><summary>Hint 2</summary>Of the beginning, <code>shared // size</code> pages are full. What is left of it, each
 # request holds for itself.</details>
-# <details><summary>Hint 3</summary>Waste = 1 - tokens / (pages * size), where shared tokens count once.</details>
+# <details><summary>Hint 3</summary>Waste = 1 - filled / (pages * size). A token in a full shared page fills one slot. What
+# is left of the beginning fills slots in every request's own page.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "size", "locked": false, "schema_version": 3, "solution": true, "task": false}

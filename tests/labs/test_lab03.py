@@ -19,6 +19,7 @@ COPIED = 100 + sum(range(101, 151))
 def test_1_right(capsys):
     accepts(lab03.check_copied, COPIED, capsys)
     accepts(lab03.check_copied, float(COPIED), capsys)
+    accepts(lab03.check_copied, 100 + torch.arange(101, 151).sum(), capsys)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def test_1_right(capsys):
         (100 + sum(range(100, 150)), "with the new token in it?"),
         (2 * COPIED, "Are keys and values counted apart?"),
         (50 * 150, "How long was it before?"),
-        (..., "there is no value yet"),
+        (..., "Replace the dots"),
         (torch.zeros(2), "expected a number"),
     ],
 )
@@ -272,13 +273,14 @@ def mask(
     start=None,
     invert=False,
     rest=False,
+    each=True,
 ):
     """The right answer, and with one of the options changed a wrong one."""
     out = torch.zeros(len(lengths), new, capacity, dtype=torch.bool)
     for b, length in enumerate(lengths):
         begin = (length if own else max(lengths)) if start is None else start
         for i in range(new):
-            out[b, i, : begin + (new if future else i + 1) + shift] = True
+            out[b, i, : begin + (new if future else i * each + 1) + shift] = True
             if not history:
                 out[b, i, :length] = False
     out |= rest
@@ -299,6 +301,7 @@ def test_3_right(capsys):
         ({"own": False}, "Has every row its own length?"),
         ({"history": False}, "Is the row's history visible"),
         ({"rest": True}, "Are they hidden?"),
+        ({"each": False}, "what the first of them sees?"),
     ],
 )
 def test_3_wrong(options, words):
@@ -328,15 +331,22 @@ def test_3_wrong_in_kind(answer, words):
 
 
 def times(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth, *, combine=max, passes=0, ops=2, size=2, grow=True,
-          cached=1, longer=True, first=True, swap=False, all_again=False):  # fmt: skip
+          cached=1, longer=True, first=True, swap=False, all_again=False, once=False, reading=False):  # fmt: skip
     """The right answer, and with one of the options changed a wrong one."""
 
+    def sides(tokens, history):
+        return ops * num_params * tokens / peak, (size * num_params + kv_bytes * history) / bandwidth
+
     def one(tokens, history):
-        return combine(ops * num_params * tokens / peak, (size * num_params + kv_bytes * history) / bandwidth)
+        return combine(*sides(tokens, history))
 
     new_tokens += passes
     without = sum(one(prompt + (i if grow else 0), 0) for i in range(new_tokens))
     steps = sum(one(1, cached * (prompt + (i if longer else 0))) for i in range(new_tokens - 1))
+    if once:
+        without = max(sum(sides(prompt + i, 0)[k] for i in range(new_tokens)) for k in (0, 1))
+    if reading:
+        steps = sum(sides(1, prompt + i)[1] for i in range(new_tokens - 1))
     with_cache = without if all_again else (one(prompt, 0) if first else 0) + steps
     return (with_cache, without) if swap else (without, with_cache)
 
@@ -352,6 +362,9 @@ def test_4_right(capsys):
         ({"passes": 1}, "How many passes are there?"),
         ({"passes": -1}, "How many passes are there?"),
         ({"combine": lambda a, b: a + b}, "Do their times add up?"),
+        ({"combine": min}, "or the shorter?"),
+        ({"once": True}, "or once for all?"),
+        ({"reading": True}, "Can a single token be bound by computing?"),
         ({"ops": 1}, "Are both counted?"),
         ({"size": 1}, "How many bytes has a 16-bit weight?"),
         ({"grow": False}, "Does it grow?"),

@@ -425,7 +425,7 @@ def test_4_wrong_in_kind(answer, words):
 
 
 def size_of(lengths, shared, sizes, most_wasted, *, common=lambda shared, size: shared // size * size, whole=0,
-            of="slots", pick=max, better=float.__le__, empty=None, none=None, until=False):  # fmt: skip
+            once=False, of="slots", pick=max, better=float.__le__, empty=None, none=None, until=False):  # fmt: skip
     """The right answer page by page, and with one of the options changed a wrong one."""
     good = []
     for size in sorted(sizes) if until else sizes:
@@ -435,6 +435,8 @@ def size_of(lengths, shared, sizes, most_wasted, *, common=lambda shared, size: 
             own = length - common(shared, size)
             tokens += own
             pages |= {(name, i) for i in range(math.ceil(own / size))}
+        if once:
+            tokens = shared + sum(length - shared for length in lengths)
         slots = len(pages) * size
         missing = slots - tokens if empty is None else empty * size * len(lengths)
         if better(missing / {"slots": slots, "tokens": tokens}[of], most_wasted):
@@ -467,6 +469,7 @@ def test_5_right(capsys):
         ({"common": lambda shared, size: 0}, "Has every request its own here?"),
         ({"common": lambda shared, size: shared}, "Where is the rest of the common beginning?"),
         ({"whole": 1}, "How often are they counted?"),
+        ({"once": True}, "Does it fill a slot in each?"),
         ({"of": "tokens"}, "not of the tokens."),
         ({"empty": 0.5}, "Half a page each is an average."),
         ({"better": float.__lt__}, "Is a waste of exactly most_wasted acceptable?"),
