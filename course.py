@@ -49,11 +49,14 @@ NEWEST_NPU = (3, 14)  # the newest Python that the pinned torch_npu is built for
 RECIPE = 1  # raise it when environments made by earlier versions of this file must be made anew
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 TEST_EXTRAS = ("test", "teach")
+# Two workers, one thread each: more threads than cores wait for each other. A file's tests stay together, as a notebook's must.
+WORKERS = ["-n", "2", "--dist", "loadfile"]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 NPU_TESTS = ["-m", "pytest", "tests/npu"]
 # What each extra is known by; looked for at every start, and not imported.
 MODULES = {
     "": ("torch", "transformers", "gguf", "safetensors", "matplotlib", "ipywidgets", "jupyterlab", "helpers"),
-    "test": ("pytest", "pytest_cov", "hypothesis", "nbclient", "nbval", "ruff", "mypy"),
+    "test": ("pytest", "pytest_cov", "xdist", "hypothesis", "nbclient", "nbval", "ruff", "mypy"),
     "teach": ("nbgrader",),
     "npu": ("torch_npu",),
 }
@@ -97,7 +100,7 @@ PARTS = {  # of the tests
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
-    "pytest --cov=helpers": [*COMMANDS["test"], *APART],
+    "pytest --cov=helpers": [*COMMANDS["test"], *WORKERS, *APART],
 }
 NPU_PARTS = {
     "operators on the NPU": ["-m", "helpers.ops_report"],
@@ -192,7 +195,7 @@ class Environment:
         self.set_up(TEST_EXTRAS)
         if options:
             return self.run(COMMANDS["test"] + options)
-        statuses = {name: self.timed(name, words) for name, words in PARTS.items()}
+        statuses = {name: self.timed(name, words, **ONE_THREAD) for name, words in PARTS.items()}
         statuses["tests/npu"] = EmulatedNPU().test_after_others()
         return sum_up(statuses)
 

@@ -496,7 +496,9 @@ def test_test_runs_every_part(course):
     assert course.part_names == ["ruff", "mypy", "in_sync", "pytest"]
     assert result.names == ["checkpoint", *course.part_names]
     assert [words for _, words, _ in result.said[1:]] == [words for _, words in course.parts]
-    assert dict(course.parts)["pytest"] == ["--cov=helpers", "--ignore=tests/npu", "--ignore=tests/browser"]
+    assert dict(course.parts)["pytest"] == [
+        "--cov=helpers", "-n", "2", "--dist", "loadfile", "--ignore=tests/npu", "--ignore=tests/browser",
+    ]  # fmt: skip
     shown = [line for line in result.out.splitlines() if line]
     for name in course.py.PARTS:
         at = shown.index(f"== {name}")
