@@ -149,7 +149,8 @@ def describe(device: torch.device) -> str:
     """A short name for the device, with its memory in GiB."""
     kind = "CPU" if device.type == "cpu" else torch.get_device_module(device).get_device_name(device)
     kind = f"emulated NPU as {kind} (times mean nothing)" if is_emulated(device) else kind
-    cores = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    threads = torch.get_num_threads()
+    cores = f", {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else ""
     return f"{kind}{cores}, {total_memory(device) / 2**30:.1f} GiB"
 
 

@@ -13,6 +13,7 @@ from helpers.cost import compute_bound_batch, decode_cost, prefill_cost
 from helpers.hardware import ACCELERATORS
 from helpers.memory import GiB, MemoryCalculator, kv_cache_bytes
 from helpers.prefix_store import PrefixStore
+from helpers.report import jain
 from helpers.shapes import PUBLISHED
 from tools import glossary, readme_figure
 from tools import notebooks as nbs
@@ -146,6 +147,7 @@ def examples():
         "tokens computed without a cache": f"{sum(100 + i for i in range(3))} for 3 after 100",
         "tokens computed with one": f"{100 + 2}",
         "pages of a request": f"{math.ceil(100 / 16)} for 100 tokens, pages of 16",
+        "Jain's index of shares $x_1 \\ldots x_n$": f"{jain([8, 1, 1]):.2f} for shares 8, 1 and 1",
         "batch from which decoding is bound by compute": f"{compute_bound_batch(llama, 0, limits)} without context; "
         f"{str(compute_bound_batch(llama, 1024, limits)).lower()} at 1024 tokens of context",
     }

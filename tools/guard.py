@@ -29,6 +29,8 @@ def problems(notebook: NotebookNode) -> list[str]:
         found.append("no cell imports helpers")
     if "widgets" in notebook.metadata:
         found.append("holds widget state")
+    empty = [i for i, cell in enumerate(notebook.cells) if not cell.source.strip()]
+    found += [f"cell {i}: empty" for i in empty]
     for i, cell in code:
         found += [f"cell {i}: {text}" for text in _cell_problems(cell)]
     return found

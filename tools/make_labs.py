@@ -11,7 +11,17 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbgrader.preprocessors import ClearHiddenTests, ClearOutput, ClearSolutions, ComputeChecksums, LockCells
+
+try:
+    from nbgrader.preprocessors import (
+        ClearHiddenTests,
+        ClearOutput,
+        ClearSolutions,
+        ComputeChecksums,
+        LockCells,
+    )
+except ModuleNotFoundError:
+    raise SystemExit("labs are made with nbgrader: pip install -e '.[teach]' -c constraints.txt") from None
 from traitlets.config import Config, PyFileConfigLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

@@ -103,25 +103,35 @@ def _without_measurements(text: str) -> str:
     return nbs.sanitised(text) + "".join(pictures)
 
 
+def is_meant(name: str, source: Path) -> bool:
+    """Whether a name, with or without folder and ending, is this source's."""
+    folders = Path(name).parts[:-1]
+    rooms = {"notebooks", "solutions"}.intersection(folders)
+    return Path(name).stem == source.stem and (not rooms or source.parent.parent.name in rooms)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command: exit status 1 when a cell failed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="a source's name, with or without folder and ending"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="a source's name; solutions/NAME takes the solution alone, notebooks/NAME the chapter",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--force", action="store_true", help="take every output anew")
     how.add_argument("--text", action="store_true", help="execute nothing: code is as it was")
     options = parser.parse_args(arguments)
-    wanted = {Path(name).stem for name in options.names}
-    unknown = wanted - {source.stem for source in nbs.sources()}
-    if unknown:
+    sources = {name: [source for source in nbs.sources() if is_meant(name, source)] for name in options.names}
+    if unknown := [name for name, found in sources.items() if not found]:
         parser.error(f"no source named {', '.join(sorted(unknown))}")
+    wanted = {source for found in sources.values() for source in found}
     nbs.use_this_interpreter()
     for source in nbs.sources():
-        if wanted and source.stem not in wanted:
+        if wanted and source not in wanted:
             continue
         name, start = f"{source.parent.parent.name}/{source.stem}", time.perf_counter()
         try:

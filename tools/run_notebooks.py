@@ -21,6 +21,9 @@ def run(path: Path) -> str | None:
 
 def main(names: list[str]) -> int:
     """The command; `names` choose notebooks, none means all."""
+    if {"-h", "--help"} & set(names):
+        print(f"{__doc__}\n\nusage: course.py run [-- NAME ...]\n\nNAME: a notebook's name; none means all")
+        return 0
     wanted, found = {Path(name).stem for name in names}, nbs.notebooks()
     if unknown := wanted - {path.stem for path in found}:
         print(f"no notebook named {', '.join(sorted(unknown))}")

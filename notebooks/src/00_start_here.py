@@ -19,7 +19,8 @@
 # **Promise.** In ten minutes you will have run a real language model on this machine, counted how much work one
 # short answer costs, and seen how this course goes about making it cheaper.
 #
-# **You need** Python and a first acquaintance with PyTorch. No accelerator, no network: the model is on your disk.
+# **You need** Python and a first acquaintance with PyTorch. About 10 minutes. No accelerator, no network: the model is
+# on your disk.
 #
 # **We measure** the tokens that pass through the model for one answer, and the time they take.
 
@@ -196,9 +197,10 @@ print("KV cache:", with_cache[-1] == cached.tokens_computed)
 # | 2 | [Prefill/decode profiling](02_prefill_decode_profiling.ipynb) | why decode is slow, predicted from bytes and bandwidth |
 # | 3 | [KV cache](03_kv_cache.ipynb) | the same tokens at a flat price per token |
 # | 4 | [Prefix reuse](04_prefix_reuse.ipynb) | what a known beginning saves, and that nobody's words leak |
-#
-# Further chapters build on these: continuous batching, paged attention, flash attention,
-# scheduling.
+# | 5 | [Continuous batching](05_continuous_batching.ipynb) | that nobody waits for the longest answer, and nobody's tokens change |
+# | 6 | [Paged attention](06_paged_attention.ipynb) | how many more requests a memory holds in pages than in rows |
+# | 7 | [Flash attention](07_flash_attention.ipynb) | exact attention without storing a score |
+# | 8 | [Scheduling](08_scheduling.ipynb) | who waits under which policy, simulated and measured |
 #
 # Each chapter has the same order: a promise, the problem felt, the idea in a picture, the build, the proof, the
 # measurement, a panel, the operators on Ascend, the option in production, a recap.

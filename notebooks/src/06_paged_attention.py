@@ -637,9 +637,10 @@ for name, (_, predicted) in kinds.items():
 Table(("", "predicted", "times that of rows", "step", "of it, preparing"), rows)
 
 # %% [markdown]
-# Paging costs a step little here, and it makes none faster. What was predicted for the scattered pages is the worst
-# case; the nearer to 1 they come, the better one layer's copy fits into the processor's cache. The size of a page
-# hardly matters to a copy. An NPU's fused operator does not collect: it fetches page after page into the core's
+# Paging makes no step faster. What was predicted for the scattered pages is the worst case; the nearer to 1 they come,
+# the better one layer's copy fits into the processor's cache. The size of a page hardly matters to a copy. The bytes say
+# nothing of one cost, which is why pages side by side do not reach their 1: reading them in place takes a call of attention
+# for each request in each layer, where rows and collected pages take one for all. An NPU's fused operator does not collect: it fetches page after page into the core's
 # buffers, and there the length of a piece counts. Preparing a step (slots and tables, on the host) takes little time
 # beside the step.
 #

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Lab 1: memory math
+# # Lab 1: Memory math
 #
 # Five exercises, about 45 minutes. You need [chapter 1](../notebooks/01_memory_math.ipynb). Write your code where the
 # cells say so, run the cell below each: it checks the answer at once and names what may be wrong. It never changes your

@@ -1,5 +1,7 @@
 """An instructor's whole way, with nbgrader's own commands: release, three submissions, grading, feedback."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +19,8 @@ FULL_SCORE = 10.0
 def nbgrader(course, *arguments):
     nbs.use_this_interpreter()
     command = [sys.executable, "-m", "nbgrader", *arguments]
-    done = subprocess.run(command, cwd=course, capture_output=True, text=True, check=False)
+    own = {name: value for name, value in os.environ.items() if name != "COURSE_DATA"}  # as an instructor runs it
+    done = subprocess.run(command, cwd=course, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -68,6 +71,11 @@ def submit(course, student, given):
     nbformat.write(lab, folder / f"{LAB}.ipynb")
 
 
+def progress_of(course, *students):
+    """Where the graded submissions keep what is done."""
+    return [course / "autograded" / student / LAB / "progress" / "progress.json" for student in students]
+
+
 def test_right_wrong_dishonest_and_empty_submissions_are_graded(course):
     from nbgrader.api import Gradebook
 
@@ -77,6 +85,8 @@ def test_right_wrong_dishonest_and_empty_submissions_are_graded(course):
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
         scores = {student: book.find_submission(LAB, student).score for student in SUBMISSIONS}
     assert scores == {student: score for student, (_, score) in SUBMISSIONS.items()}
+    ada, bob = (json.loads(path.read_text()) for path in progress_of(course, "ada", "bob"))
+    assert ada != bob  # everybody's own, and nobody else's
     nbgrader(course, "generate_feedback", LAB)
     feedback = (course / "feedback" / "bob" / LAB / f"{LAB}.html").read_text()
     assert "Exercise 1.2, mend the KV cache formula: the value is wrong" in feedback
