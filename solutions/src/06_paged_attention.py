@@ -223,7 +223,7 @@ class Copying(Forking):
 # %% nbgrader={"grade": false, "grade_id": "cow-free", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class MyPool(Copying):
     def free(self, name):
-        """Ends a request: its table and length are gone. ValueError if there is none of that name."""
+        """Ends a request, its table and its length; ValueError if there is none of that name."""
         ### BEGIN SOLUTION
         if name not in self.tables:
             raise ValueError(f"no request {name!r}")
