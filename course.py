@@ -49,8 +49,8 @@ NEWEST_NPU = (3, 14)  # the newest Python that the pinned torch_npu is built for
 RECIPE = 1  # raise it when environments made by earlier versions of this file must be made anew
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 TEST_EXTRAS = ("test", "teach")
-# Two workers, one thread each: more threads than cores wait for each other. A file's tests stay together, as a notebook's must.
-WORKERS = ["-n", "2", "--dist", "loadfile"]
+# Two workers, one thread each: more threads than cores wait for each other. `loadfile` keeps a notebook in one kernel.
+WORKERS = ["-n", "2", "--dist"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 NPU_TESTS = ["-m", "pytest", "tests/npu"]
 # What each extra is known by; looked for at every start, and not imported.
@@ -100,7 +100,7 @@ PARTS = {  # of the tests
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
-    "pytest --cov=helpers": [*COMMANDS["test"], *WORKERS, *APART],
+    "pytest --cov=helpers": [*COMMANDS["test"], *WORKERS, "loadfile", *APART],
 }
 NPU_PARTS = {
     "operators on the NPU": ["-m", "helpers.ops_report"],
@@ -385,7 +385,7 @@ class EmulatedNPU(Environment):
                 raise
             print(stopped.code, file=sys.stderr, flush=True)
             return 1
-        return self.timed("tests/npu", NPU_TESTS)
+        return self.timed("tests/npu", [*NPU_TESTS, *WORKERS, "worksteal"], **ONE_THREAD)
 
     def obstacle(self):
         """Why the emulated NPU cannot run on this machine."""

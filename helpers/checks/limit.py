@@ -30,11 +30,12 @@ def attempt(function: Callable[..., Any], **arguments: Any) -> Any:
         )
     if error is not None:
         raise CheckFailed(f"it raised {type(error).__name__}: {error}", arguments)
-    if repr(given) != repr(arguments):
+    changed = [name for name in arguments if repr(given[name]) != repr(arguments[name])]
+    if changed:
         raise CheckFailed(
             "it changed its input",
-            arguments,
-            got=describe(given),
+            {name: arguments[name] for name in changed},
+            got=", ".join(f"{name}={describe(given[name])}" for name in changed),
             hint="Should a calculation alter what it is given?",
         )
     return result

@@ -31,6 +31,13 @@ def random_story(seed: int) -> str:
     return "|".join(lines)
 
 
+def _told(lines: list[str]) -> str:
+    """A story in words."""
+    words = {"start": "{0} starts", "append": "{0} appends {1}", "fork": "{0} forks {1}", "free": "{0} ends"}
+    parts = (line.split() for line in lines)
+    return "; ".join(words[what].format(*rest) for what, *rest in parts)
+
+
 class PoolStory:
     """Plays one story with a learner's pool. After every call everybody reads what is theirs, and the counts are right."""
 
@@ -48,7 +55,7 @@ class PoolStory:
         """From beginning to end. Raises CheckFailed where it goes wrong first."""
         for i, line in enumerate(self.lines):
             what, name, *rest = line.split()
-            self.shown = {"after": "; ".join(self.lines[max(0, i - 7) : i + 1])}
+            self.shown = {"page_size": SIZES["page_size"], "after": _told(self.lines[max(0, i - 7) : i + 1])}
             if what == "append":
                 for _ in range(int(*rest)):
                     self._append(name)
@@ -128,7 +135,7 @@ class PoolStory:
         if len({id(table) for table in tables.values()}) < len(tables):
             hint = "Do parent and child have one and the same list? What happens when one of them grows?"
             raise CheckFailed("two requests have one table", self.shown, hint=hint)
-        self._compare_counts(tables, refs, what)
+        self._compare_counts(tables, refs, who, what)
 
     def _accounts(self) -> tuple[dict[str, list[int]], list[int]]:
         """The learner's `tables` and `refs`; CheckFailed when they are something else than before."""
@@ -154,7 +161,7 @@ class PoolStory:
                     got=got, hint=_used_hint("append"),
                 )  # fmt: skip
 
-    def _compare_counts(self, tables: dict[str, list[int]], refs: list[int], what: str) -> None:
+    def _compare_counts(self, tables: dict[str, list[int]], refs: list[int], who: str, what: str) -> None:
         """CheckFailed unless refs are what the tables say, and as many pages are in use as must be."""
         named = [sum(page in table for table in tables.values()) for page in range(len(refs))]
         used, right = sum(count > 0 for count in named), self.truth.num_used
@@ -167,7 +174,7 @@ class PoolStory:
             page = next(i for i, (a, b) in enumerate(zip(refs, named, strict=True)) if a != b)
             raise CheckFailed(
                 f"refs of page {page} is wrong", self.shown, expected=named[page], got=describe(refs[page]),
-                hint=_refs_hint(what),
+                hint=_refs_hint(what, new=tables.get(who, [])[-1:] == [page]),
             )  # fmt: skip
 
 
@@ -196,10 +203,12 @@ def _used_hint(what: str) -> str:
     return hints.get(what, "Is a page copied that nobody else names, or a full one?")
 
 
-def _refs_hint(what: str) -> str:
-    """Why a count is wrong, as a question."""
+def _refs_hint(what: str, new: bool) -> str:
+    """Why a count is wrong, as a question; `new`: of the page that was written into."""
     hints = {
         "fork": "A fork names each of its parent's pages once more. Is that counted?",
         "free": "Whoever ends names its pages no more. Is each of them counted down, once?",
     }
+    if what not in hints and new:
+        return "`take` counts the new page already. Is it counted again?"
     return hints.get(what, "Who copies a page names the old one no more. Is that counted?")

@@ -338,6 +338,12 @@ def free_for_all(self, name):
     del self.lengths[name]
 
 
+def taken_twice(self):
+    page = LikeTheSolution.take(self)
+    self.refs[page] += len(self.tables) > 1
+    return page
+
+
 def free_uncounted(self, name):
     if name not in self.tables:
         raise ValueError("gone")
@@ -375,6 +381,7 @@ def free_then_refuse(self, name):
         (pool(append=copy_all), "Is a page copied that nobody else names, or a full one?"),
         (pool(copy=lambda self, old, new: None), "what must be in the copy?"),
         (pool(LikeTheSolution, must_copy=keeps_the_old_one), "Who copies a page names the old one no more."),
+        (pool(LikeTheSolution, take=taken_twice), "`take` counts the new page already."),
         (pool(fork=eager_fork), "when nobody has written anything yet?"),
         (pool(fork=one_table), "Do parent and child have one and the same list?"),
         (pool(LikeTheSolution, fork=uncounted_fork), "names each of its parent's pages once more."),

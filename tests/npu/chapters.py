@@ -1,13 +1,10 @@
-"""Chapters on the emulated NPU, executed by kernels beside the other tests, so that two cores are busy to the end.
+"""Chapters on the emulated NPU.
 
 Cells with the tag `skip-emulated` are left out: what they measure means nothing there, or is proven by a test of its own.
 The chapters of WHOLE run from top to bottom.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from nbformat import NotebookNode
 
@@ -18,28 +15,9 @@ CHAPTERS = sorted(path.stem for path in (nbs.ROOT / "notebooks" / "src").glob("*
 SKIPPED = "skip-emulated"
 VARIABLES = {"COURSE_DEVICE": "emulated-npu", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0", "OMP_NUM_THREADS": "1"}
 
-_kernels = ThreadPoolExecutor(max_workers=2)
-_running: dict[str, Future[NotebookNode]] = {}
 
-
-def start(chapters: Iterable[str]) -> None:
-    """Queues chapters; those that run whole first, since they take longest."""
-    for chapter in sorted(chapters, key=lambda name: (name not in WHOLE, name)):
-        _running[chapter] = _kernels.submit(_execute, chapter)
-
-
-def result(chapter: str) -> NotebookNode:
-    """The executed chapter, waited for; raises what its execution raised."""
-    return _running[chapter].result()
-
-
-def cancel() -> None:
-    """Drops what has not begun."""
-    _kernels.shutdown(wait=False, cancel_futures=True)
-
-
-def _execute(chapter: str) -> NotebookNode:
-    """One chapter's source, run from top to bottom but for the cells that are left out."""
+def executed(chapter: str) -> NotebookNode:
+    """A chapter's source, run from top to bottom but for the cells that are left out; raises what its execution raised."""
     path = nbs.ROOT / "notebooks" / "src" / f"{chapter}.py"
     notebook = nbs.read_source(path)
     notebook.cells = [cell for cell in notebook.cells if SKIPPED not in cell.metadata.get("tags", [])]

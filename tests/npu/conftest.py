@@ -10,7 +10,6 @@ import torch
 
 from helpers import emulated_npu
 from helpers.emulated_npu.build import libraries
-from tests.npu import chapters
 
 
 def _missing() -> str:
@@ -40,23 +39,8 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the chapters last, so that the other tests run while kernels execute them."""
-    items.sort(key=lambda item: item.path.name == "test_notebooks.py")
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Starts the chapters that were chosen."""
-    if not session.config.option.collectonly:
-        chapters.start(
-            item.callspec.params["chapter"]
-            for item in session.items
-            if "chapter" in getattr(item, "fixturenames", ())
-        )
-
-
-def pytest_sessionfinish() -> None:
-    """Starts no more of them once the tests have ended."""
-    chapters.cancel()
+    """Puts the chapters first, which take longest: another worker has the rest."""
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
 
 
 @pytest.fixture(autouse=True)
