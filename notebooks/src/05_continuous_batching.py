@@ -345,7 +345,7 @@ for state in small.finished.values():
 # %% [markdown]
 # Memory: a request is admitted only if its text has pages now. Its answer may still outgrow the pool. Then somebody gives way,
 # is [**preempted**](../docs/glossary.md#preempted): all pages are given back, and the text so far is computed again later. A request that could never
-# fit, even alone, is refused at the door.
+# fit, even alone, is refused at the door; one that finds no page later, with nobody left to give way, fails alone.
 
 # %%
 tight = ContinuousBatcher(model, pages(10))

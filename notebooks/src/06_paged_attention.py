@@ -372,7 +372,8 @@ print(f"pages copied: {cache.pool.stats().copies}, pages used: {cache.pool.num_u
 print("three separate requests would use", 3 * -(-(len(prompt) + 16) // 16))
 
 # %% [markdown]
-# Three owners of a page make two copies: the last one has it to itself, and writes in place. The rule behind it all
+# Three owners of a page make two copies: the last one has it to itself, and writes in place. (`ContinuousBatcher.add_samples`
+# does all this for answers in a running batch.) The rule behind it all
 # is short: **write only into a page that one table names and that has no key.**
 #
 # ### When the pool is full
