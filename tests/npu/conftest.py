@@ -39,7 +39,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the chapters first, which take longest: another worker has the rest."""
+    """Puts the chapters first, which take longest: whichever worker is free takes the next test."""
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")
 
 
