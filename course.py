@@ -385,7 +385,7 @@ class EmulatedNPU(Environment):
                 raise
             print(stopped.code, file=sys.stderr, flush=True)
             return 1
-        return self.timed("tests/npu", [*NPU_TESTS, *WORKERS, "load", "--maxschedchunk=1"], **ONE_THREAD)
+        return self.timed("tests/npu", NPU_TESTS)
 
     def obstacle(self):
         """Why the emulated NPU cannot run on this machine."""

@@ -38,11 +38,6 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
     return _Skipped.from_parent(parent, path=module_path) if MISSING else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the chapters first, which take longest: whichever worker is free takes the next test."""
-    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
-
-
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
