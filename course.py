@@ -50,7 +50,7 @@ RECIPE = 1  # raise it when environments made by earlier versions of this file m
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 TEST_EXTRAS = ("test", "teach")
 # Two workers, one thread each: more threads than cores wait for each other. `loadfile` keeps a notebook in one kernel.
-WORKERS = ["-n", "2", "--dist"]
+WORKERS = ["-n", "2", "--dist", "loadfile"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 NPU_TESTS = ["-m", "pytest", "tests/npu"]
 # What each extra is known by; looked for at every start, and not imported.
@@ -100,7 +100,7 @@ PARTS = {  # of the tests
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
-    "pytest --cov=helpers": [*COMMANDS["test"], *WORKERS, "loadfile", *APART],
+    "pytest --cov=helpers": [*COMMANDS["test"], *WORKERS, *APART],
 }
 NPU_PARTS = {
     "operators on the NPU": ["-m", "helpers.ops_report"],

@@ -192,11 +192,8 @@ def check_times(answer: Function) -> None:
     """`answer(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth)` -> seconds (without a cache, with one)."""
     require_callable(answer)
     cases = ((2000, 30, 3e14), (20, 10, 3e14), (500, 1, 3e12), (300, 5, 3e12), (180, 20, 3e14), (50, 5, 1e12))
-    for (
-        prompt,
-        new,
-        peak,
-    ) in cases:  # a text grows over the ridge in the last but one; in the last a step is bound by compute
+    # In the last but one a text grows over the ridge; in the last a decode step is bound by compute.
+    for prompt, new, peak in cases:
         given: dict[str, Any] = dict(
             num_params=7_000_000_000,
             kv_bytes=131_072,

@@ -590,8 +590,8 @@ fig = draw_predictions(
 plots.show(fig, alt="Six points near the line on which simulated and measured times are equal")
 
 # %% [markdown]
-# Below 1 in both columns: shortest job first is the better one for the median, and the simulator knew. That is what it is
-# for: to choose between policies, seats and budgets without an
+# Where both numbers of a line lie below 1, shortest job first is the better one for the median, and the simulator knew.
+# That is what it is for: to choose between policies, seats and budgets without an
 # afternoon on the machine. Where times are apart, look at the machine first: whatever else it does is not in the
 # calibration.
 #
