@@ -51,6 +51,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 TEST_EXTRAS = ("test", "teach")
 # Two workers, one thread each: more threads than cores wait for each other. `loadfile` keeps a notebook in one kernel.
 WORKERS = ["-n", "2", "--dist", "loadfile"]
+IN_ORDER = ["--no-loadscope-reorder"]  # of files; otherwise those with the most tests come first
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 NPU_TESTS = ["-m", "pytest", "tests/npu"]
 # What each extra is known by; looked for at every start, and not imported.
@@ -368,7 +369,7 @@ class EmulatedNPU(Environment):
     def test(self, options):
         """The exit status of tests/npu, with pytest's `options`."""
         self.set_up(("test",))
-        return self.run(NPU_TESTS + options)
+        return self.run(NPU_TESTS + (options or WORKERS + IN_ORDER), **({} if options else ONE_THREAD))
 
     def test_after_others(self):
         """The exit status of tests/npu, timed; 0 and a line with the reason where they cannot be run."""
@@ -385,7 +386,7 @@ class EmulatedNPU(Environment):
                 raise
             print(stopped.code, file=sys.stderr, flush=True)
             return 1
-        return self.timed("tests/npu", NPU_TESTS)
+        return self.timed("tests/npu", NPU_TESTS + WORKERS + IN_ORDER, **ONE_THREAD)
 
     def obstacle(self):
         """Why the emulated NPU cannot run on this machine."""

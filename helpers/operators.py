@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from helpers.device import repeats as repeats_on
 from helpers.device import synchronize
 from helpers.tables import Table
 from helpers.timing import measured
@@ -70,13 +71,14 @@ class OperatorBreakdown:
 def profile_operators(
     step: Callable[[], object], device: torch.device, repeats: int = 5
 ) -> OperatorBreakdown:
-    """The breakdown of `step`, the mean of `repeats` runs after one that does not count.
+    """The breakdown of `step`, the mean of `repeats` runs (one on the emulated NPU) after one that does not count.
 
     An operator that calls others counts with them, once: what Python called is what is listed. Raises ValueError for no
     run at all.
     """
     if repeats < 1:
         raise ValueError(f"repeats must be 1 or more, got {repeats}")
+    repeats = repeats_on(device, repeats)
     step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for _ in range(repeats):

@@ -810,7 +810,8 @@ def test_the_emulated_npu_is_tested_after_the_others(course, emulated, status):
     result = course.call("test", **HERE)
     assert result.names == ["checkpoint", *course.part_names, "checkpoint", "pytest"]
     _, words, variables = result.said[-1]
-    assert words == ["tests/npu"]
+    assert words == ["tests/npu", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    assert variables["OMP_NUM_THREADS"] == "1"
     assert variables["VIRTUAL_ENV"] == str(emulated.folder)
     assert variables["COURSE_DEVICE"] == "emulated-npu"
     assert "COURSE_DEVICE" not in result.said[-3][2]

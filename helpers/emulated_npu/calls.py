@@ -18,7 +18,7 @@ import torch
 
 from helpers.emulated_npu.build import operator_of
 from helpers.emulated_npu.errors import ContractError, NotEmulated, emulated
-from helpers.emulated_npu.operators import C_TYPES, POINTERS, Operator, touches_complex
+from helpers.emulated_npu.operators import C_TYPES, Operator, touches_complex
 from helpers.emulated_npu.records import read
 from helpers.emulated_npu.runtime import FORGET, KEPT, RUN_NOW, Runtime
 
@@ -86,8 +86,8 @@ class Calls:
         *addresses, size, executor = raw
         _require_results(size, executor)
         args = [
-            read(value, POINTERS[letter], self._runtime.kind) if letter in POINTERS else value
-            for letter, value in zip(operator.signature, addresses, strict=True)
+            value if kind is None else read(value, kind, self._runtime.record)
+            for kind, value in zip(operator.kinds, addresses, strict=True)
         ]
         emulated(operator.complex_too or not touches_complex(args), "complex tensors")
         if operator.check is not None:
@@ -131,8 +131,12 @@ class Calls:
     def _guarded(self, name: str, action: Callable[[], None]) -> int:
         """0, or a failure's code. No default device, torch-function mode or gradient of the caller's gets inside."""
         try:
-            with torch.no_grad(), torch._C.DisableTorchFunction():
-                action()
+            with torch._C.DisableTorchFunction():
+                if torch.is_grad_enabled():
+                    with torch.no_grad():
+                        action()
+                else:
+                    action()
         except BaseException as error:  # nothing may escape into C
             return self._failure(name, error)
         return 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,6 +57,11 @@ class Operator:
     check: Function | None = None
     resizes: bool = False
     complex_too: bool = False
+
+    @cached_property
+    def kinds(self) -> list[Kind | None]:
+        """For each argument, the kind of acl object behind it; None for a plain C value."""
+        return [POINTERS.get(letter) for letter in self.signature]
 
 
 class Operators(dict[str, Operator]):
@@ -121,7 +127,10 @@ def fill_front(out: Tensor, value: Tensor) -> Sequence[int]:
 
 def touches_complex(args: Sequence[Any]) -> bool:
     """Whether one of the arguments is a complex tensor."""
-    return any(isinstance(a, torch.Tensor) and a.is_complex() for a in args)
+    for a in args:  # runs in every call, and a generator would take twice as long
+        if isinstance(a, torch.Tensor) and a.is_complex():
+            return True
+    return False
 
 
 def joined(tables: Sequence[Mapping[str, Operator]]) -> dict[str, Operator]:

@@ -6,6 +6,7 @@ import ctypes
 import struct
 from collections.abc import Callable
 from enum import IntEnum
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from helpers.emulated_npu.errors import emulated
 
 _HEADER = struct.Struct("<QiiqqqqQQ")  # struct object in cann/objects.c, without its words
+_KIND_AT = 8
 _STRIDED_FORMATS = {
     -1,
     0,
@@ -60,32 +62,29 @@ class Kind(IntEnum):
 Value = Tensor | complex | bool | list["Value"] | None
 
 
-def read(address: int | None, kind: Kind, kind_of: Callable[[int], int]) -> Value:
+def read(address: int | None, kind: Kind, record_of: Callable[[int], bytes]) -> Value:
     """The value of the acl object at `address`, None for a null pointer.
 
-    `kind_of` tells live acl objects from other addresses. Raises TypeError when the object is not of that kind:
-    then an operator's signature is wrong.
+    `record_of` gives a live acl object's record, and nothing for other addresses. Raises TypeError when the object is
+    not of that kind: then an operator's signature is wrong.
     """
     if not address:
         return None
-    if kind_of(address) != kind:
+    record = record_of(address)
+    if not record or record[_KIND_AT] != kind:
         raise TypeError(f"an argument is not an acl {kind.name}: the operator's signature is wrong")
-    _, _, dtype, count, offset, fmt, storage, data, _ = _HEADER.unpack(
-        ctypes.string_at(address, _HEADER.size)
-    )
-    words = address + _HEADER.size
-    match kind:
-        case Kind.TENSOR:
-            emulated(fmt in _STRIDED_FORMATS, f"aclFormat {fmt}, a private layout")
-            return _view(words, count, dtype, offset, storage, data)
-        case Kind.SCALAR:
-            return _scalar(ctypes.string_at(words, 16), dtype)
-        case Kind.FLOATS:
-            return list(struct.unpack(f"<{count}d", ctypes.string_at(words, 8 * count)))
-    values = struct.unpack(f"<{count}q", ctypes.string_at(words, 8 * count))
+    if kind is Kind.TENSOR:
+        return _tensor(record)
+    _, _, dtype, count, *_ = _HEADER.unpack_from(record)
+    words = record[_HEADER.size :]
+    if kind is Kind.SCALAR:
+        return _scalar(words, dtype)
+    if kind is Kind.FLOATS:
+        return list(struct.unpack(f"<{count}d", words))
+    values = struct.unpack(f"<{count}q", words)
     if kind in (Kind.INTS, Kind.BOOLS):
         return [bool(v) if kind is Kind.BOOLS else v for v in values]
-    return [read(v, Kind.TENSOR if kind is Kind.TENSORS else Kind.SCALAR, kind_of) for v in values]
+    return [read(v, Kind.TENSOR if kind is Kind.TENSORS else Kind.SCALAR, record_of) for v in values]
 
 
 def _scalar(raw: bytes, dtype: int) -> complex | bool:
@@ -97,10 +96,16 @@ def _scalar(raw: bytes, dtype: int) -> complex | bool:
     return float(struct.unpack("<d", raw[:8])[0]) if dtype != _INT64 else int(struct.unpack("<q", raw[:8])[0])
 
 
-def _view(words: int, rank: int, dtype: int, offset: int, storage: int, data: int) -> Tensor:
-    """The CPU tensor with the same bytes, sizes, strides and offset as a device tensor."""
+@lru_cache(maxsize=8192)  # torch_npu's allocator gives the same addresses again and again
+def _tensor(record: bytes) -> Tensor:
+    """The CPU tensor with the same bytes, sizes, strides and offset as a device tensor.
+
+    Equal records share one tensor, in and outside of inference mode; no operator may change a tensor's own shape.
+    """
+    _, _, dtype, rank, offset, fmt, storage, data, _ = _HEADER.unpack_from(record)
+    emulated(fmt in _STRIDED_FORMATS, f"aclFormat {fmt}, a private layout")
     emulated(dtype in DTYPES, f"aclDataType {dtype}")
-    numbers = struct.unpack(f"<{2 * rank}q", ctypes.string_at(words, 16 * rank)) if rank else ()
+    numbers = struct.unpack_from(f"<{2 * rank}q", record, _HEADER.size)
     sizes, strides = numbers[:rank], numbers[rank:]
     if 0 in sizes:
         return torch.empty(sizes, dtype=DTYPES[dtype])
@@ -108,4 +113,5 @@ def _view(words: int, rank: int, dtype: int, offset: int, storage: int, data: in
     if extent > storage:
         raise ValueError(f"a tensor that reaches over {extent} elements of a storage of {storage}")
     raw = (ctypes.c_char * (extent * DTYPES[dtype].itemsize)).from_address(data)
-    return torch.frombuffer(raw, dtype=DTYPES[dtype], count=extent).as_strided(sizes, strides, offset)
+    with torch.inference_mode(False):
+        return torch.frombuffer(raw, dtype=DTYPES[dtype], count=extent).as_strided(sizes, strides, offset)

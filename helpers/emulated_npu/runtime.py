@@ -21,7 +21,8 @@ class Runtime:
         self._library.emu_slot_table.restype = ctypes.c_void_p
         self._library.emu_used.restype = ctypes.c_size_t
         self._library.emu_set_capacity.argtypes = [ctypes.c_size_t]
-        self._library.emu_kind.argtypes = [ctypes.c_void_p]
+        self._library.emu_record_size.argtypes = [ctypes.c_void_p]
+        self._library.emu_record_size.restype = ctypes.c_size_t
         self._library.emu_launch.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
         self._library.emu_set_view_shape.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
         # ctypes callbacks must outlive the last kernel, which may run as late as at exit
@@ -43,9 +44,9 @@ class Runtime:
         """RUN_NOW, or KEPT when the stream's graph keeps the operator for later, or an error code."""
         return int(self._library.emu_launch(stream, key))
 
-    def kind(self, address: int) -> int:
-        """The kind of the live acl object at an address; -1 for any other address."""
-        return int(self._library.emu_kind(address))
+    def record(self, address: int) -> bytes:
+        """The record of the live acl object at an address; empty for any other address."""
+        return ctypes.string_at(address, self._library.emu_record_size(address))
 
     def set_error(self, text: str) -> None:
         """Keeps the text that torch_npu puts into the exception it raises for an error code."""

@@ -178,11 +178,15 @@ _V1 = {
 def _fusion(
     q: Tensor, k: Tensor, v: Tensor, q_ends: Sequence[int], kv_ends: Sequence[int], scale: float
 ) -> Tensor:
-    """`npu_fusion_attention` over packed sequences. Without its mask the sparse mode would be ignored, silently."""
+    """`npu_fusion_attention` over packed sequences. Without its mask the sparse mode would be ignored, silently.
+
+    Where each sequence has one query, nothing is hidden from it, and no mask is read.
+    """
+    decode = list(q_ends) == list(range(1, len(q) + 1))
+    options: dict[str, Any] = {} if decode else dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device))
     out: Tensor = torch_npu.npu_fusion_attention(
         q.contiguous(), k.contiguous(), v.contiguous(), q.shape[1], "TND", scale=scale,
-        actual_seq_qlen=list(q_ends), actual_seq_kvlen=list(kv_ends),
-        sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device),
+        actual_seq_qlen=list(q_ends), actual_seq_kvlen=list(kv_ends), **options,
     )[0]  # fmt: skip
     return out
 

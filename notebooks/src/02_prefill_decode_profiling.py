@@ -285,7 +285,8 @@ profile_operators(lambda: model(FlatBatch.pack([prompt_ids])), model.device, rep
 # ## When does decode turn compute-bound?
 #
 # Several requests decoded in one pass share the reading of the weights. The step's operations grow with the batch, its
-# bytes hardly. So intensity grows, until the ridge.
+# bytes hardly. So intensity grows, until the ridge. All requests ask the same here, so the prompt's keys and values are
+# computed once and copied to every row.
 
 # %%
 from helpers.device import Stopwatch, repeats
@@ -295,9 +296,10 @@ steps = repeats(model.device, 5)
 
 def step_time(batch_size, context=64):
     """Seconds of a decode step for several requests with `context` cached tokens each."""
-    cache = KVCache.for_model(model, batch_size, context + steps + 1)
-    model(FlatBatch.pack([prompt_ids[:context]] * batch_size), cache)
-    times = []
+    cache, times = KVCache.for_model(model, batch_size, context + steps + 1), []
+    model(FlatBatch.pack([prompt_ids[:context]]), cache)
+    for row in range(1, batch_size):
+        cache.restore(row, cache.k[:, 0, :, :context], cache.v[:, 0, :, :context])
     for i in range(steps + 1):
         batch = FlatBatch.pack([[11]] * batch_size, history=[context + i] * batch_size)
         with Stopwatch(model.device) as watch:

@@ -71,6 +71,10 @@ print("answers:", list(ANSWERS))
 
 
 # %%
+from helpers.served import Served
+from helpers.static_batch import StaticBatcher
+
+
 def serve(batcher, requests):
     """The batcher, after it has served all of them."""
     for request in requests:
@@ -84,10 +88,7 @@ def pages(n=256):
     return PagedKVCache.for_model(model, n, sharing=False)
 
 
-# %%
-from helpers.served import Served
-from helpers.static_batch import StaticBatcher
-
+# %% tags=["skip-emulated"]
 serve(StaticBatcher(model, pages()), requests[:2])  # the first pass ever is slow
 static = serve(StaticBatcher(model, pages(), max_batch_size=8), requests)
 print("tokens computed:", (seen := Served.of(static)).computed, " needed:", seen.needed)
@@ -406,7 +407,7 @@ print("request 5:", batcher.finished[5].finish_reason)
 #
 # First what can be counted. The same sixteen requests, the same eight seats, the same model and cache.
 
-# %%
+# %% tags=["skip-emulated"]
 continuous = serve(ContinuousBatcher(model, pages(), 8, token_budget=256), requests)
 same = all(continuous.finished[i].token_ids == static.finished[i].token_ids for i in range(16))
 print("tokens equal to the static batch's:", same)

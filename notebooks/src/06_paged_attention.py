@@ -435,6 +435,7 @@ while coming or engine.waiting or engine.running:
 
 # %%
 from helpers.page_plot import draw_history
+from helpers.tables import Table
 
 gave_way = {i: " ".join(step.preempted) for i, step in enumerate(engine.steps) if step.preempted}
 fig = draw_history(maps, "15 pages over time; dotted: who gave way", gave_way)
@@ -451,9 +452,8 @@ plots.show(
 #
 # Everybody's tokens, the preempted ones' too, are those of a run alone in chapter 3's cache:
 
-# %%
+# %% tags=["skip-emulated"]
 from helpers import KVCache
-from helpers.tables import Table
 
 rows = []
 for name, state in sorted(engine.finished.items()):
@@ -467,7 +467,7 @@ Table(("", "preempted", "tokens computed", "alone, no sharing", "tokens equal"),
 # And pages of any size give the tokens of rows and of no cache at all. All pages are full of NaN (*not a number*)
 # before: if any unused slot took part in anything, the answer would be ruined.
 
-# %%
+# %% tags=["skip-emulated"]
 questions = ("What is 2 + 2?", "What is the capital of France?", "Name a fruit.")
 for question in questions:
     ids = chat_prompt(tokenizer, question)

@@ -414,7 +414,7 @@ print(f"the mean of 8,192 values in bfloat16: {out[0, 0, 0, 0].item():.2f}")
 # The real model now, with FlashAttention in every layer, in its prompt and in its decode steps, in blocks of several
 # sizes:
 
-# %%
+# %% tags=["skip-emulated"]
 for question in ("What is the capital of France?", "What is 2 + 2?", "Name a fruit."):
     ids = chat_prompt(tokenizer, question)
     plain, equal = generate(model, ids, 8, ConcatCache(), stop_ids=stop).token_ids, []

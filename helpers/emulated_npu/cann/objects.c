@@ -9,7 +9,7 @@ struct object {
   int32_t kind, dtype;
   int64_t count, offset, format, storage_count;
   void *data;
-  uint64_t unused;
+  uint64_t size; /* of the whole record, in bytes */
   int64_t words[]; /* sizes and strides, or values, or pointers to elements */
 };
 
@@ -28,6 +28,7 @@ static struct object *make(enum kind kind, int64_t count, size_t words) {
   o->magic = MAGIC;
   o->kind = kind;
   o->count = count;
+  o->size = sizeof *o + 8 * words;
   entry->object = o;
   pthread_mutex_lock(&emu_lock);
   entry->next = *bucket(o);
@@ -51,14 +52,14 @@ static aclError destroy(struct object *o) {
   return OK;
 }
 
-/* The kind of a live object, -1 for any other address. */
-int emu_kind(void *p) {
-  int kind = -1;
+/* The size of a live object's record, 0 for any other address. */
+size_t emu_record_size(void *p) {
+  size_t size = 0;
   pthread_mutex_lock(&emu_lock);
   for (struct live *entry = *bucket(p); entry; entry = entry->next)
-    if (entry->object == p) kind = entry->object->kind;
+    if (entry->object == p) size = entry->object->size;
   pthread_mutex_unlock(&emu_lock);
-  return kind;
+  return size;
 }
 
 void *aclCreateTensor(const int64_t *sizes, uint64_t rank, int dtype, const int64_t *strides, int64_t offset,
