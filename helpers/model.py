@@ -31,14 +31,13 @@ class Attention(nn.Module):
 
     def __init__(self, cfg: DecoderConfig):
         super().__init__()
-        self.splits = [
-            cfg.num_heads * cfg.head_dim,
-            cfg.num_kv_heads * cfg.head_dim,
-            cfg.num_kv_heads * cfg.head_dim,
-        ]
+        self.heads = (cfg.num_heads, cfg.num_kv_heads)
         self.head_dim, self.eps, self.rope_scale = cfg.head_dim, cfg.rms_norm_eps, cfg.rope_scale
-        self.qkv_proj = Linear(cfg.hidden_size, sum(self.splits), bias=cfg.qkv_bias)
-        self.o_proj = Linear(self.splits[0], cfg.hidden_size, bias=cfg.o_bias)
+        width = cfg.num_heads * cfg.head_dim
+        self.qkv_proj = Linear(
+            cfg.hidden_size, width + 2 * cfg.num_kv_heads * cfg.head_dim, bias=cfg.qkv_bias
+        )
+        self.o_proj = Linear(width, cfg.hidden_size, bias=cfg.o_bias)
         self.q_norm = nn.Parameter(torch.empty(cfg.head_dim)) if cfg.qk_norm else None
         self.k_norm = nn.Parameter(torch.empty(cfg.head_dim)) if cfg.qk_norm else None
 
@@ -46,14 +45,18 @@ class Attention(nn.Module):
         self, x: Tensor, rope: tuple[Tensor, Tensor], layer_idx: int, cache: Cache, batch: FlatBatch
     ) -> Tensor:
         """`x [T, hidden]` -> `[T, hidden]`; `rope` holds cos and sin, each `[T, 1, D]`."""
-        q, k, v = (t.unflatten(-1, (-1, self.head_dim)) for t in self.qkv_proj(x).split(self.splits, dim=-1))
+        heads, kv_heads = self.heads
+        qk, v = self.qkv_proj(x).unflatten(-1, (-1, self.head_dim)).split((heads + kv_heads, kv_heads), dim=1)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = ops.rms_norm(q, self.q_norm, self.eps), ops.rms_norm(k, self.k_norm, self.eps)
-        q, k = ops.rotary(q, *rope), ops.rotary(k, *rope)
+            q, k = qk.split(self.heads, dim=1)
+            normed = ops.rms_norm(q, self.q_norm, self.eps), ops.rms_norm(k, self.k_norm, self.eps)
+            qk = torch.cat(normed, dim=1)
+        qk = ops.rotary(qk, *rope)
         if self.rope_scale != 1.0:  # not folded into cos and sin, which a fused rotation wants within [-1, 1]
-            q, k = q * self.rope_scale, k * self.rope_scale
+            qk = qk * self.rope_scale
+        q, k = qk.split(self.heads, dim=1)
         out = cache.attend(layer_idx, q, k, v, batch)
-        del q, k, v  # the output projection needs no more of them: free the memory before it allocates
+        del qk, q, k, v  # the output projection needs no more of them: free the memory before it allocates
         projected: Tensor = self.o_proj(out.flatten(-2))
         return projected
 

@@ -131,7 +131,8 @@ def attention_pages(
         k, v = (_sequence(cache, tables, i) for cache in (k_cache, v_cache))
         out[part] = _attend(_heads_first(q[part], 1), k, v, scale)
     for family in together:
-        out[family.rows] = _attend_family(q[family.rows], k_cache, v_cache, family, scale)
+        found = _attend_family(q.index_select(0, family.rows), k_cache, v_cache, family, scale)
+        out.index_copy_(0, family.rows, found)
     return out
 
 

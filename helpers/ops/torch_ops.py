@@ -66,7 +66,12 @@ def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tup
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """`x [T, heads, D]` turned by its position's angles; `cos`, `sin` are `[T, 1, D]`, both halves alike (arXiv:2104.09864)."""
     first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    sin_first, sin_second = sin.chunk(2, dim=-1)
+    turned = x * cos
+    turned_first, turned_second = turned.chunk(2, dim=-1)
+    turned_first.addcmul_(second, sin_first, value=-1)
+    turned_second.addcmul_(first, sin_second)
+    return turned
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
