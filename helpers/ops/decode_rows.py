@@ -78,10 +78,10 @@ def _related(
 
 
 def _alike(members: Sequence[int], lens: Sequence[int]) -> Iterator[list[int]]:
-    """Members, the longest first, cut where padding would cost more than another call: beyond two fifths or 128 tokens."""
+    """Members, the longest first, cut where padding would cost more than another call: beyond a quarter or 64 tokens."""
     group: list[int] = []
     for i in members:
-        if group and lens[i] < min(0.6 * lens[group[0]], lens[group[0]] - 128):
+        if group and lens[i] < min(0.75 * lens[group[0]], lens[group[0]] - 64):
             yield group
             group = []
         group.append(i)
