@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,32 +67,55 @@ def continuous_batches(model: Any, jobs: Sequence[Job], seats: int) -> Answers:
 
 
 class LlamaServer:
-    """llama.cpp's server from the package `xllamacpp`, with F16 weights."""
+    """llama.cpp's server from the package `xllamacpp`, with F16 weights, in a process of its own.
+
+    In one process both would share one OpenMP, which lets no thread spin once it has more threads than cores, idle ones
+    included: each would slow the other down by its mere presence.
+    """
 
     def __init__(self, gguf: Path, seats: int, threads: int, context: int = 1024):
         """A running server with `seats` slots of `context` tokens."""
-        import xllamacpp
-
-        params = xllamacpp.CommonParams()
-        params.model.path = str(gguf)
-        params.n_parallel, params.n_ctx = seats, seats * context
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-        params.warmup, params.verbosity = True, 0
-        self.seats, self._server = seats, xllamacpp.Server(params)
+        apart = multiprocessing.get_context("spawn")
+        self._pipe, theirs = apart.Pipe()
+        arguments = (theirs, str(gguf), seats, threads, context)
+        apart.Process(target=_run_llama, args=arguments, daemon=True).start()
+        self._answer()
 
     def serve(self, jobs: Sequence[Job]) -> None:
         """Asks all jobs at once; the server queues what has no slot. It answers in text, so there are no tokens to compare."""
-        with ThreadPoolExecutor(len(jobs)) as pool:
-            list(pool.map(self._ask, jobs))
+        self._pipe.send([tuple(job) for job in jobs])
+        self._answer()
 
-    def _ask(self, job: Job) -> None:
-        """One answer; RuntimeError when the server gives none of the asked length."""
-        answer = self._server.handle_completions({
-            "prompt": job.prompt, "n_predict": job.new_tokens, "ignore_eos": True, "temperature": 0,
-            "cache_prompt": True,
+    def _answer(self) -> None:
+        """Waits for the other process; RuntimeError with what went wrong there."""
+        if problem := self._pipe.recv():
+            raise RuntimeError(problem)
+
+
+def _run_llama(pipe: Connection, gguf: str, seats: int, threads: int, context: int) -> None:
+    """The other process: a server that answers lists of jobs with an empty text, or with what went wrong."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = gguf
+    params.n_parallel, params.n_ctx = seats, seats * context
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.warmup, params.verbosity = True, 0
+    server = xllamacpp.Server(params)
+
+    def ask(job: tuple[list[int], int]) -> str:
+        prompt, new_tokens = job
+        answer = server.handle_completions({
+            "prompt": prompt, "n_predict": new_tokens, "ignore_eos": True, "temperature": 0, "cache_prompt": True,
         })  # fmt: skip
-        if answer.get("usage", {}).get("completion_tokens") != job.new_tokens:
-            raise RuntimeError(f"llama.cpp's server answered {str(answer)[:300]}")
+        right = answer.get("usage", {}).get("completion_tokens") == new_tokens
+        return "" if right else f"llama.cpp's server answered {str(answer)[:300]}"
+
+    pipe.send("")
+    while True:
+        jobs = pipe.recv()
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            pipe.send(next(filter(None, pool.map(ask, jobs)), ""))
 
 
 def write_f16(source: Path, target: Path) -> None:

@@ -208,7 +208,7 @@ from helpers.model import MLP
 show_source(MLP)
 
 # %% [markdown]
-# In the MLP, per token: `gate_up_proj` gives two vectors of `intermediate_size`, `swiglu` makes a third. Beside them live
+# In the MLP (*multi-layer perceptron*, a layer's feed-forward half), per token: `gate_up_proj` gives two vectors of `intermediate_size`, `swiglu` makes a third. Beside them live
 # the residual stream, the normed input, and the previous layer's output, each of `hidden_size`. The same is done for
 # the other phases in `helpers.activations`.
 

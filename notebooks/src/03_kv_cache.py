@@ -387,7 +387,8 @@ SweepPanel(
 #
 # - `npu_scatter_nd_update_(cache, indices, updates)` writes `cache[indices[t]] = updates[t]`, in place. Indices are whole
 #   numbers (int32 or int64) in range: what is out of range is undefined, not refused.
-# - `npu_fused_infer_attention_score_v2(q, k, v, input_layout="BNSD", actual_seq_kvlen=[...])` attends over rows. The lengths
+# - `npu_fused_infer_attention_score_v2(q, k, v, input_layout="BNSD", actual_seq_kvlen=[...])` attends over rows. The
+#   letters are the order of the dimensions: batch, number of heads, sequence, head dimension. The lengths
 #   are given as a list on the host, and what lies behind them is not read. So the padded-buffer mistake has its twin there:
 #   leave the lengths out, and the whole buffer counts. Two more traps: `softmax_scale` is 1.0 unless given, and in masks
 #   *true means hidden*, the opposite of PyTorch's.

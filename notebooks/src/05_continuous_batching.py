@@ -546,7 +546,7 @@ SweepPanel(
 #
 # A mixed pass is one call of the fused attention operator, over packed tokens:
 #
-# - `npu_fused_infer_attention_score_v2(..., input_layout="TND")` takes the flat row as it is. `actual_seq_qlen` are the *cumulative* ends of the
+# - `npu_fused_infer_attention_score_v2(..., input_layout="TND")` takes the flat row as it is (tokens, number of heads, head dimension). `actual_seq_qlen` are the *cumulative* ends of the
 #   sequences in it; `actual_seq_kvlen`, with a `block_table`, each sequence's *own* number of keys. Give both in the same form, and lengths
 #   are wrong without an error.
 # - `sparse_mode=3` (lower right) serves a chunk in the middle of a prompt, a whole prompt and a single token alike.

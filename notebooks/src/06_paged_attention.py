@@ -248,7 +248,8 @@ show_source(PagePool.append)
 # %% [markdown]
 # A model's pass writes all new tokens of all requests by their slots, in one call, and then attends. Plain PyTorch
 # has no attention that reads through a table. Where the pages of a request lie side by side, they are read in place;
-# others are collected first. An NPU's operator reads them where they are (see below).
+# others are collected first. An NPU's operator reads them where they are (see below). In the listings, `T` counts the new
+# tokens of all requests, `H` query heads, `KV` key/value heads, and `D` is the head dimension.
 
 # %%
 show_source(PagedKVCache.attend)
