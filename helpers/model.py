@@ -48,13 +48,13 @@ class Attention(nn.Module):
         heads, kv_heads = self.heads
         qk, v = self.qkv_proj(x).unflatten(-1, (-1, self.head_dim)).split((heads + kv_heads, kv_heads), dim=1)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = qk.split(self.heads, dim=1)
+            q, k = qk[:, :heads], qk[:, heads:]
             normed = ops.rms_norm(q, self.q_norm, self.eps), ops.rms_norm(k, self.k_norm, self.eps)
             qk = torch.cat(normed, dim=1)
         qk = ops.rotary(qk, *rope)
         if self.rope_scale != 1.0:  # not folded into cos and sin, which a fused rotation wants within [-1, 1]
             qk = qk * self.rope_scale
-        q, k = qk.split(self.heads, dim=1)
+        q, k = qk[:, :heads], qk[:, heads:]
         out = cache.attend(layer_idx, q, k, v, batch)
         del qk, q, k, v  # the output projection needs no more of them: free the memory before it allocates
         projected: Tensor = self.o_proj(out.flatten(-2))

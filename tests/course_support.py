@@ -20,7 +20,7 @@ if name == os.environ.get("SLOW"):
     deadline = time.monotonic() + 20
     while not pathlib.Path("go").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES", "COURSE_DEVICE")
+watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES", "COURSE_DEVICE", "OMP_NUM_THREADS")
 print(json.dumps([name, sys.argv[1:], {key: os.environ[key] for key in watched if key in os.environ}]), flush=True)
 print(os.environ.get("FAKE_STDERR", ""), end="", file=sys.stderr) if name == "pip" else None
 sys.exit(int(os.environ.get("FAKE_" + name.upper(), 0)))

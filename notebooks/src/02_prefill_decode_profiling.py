@@ -298,8 +298,9 @@ def step_time(batch_size, context=64):
     """Seconds of a decode step for several requests with `context` cached tokens each."""
     cache, times = KVCache.for_model(model, batch_size, context + steps + 1), []
     model(FlatBatch.pack([prompt_ids[:context]]), cache)
+    k, v = (t[:, 0, :, :context] for t in (cache.k, cache.v))
     for row in range(1, batch_size):
-        cache.restore(row, cache.k[:, 0, :, :context], cache.v[:, 0, :, :context])
+        cache.restore(row, k, v)
     for i in range(steps + 1):
         batch = FlatBatch.pack([[11]] * batch_size, history=[context + i] * batch_size)
         with Stopwatch(model.device) as watch:
@@ -308,6 +309,7 @@ def step_time(batch_size, context=64):
     return sorted(times[1:])[steps // 2]
 
 
+# %%
 batches = (1, 2, 4, 8, 16, 32, 64)
 step_times = [step_time(n) for n in batches]
 
