@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,10 +113,11 @@ def _run_llama(pipe: Connection, gguf: str, seats: int, threads: int, context: i
         return "" if right else f"llama.cpp's server answered {str(answer)[:300]}"
 
     pipe.send("")
-    while True:
-        jobs = pipe.recv()
-        with ThreadPoolExecutor(len(jobs)) as pool:
-            pipe.send(next(filter(None, pool.map(ask, jobs)), ""))
+    with suppress(EOFError):  # the benchmark has ended
+        while True:
+            jobs = pipe.recv()
+            with ThreadPoolExecutor(len(jobs)) as pool:
+                pipe.send(next(filter(None, pool.map(ask, jobs)), ""))
 
 
 def write_f16(source: Path, target: Path) -> None:
