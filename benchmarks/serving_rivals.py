@@ -80,6 +80,7 @@ class LlamaServer:
         self._pipe, theirs = apart.Pipe()
         arguments = (theirs, str(gguf), seats, threads, context)
         apart.Process(target=_run_llama, args=arguments, daemon=True).start()
+        theirs.close()  # only the other process holds it, so its end is noticed here
         self._answer()
 
     def serve(self, jobs: Sequence[Job]) -> None:
@@ -88,8 +89,12 @@ class LlamaServer:
         self._answer()
 
     def _answer(self) -> None:
-        """Waits for the other process; RuntimeError with what went wrong there."""
-        if problem := self._pipe.recv():
+        """Waits for the other process; RuntimeError with what went wrong there, or when it has ended."""
+        try:
+            problem = self._pipe.recv()
+        except EOFError:
+            problem = "llama.cpp's server has ended; it comes with the extra `bench`"
+        if problem:
             raise RuntimeError(problem)
 
 

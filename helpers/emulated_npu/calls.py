@@ -132,7 +132,7 @@ class Calls:
         """0, or a failure's code. No default device, torch-function mode or gradient of the caller's gets inside."""
         try:
             with torch._C.DisableTorchFunction():
-                if torch.is_grad_enabled():
+                if torch.is_grad_enabled():  # seldom: inference has none, and entering a context costs
                     with torch.no_grad():
                         action()
                 else:

@@ -255,7 +255,7 @@ Table(("", "predicted", "measured", "ratio", "MFU", "MBU"), rows)
 # %% [markdown]
 # [**MFU**](../docs/glossary.md#mfu), model FLOPs utilisation, is the share of the peak rate that went into the model's own operations. [**MBU**](../docs/glossary.md#mbu), model
 # bandwidth utilisation, is the same for bytes. Prefill stays within a factor of 2 of its prediction. Decode's ratio depends on how fast *one* core
-# is: it was nearly 3 on the two slow cores that these outputs come from; faster ones come closer. Where does the rest of
+# is: the slower it is, the further a step stays behind its prediction. Where does the rest of
 # the time go? We ask the profiler of torch what ran in a decode step.
 
 # %%
