@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -85,21 +86,19 @@ def draw_gantt(title: str, runs: Mapping[str, Run], unit: Literal["s", "ms"] = "
     charts = {name: chart(run) for name, run in runs.items()}
     rows = sum(len(one.bars) for one in charts.values())
     height = 1.25 + 0.55 * len(charts) + 0.2 * rows
-    fig, first = plots.new_figure(title, "", "", height=height)
-    first.remove()
+    fig = plots.figure_of_panels(title, height=height, left=0.09)
     sizes = [len(one.bars) for one in charts.values()]
-    fig.subplots_adjust(bottom=0.95 / height, top=1 - 0.7 / height, left=0.09)
+    fig.subplots_adjust(bottom=0.95 / height, top=1 - 0.7 / height, left=0.09, right=0.965)
     grid = fig.add_gridspec(len(charts), 1, height_ratios=sizes, hspace=0.55 * len(sizes) / (0.2 * rows))
     axes = [fig.add_subplot(grid[i]) for i in range(len(charts))]
     scale = {"s": 1.0, "ms": 1e3}[unit]
     end = scale * max(bar.end for one in charts.values() for bars in one.bars.values() for bar in bars)
     for ax, (name, one) in zip(axes, charts.items(), strict=True):
         _draw(ax, one, scale, lines=all(len(run.steps) <= _MOST_LINES for run in runs.values()))
-        ax.set_title(name, loc="left", fontsize=11)
+        ax.set_title(name, loc="left", fontsize=11, y=1.0)
         ax.set_xlim(0, 1.01 * end)
         ax.tick_params(labelbottom=ax is axes[-1])
     axes[-1].set_xlabel(f"time, {unit}", fontsize=11)
-    fig.suptitle(title, x=0.09, y=1 - 0.08 / height, ha="left", va="top", fontsize=13)
     _legend(fig, axes[-1], charts.values())
     return fig
 
@@ -122,15 +121,22 @@ def _bars(taken: list[tuple[int, Bar]], arrived: float) -> list[Bar]:
 
 def _draw(ax: Axes, one: Chart, scale: float, lines: bool) -> None:
     """A chart's bars and marks, first request on top; `lines` asks for one after each token."""
-    for kind, look in _LOOKS.items():
-        for row, bars in enumerate(one.bars.values()):
-            spans = [(scale * b.begin, scale * (b.end - b.begin)) for b in bars if b.kind == kind]
-            if spans:
-                ax.broken_barh(spans, (row - _HEIGHTS[kind] / 2, _HEIGHTS[kind]), **look)
+    for kind, look in _LOOKS.items():  # one artist for all bars of a kind: each takes matplotlib's time
+        boxes = [
+            _corners(scale * bar.begin, scale * bar.end, row, _HEIGHTS[kind])
+            for row, bars in enumerate(one.bars.values())
+            for bar in bars
+            if bar.kind == kind
+        ]
+        if boxes:
+            ax.add_collection(PolyCollection(boxes, **look))
     rows = {name: row for row, name in enumerate(one.bars)}
-    for name, moments in one.tokens.items() if lines else ():
-        low, high = (rows[name] + sign * _HEIGHTS["decode"] / 2 for sign in (-1, 1))
-        ax.vlines([scale * moment for moment in moments], low, high, colors="white", linewidth=0.7)
+    if lines and any(one.tokens.values()):
+        half, gap = _HEIGHTS["decode"] / 2, float("nan")
+        ends = [(scale * t, rows[name]) for name, moments in one.tokens.items() for t in moments]
+        x = [t for t, _ in ends for _ in range(3)]
+        y = [at for _, row in ends for at in (row - half, row + half, gap)]
+        ax.plot(x, y, color="white", linewidth=0.7, solid_capstyle="butt")  # one line with gaps
     for name, moment in one.preempted:
         ax.plot(scale * moment, rows[name], "X", color="black", markeredgecolor="white", markersize=8)
     ax.set_ylim(len(rows) - 0.4, -0.6)
@@ -140,6 +146,12 @@ def _draw(ax: Axes, one: Chart, scale: float, lines: bool) -> None:
     ax.set_axisbelow(True)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
+
+
+def _corners(begin: float, end: float, row: int, height: float) -> list[tuple[float, float]]:
+    """The corners of a bar."""
+    low, high = row - height / 2, row + height / 2
+    return [(begin, low), (begin, high), (end, high), (end, low)]
 
 
 def _legend(fig: Figure, ax: Axes, charts: Iterable[Chart]) -> None:

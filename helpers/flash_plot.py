@@ -46,9 +46,7 @@ def draw_steps(
     rows = -(-len(wanted) // columns)
     size = states[-1].tile.q_end, max(state.tile.k_end for state in states)
     width, panel = 10.0, (10.0 / columns) * (size[0] / (size[1] + 3)) + 0.55
-    fig, first = plots.new_figure(title, "", "", width=width, height=rows * panel + 1.1)
-    first.remove()
-    fig.suptitle(title, x=0.02, y=1 - 0.12 / fig.get_figheight(), ha="left", va="top", fontsize=13)
+    fig = plots.figure_of_panels(title, width=width, height=rows * panel + 1.1)
     grid = fig.add_gridspec(
         rows, columns, left=0.03, right=0.99, wspace=0.08, hspace=0.3 / (panel - 0.3),
         top=1 - 0.75 / fig.get_figheight(), bottom=0.65 / fig.get_figheight(),

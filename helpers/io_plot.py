@@ -27,7 +27,7 @@ def draw_over_length(
     """
     if not 0 < len(lines) <= len(_COLORS):
         raise ValueError(f"expected 1 to {len(_COLORS)} lines, got {len(lines)}")
-    fig, ax = plots.new_figure(title, "sequence length in tokens", ylabel)
+    fig, ax = plots.new_figure(title, "sequence length in tokens", ylabel, left=0.15)
     for (name, line), color, marker in zip(lines.items(), _COLORS, _MARKERS, strict=False):
         if not line or min(line.values()) <= 0:
             raise ValueError(f"{name}: a logarithmic axis takes positive values, got {dict(line)}")

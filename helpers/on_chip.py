@@ -96,7 +96,7 @@ def handover_traffic(size: AttentionSize, tiling: Tiling, chip: Accelerator) -> 
         return 0
     heads, seen = size.batch_size * size.num_heads, size.seen
     products = sum(
-        (end - start) * sum(1 for _ in tiling.visited(seen, start, end))
+        (end - start) * tiling.num_visited(seen, start, end)
         for start, end in tiling.query_tiles(size.seq_len)
     )
     per_score = 2 * (_FP32 + size.element_size)

@@ -216,13 +216,15 @@ class PagePool:
         num_tokens = tokens if isinstance(tokens, int) else len(tokens)
         text = packed(tokens) if self.sharing and not isinstance(tokens, int) else None
         needed = self.pages_needed(request_id, num_tokens)
-        if needed > self.num_free:
+        if needed > self.num_free:  # refused before anything changes
             raise OutOfPages(request_id, needed, self.num_free, self.num_pages)
         self.last_taken = taken = self._take(needed) if needed else []
+        # A partly filled last page must be the request's own: the first page taken replaces one that others name, too.
         copies = self._own_tail(request, taken) if num_tokens and request.length % self.page_size else []
         full = request.length // self.page_size
         request.table += taken[len(copies) :]
         request.length += num_tokens
+        # Pages that are full now are known by their text, as long as all of it is known.
         if text is not None and request.tail is not None:
             self._fill(request, full, request.tail + text)
         elif num_tokens:

@@ -10,7 +10,9 @@ from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.image import imsave
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 # The Okabe-Ito palette, which people with any kind of colour vision can tell apart (jfly.uni-koeln.de/color).
 # One thing has one colour through the whole course.
@@ -36,13 +38,14 @@ def new_figure(
 
     It belongs to no pyplot state, so that none is left open.
     """
-    fig = Figure(figsize=(width, height))
-    FigureCanvasAgg(fig)
+    fig = _blank(width, height)
     fig.subplots_adjust(
         left=left * 7.0 / width, right=1 - 0.25 / width, bottom=0.6 / height, top=1 - 0.4 / height
     )
     ax = fig.add_subplot()
-    ax.set_title(title, fontsize=_FONT + 2, loc="left")
+    ax.set_title(
+        title, fontsize=_FONT + 2, loc="left", y=1.0
+    )  # without y every drawing looks for a place anew
     ax.set_xlabel(xlabel, fontsize=_FONT)
     ax.set_ylabel(ylabel, fontsize=_FONT)
     ax.tick_params(labelsize=_FONT)
@@ -51,6 +54,20 @@ def new_figure(
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     return fig, ax
+
+
+def figure_of_panels(title: str, *, width: float = 7.0, height: float, left: float = 0.02) -> Figure:
+    """A figure without axes, with its title at the top, `left` of the width from the edge: the caller adds the axes."""
+    fig = _blank(width, height)
+    fig.suptitle(title, x=left, y=1 - 0.08 / height, ha="left", va="top", fontsize=_FONT + 2)
+    return fig
+
+
+def _blank(width: float, height: float) -> Figure:
+    """A figure with nothing in it."""
+    fig = Figure(figsize=(width, height))
+    FigureCanvasAgg(fig)
+    return fig
 
 
 def stacked_areas(
@@ -62,14 +79,15 @@ def stacked_areas(
 
 
 def log_axis(ax: Axes, which: Literal["x", "y"]) -> None:
-    """Makes an axis logarithmic, its ticks written as plain numbers; 2s and 5s, too, where it shows few powers of ten."""
+    """Makes an axis logarithmic, its ticks plain numbers; 2s and 5s have small ones, with numbers where few powers of ten show."""
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     axis = ax.xaxis if which == "x" else ax.yaxis
 
     def between(value: float, _: int) -> str:
         low, high = axis.get_view_interval()
-        return f"{value:,g}" if high < 100 * low and f"{value:e}"[0] in "25" else ""
+        return f"{value:,g}" if high < 100 * low else ""
 
+    axis.set_minor_locator(LogLocator(subs=(2, 5), numticks=99))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axis.set_minor_formatter(FuncFormatter(between))
 
@@ -81,19 +99,39 @@ def legend(ax: Axes, **options: Any) -> None:
 
 def png(fig: Figure, dpi: int = DPI) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes. Its left margin grows if it must."""
-    _make_room(fig)
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+    canvas = FigureCanvasAgg(fig)
+    usual, fig.dpi = fig.dpi, dpi
+    try:
+        canvas.draw()
+        if _make_room(fig):
+            canvas.draw()
+        buffer, pixels = io.BytesIO(), canvas.buffer_rgba()
+    finally:
+        fig.dpi = usual
+    imsave(buffer, pixels, format="png", dpi=dpi, origin="upper", metadata={"Software": None},
+           pil_kwargs={"compress_level": 3})  # fmt: skip
     return buffer.getvalue()
 
 
-def _make_room(fig: Figure) -> None:
-    """Widens the left margin where tick labels are so long that the y label would leave the figure."""
-    boxes = [ax.yaxis.get_tightbbox() for ax in fig.axes]
-    outside = -min((box.x0 for box in boxes if box is not None), default=0.0)  # pixels
-    if outside > 0:
-        edge = 0.04 * fig.dpi
-        fig.subplots_adjust(left=fig.subplotpars.left + (outside + edge) / fig.bbox.width)
+def _make_room(fig: Figure) -> bool:
+    """Widens the left margin of a drawn figure where tick labels are so long that the y label left it; whether it did.
+
+    Where each text stands is known since the drawing; to ask for it before that takes as long as the drawing.
+    """
+    texts = [text for ax in fig.axes if ax.axison for text in _leftmost(ax)]
+    edge = 0.06 * fig.dpi  # pixels
+    least = min((text.get_window_extent().x0 for text in texts), default=edge)
+    if least >= edge / 2:
+        return False
+    fig.subplots_adjust(left=fig.subplotpars.left + (edge - least) / fig.bbox.width)
+    return True
+
+
+def _leftmost(ax: Axes) -> list[Text]:
+    """The y axis' label, which stands left of the numbers at its ticks, or these."""
+    if ax.yaxis.label.get_text():
+        return [ax.yaxis.label]
+    return [tick.label1 for tick in ax.yaxis.get_major_ticks() if tick.label1.get_text()]
 
 
 def show(fig: Figure, alt: str) -> None:

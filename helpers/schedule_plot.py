@@ -35,14 +35,12 @@ def draw_percentiles(
     if not reports or not metrics:
         raise ValueError("expected one report and one metric or more")
     height = 1.75 + 0.36 * len(reports)
-    fig, ax = plots.new_figure(title, "", "", width=9.0, height=height)
-    ax.remove()
+    fig = plots.figure_of_panels(title, width=9.0, height=height)
     longest = max(map(len, reports))
     fig.subplots_adjust(left=0.03 + 0.0105 * longest, bottom=1.0 / height, top=1 - 0.5 / height, right=0.97)
     panels = fig.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for panel, metric in zip(panels, metrics, strict=True):
         _percentiles(panel, reports, metric)
-    fig.suptitle(title, x=0.02, y=1 - 0.06 / height, ha="left", va="top", fontsize=13)
     handles, labels = panels[0].get_legend_handles_labels()
     plots.legend(
         panels[0], handles=handles, labels=labels, loc="lower center", ncols=3,

@@ -116,6 +116,10 @@ class Tiling:
         for start in range(first - (first - low) % self.key_block, end, self.key_block):
             yield seen.clip(Tile(q_start, q_end, start, min(start + self.key_block, high), "masked"))
 
+    def num_visited(self, seen: Visibility, q_start: int, q_end: int) -> int:
+        """How many tiles `visited` gives for these queries, without a look at each."""
+        return self._between(seen.first(q_start), seen.end(q_end - 1), seen, whole=False)
+
     def row(self, seen: Visibility, q_start: int, q_end: int) -> Iterator[Tile]:
         """All tiles of one block of queries from left to right, skipped ones included."""
         for start in range(0, seen.kv_len, self.key_block):
@@ -132,7 +136,7 @@ class Tiling:
         across = math.ceil(seen.kv_len / self.key_block)
         counts: dict[Kind, int] = {"skipped": 0, "masked": 0, "full": 0}
         for q_start, q_end in self.query_tiles(seen.q_len):
-            computed = self._between(seen.first(q_start), seen.end(q_end - 1), seen, whole=False)
+            computed = self.num_visited(seen, q_start, q_end)
             full = self._between(seen.first(q_end - 1), seen.end(q_start), seen, whole=True)
             counts["full"] += full
             counts["masked"] += computed - full

@@ -1,10 +1,10 @@
 """The Gantt chart shows what the log says; the sums over a log are its sums."""
 
+import math
 from itertools import pairwise
 
 import matplotlib.colors
 import pytest
-from matplotlib.collections import LineCollection
 
 from helpers import plots
 from helpers.batch_plot import Bar, chart, draw_gantt
@@ -119,9 +119,12 @@ def test_what_is_drawn():
 def token_lines(log):
     """Where lines after tokens stand, by row."""
     found = {}
-    for collection in draw_gantt("title", {"one": log}).axes[0].collections:
-        for path in collection.get_paths() if isinstance(collection, LineCollection) else ():
-            (x, low), (_, high) = path.vertices
+    lines = draw_gantt("title", {"one": log}).axes[0].lines
+    for line in (line for line in lines if line.get_color() == "white"):
+        points = list(zip(line.get_xdata(), line.get_ydata(), strict=True))
+        for (x, low), (same, high), (_, gap) in zip(points[::3], points[1::3], points[2::3], strict=True):
+            assert x == same
+            assert math.isnan(gap)
             found.setdefault(round(float(low + high) / 2), []).append(float(x))
     return found
 

@@ -69,6 +69,7 @@ def test_what_is_visited_is_what_some_query_of_the_block_sees(seen, tiling):
     for q_start, q_end in tiling.query_tiles(seen.q_len):
         needed = [t for t in tiling.row(seen, q_start, q_end) if t.kind != "skipped"]
         visited = list(tiling.visited(seen, q_start, q_end))
+        assert tiling.num_visited(seen, q_start, q_end) == len(visited)
         assert visited == [seen.clip(tile) for tile in needed]
         keys = [key for tile in visited for key in range(tile.k_start, tile.k_end)]
         assert keys == [j for j in range(seen.kv_len) if any(sees(seen, i, j) for i in range(q_start, q_end))]

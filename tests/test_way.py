@@ -98,6 +98,21 @@ def test_wrong_anchors_and_second_definitions_are_named(course):
     assert found == ["01_cache.py: LRU links to #least", "01_cache.py: hit rate is defined in 01_cache.py"]
 
 
+@pytest.mark.parametrize(
+    ("term", "listed"),
+    [
+        ("Flash decoding", "flash decoding"),
+        ("pages", "pages"),
+        ("TTFT", "TTFT"),
+        ("KV cache", "KV cache"),
+        ("GiB", "GiB"),
+        ("Jain's index", "Jain's index"),
+    ],
+)
+def test_a_capital_that_only_a_sentence_asked_for_is_not_listed(term, listed):
+    assert glossary.heading(term) == listed
+
+
 def test_this_courses_glossary_is_up_to_date(capsys):
     assert glossary.main(["--check"]) == 0, capsys.readouterr().out
     found = glossary.entries()

@@ -60,6 +60,13 @@ def entries(root: Path = nbs.ROOT) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.slug)
 
 
+def heading(term: str) -> str:
+    """A term as a glossary lists it: what is capital only because a sentence began with it is not."""
+    first = term.partition(" ")[0]
+    ordinary = first[1:].islower() and "'" not in first  # no abbreviation, nobody's name
+    return term[0].lower() + term[1:] if ordinary else term
+
+
 def plain(sentence: str) -> str:
     """A sentence without its links, which lead from a chapter and not from the glossary."""
     text = re.sub(r"^([-*]|\d+\.) ", "", LINK.sub(r"\1", sentence)).rstrip(":")
@@ -80,7 +87,7 @@ def glossary(root: Path = nbs.ROOT) -> str:
     parts = [HEAD]
     for entry in entries(root):
         where = f"[{title(entry.source)}](../notebooks/{entry.source.stem}.ipynb)"
-        parts.append(f"## {entry.term}\n\n{entry.sentence} ({where})\n")
+        parts.append(f"## {heading(entry.term)}\n\n{entry.sentence} ({where})\n")
     return "\n".join(parts)
 
 

@@ -170,11 +170,14 @@ def _is_one_of(value: float, wrong: float | tuple[float, ...], rel: float) -> bo
 
 
 def describe(value: object) -> str:
-    """A value in at most 80 characters: numbers with separators, tensors and models by kind and size."""
+    """A value in about 80 characters: numbers with separators, tensors and models by kind and size."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "a number beyond 1e30" if abs(value) >= 1e30 else f"{value:,}"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"a tensor of shape {tuple(value.shape)}, {value.dtype}"
+    if isinstance(value, tuple | list) and any(isinstance(item, Tensor) for item in value):
+        more = [f"and {len(value) - 3} more"] if len(value) > 3 else []
+        return f"{type(value).__name__} of " + "; ".join([*map(describe, value[:3]), *more])
     name = getattr(value, "name", None)
     text = name if isinstance(name, str) else _repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

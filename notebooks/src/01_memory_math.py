@@ -172,8 +172,8 @@ for name, (count, nbytes) in sorted(stored.items()):
 # ## Build it: the KV cache
 #
 # Each layer keeps a **key** and a **value** vector for each token and each *KV head*. The plausible version took
-# `hidden_size` for their width. That holds for [**multi-head attention**](../docs/glossary.md#multi-head-attention) (MHA), where every query head has keys of its
-# own. In [**grouped-query attention**](../docs/glossary.md#grouped-query-attention) (GQA) several query heads share one KV head: SmolLM2 has 9 query heads and 3 KV heads,
+# `hidden_size` for their width. In [**multi-head attention**](../docs/glossary.md#multi-head-attention) (MHA) every query head has keys of its own, and there that
+# holds. In [**grouped-query attention**](../docs/glossary.md#grouped-query-attention) (GQA) several query heads share one KV head: SmolLM2 has 9 query heads and 3 KV heads,
 # Llama-3-8B has 32 and 8.
 #
 # $$\text{bytes per token} = 2 \times \text{layers} \times \text{KV heads} \times \text{head dim} \times \text{bytes per element}$$

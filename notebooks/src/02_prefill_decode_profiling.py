@@ -190,15 +190,15 @@ print(f"{weights:,.0f} = {smol.num_params:,} + {smol.hidden_size}:", end=" ")
 print(weights == smol.num_params + smol.hidden_size)
 
 # %% [markdown]
-# The last column is the [**arithmetic intensity**](../docs/glossary.md#arithmetic-intensity), the operations per byte moved. Prefill does about ninety times as much work per byte, because 256 tokens
+# The [**arithmetic intensity**](../docs/glossary.md#arithmetic-intensity) of some work is its operations per byte moved: the last column. Prefill does about ninety times as much work per byte, because 256 tokens
 # share one reading of the weights. Decode reads the whole model to multiply it with a single token.
 
 # %% [markdown]
 # ## The roofline
 #
 # A device has two limits: operations per second, and bytes per second. Work of intensity $I$ can reach at most
-# $\min(\text{peak}, I \times \text{bandwidth})$ operations per second. Drawn over $I$ this is the [**roofline**](../docs/glossary.md#roofline), and its
-# corner, the [**ridge**](../docs/glossary.md#ridge), is the intensity from which on compute is the limit. For this machine we *measure* both: a large
+# $\min(\text{peak}, I \times \text{bandwidth})$ operations per second. The line of what can be reached at most, drawn over the
+# intensity, is the [**roofline**](../docs/glossary.md#roofline), and its corner, the [**ridge**](../docs/glossary.md#ridge), is the intensity from which on compute is the limit. For this machine we *measure* both: a large
 # array read once, and a large matrix product.
 
 # %%
@@ -254,7 +254,7 @@ Table(("", "predicted", "measured", "ratio", "MFU", "MBU"), rows)
 
 # %% [markdown]
 # [**MFU**](../docs/glossary.md#mfu), model FLOPs utilisation, is the share of the peak rate that went into the model's own operations. [**MBU**](../docs/glossary.md#mbu), model
-# bandwidth utilisation, is the same for bytes. Prefill stays within a factor of 2 of its prediction. Decode's ratio depends on how fast *one* core
+# bandwidth utilisation, is the share of the peak bandwidth that went into the bytes the pass must move. Prefill stays within a factor of 2 of its prediction. Decode's ratio depends on how fast *one* core
 # is: the slower it is, the further a step stays behind its prediction. Where does the rest of
 # the time go? We ask the profiler of torch what ran in a decode step.
 
@@ -274,8 +274,8 @@ breakdown
 # The matrix products are nearly all of the bytes, and they run close to the bandwidth. The gap is in the other rows: some
 # thousand small operators whose starting costs as much as their work, and Python between them. That is a fixed cost per
 # pass. It matters less the larger the model (each pass takes longer) or the batch (more tokens share a pass). On an NPU
-# it would be larger still, because each operator is launched on a device, and *fused* operators and captured graphs are
-# the cure (a captured [**graph**](../docs/glossary.md#graph) is launched as a whole). In a prefill the gap all but closes, because each operator has more
+# it would be larger still, because each operator is launched on a device, and *fused* operators and graphs are the cure. A
+# [**graph**](../docs/glossary.md#graph) is a pass's operators, captured once and from then on launched as a whole. In a prefill the gap all but closes, because each operator has more
 # to do:
 
 # %%

@@ -189,7 +189,7 @@ show_source(ops.attention_rows)
 
 # %% [markdown]
 # In a prefill several tokens are new, and each may look at itself and those before it alone: that is [**causal**](../docs/glossary.md#causal) attention.
-# A [**mask**](../docs/glossary.md#mask) says so in true and false: in a row that holds `n` tokens, new token `i` stands at position `n + i` and sees the places
+# A [**mask**](../docs/glossary.md#mask) says in true and false which token may look at which: in a row that holds `n` tokens, new token `i` stands at position `n + i` and sees the places
 # 0 to `n + i`. A *single* new token may look at every key of its row, so decode needs no mask. Keys are not repeated for
 # the query heads that share them. And nothing is copied: attention reads the row where it lies. (In the listing T counts
 # new tokens, H query heads, KV key heads, D is `head_dim`, B counts rows.)

@@ -260,7 +260,8 @@ except OutOfPages as error:
 #
 # [**Continuous batching**](../docs/glossary.md#continuous-batching) decides anew after *every pass* who takes part: iteration-level scheduling, invented by Orca (OSDI 2022). Here are twelve requests
 # for an 8-billion-weight model on one die of an Ascend 910C, four seats. The passes are scheduled by the real batchers, and
-# *timed on paper*: each takes as long as its bytes or its operations take, whichever is longer (chapter 2).
+# *timed on paper*: each takes as long as its bytes or its operations take, whichever is longer (chapter 2). The figure is a
+# [**Gantt chart**](../docs/glossary.md#gantt-chart): a row for each request, time from left to right, and bars for what the request was doing.
 
 # %%
 from helpers import plots

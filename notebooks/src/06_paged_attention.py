@@ -239,6 +239,11 @@ for wrong_call in (
         print(f"{type(error).__name__}: {error}")
 print("keys of A:", tuple(cache.get_kv("A", 0)[0].shape), "without an unused slot")
 
+# %% [markdown]
+# `append` makes room for a request's next tokens. It counts the pages they need and refuses if too few are free, takes
+# them, and makes the table longer. Two lines serve what comes later in this chapter: `_own_tail` copies a last page that
+# others read, too, and `_fill` makes the text of full pages known.
+
 # %%
 from helpers.page_pool import PagePool
 from helpers.source import show_source
@@ -282,6 +287,10 @@ print(f"{len(texts)} texts, {len(hashes)} hashes")
 # looked up as the number of the text before it (each number is given once) and its tokens; Python's dictionary hashes
 # these and **compares them in full**.
 
+# `match` walks through a prompt page by page: the number of the text so far and the page's tokens give the next page, and
+# that page's text has the next number. Where nothing is found, the walk ends. The list `following` is a shortcut: the page
+# that came next the last time is tried first, and believed only if both number and tokens are equal.
+
 # %%
 from helpers.page_index import PageIndex
 
@@ -320,7 +329,7 @@ plots.show(
 # %% [markdown]
 # Two full pages were shared; in the third the prompts part. When A ends, these pages stay B's, because a page is free
 # only when *no* table names it: every page has a [**reference count**](../docs/glossary.md#reference-count), the number of tables that name it. A's own full page is free, but its text may
-# come again, so it is [**cached**](../docs/glossary.md#cached): it can be hit until somebody needs the room. The one free for longest is taken
+# come again. A page that is free and keeps its text is [**cached**](../docs/glossary.md#cached): it can be hit until somebody needs the room. The one free for longest is taken
 # first.
 #
 # ### Copy on write

@@ -98,7 +98,7 @@ for i in range(rounds):
 print(f"after {rounds} rounds {len(served)} requests are served, E {served.count('E')} times")
 
 # %% [markdown]
-# E [**starves**](../docs/glossary.md#starves): not unlucky, but last for as long as anybody shorter comes. And one more thing was forgotten:
+# A request [**starves**](../docs/glossary.md#starves) when it is not unlucky, but last for as long as anybody shorter comes, as E is. And one more thing was forgotten:
 
 # %%
 from helpers.page_pool import PagePool

@@ -95,6 +95,13 @@ class Lab:
         """The notebook's panels: outputs with controls."""
         return self.page.locator(f"{OUTPUT}:has(.widget-vbox)").all()
 
+    def theme(self, name: str) -> None:
+        """Settings > Theme: another set of colours, `JupyterLab Light` or `JupyterLab Dark`."""
+        self.menu("Settings", "Theme", name)
+        seen = "document.body.dataset.jpThemeName"
+        self.until(lambda: self.page.evaluate(seen) == name, 30, f"the theme {name}")
+        self.page.wait_for_timeout(300)  # its colours are drawn
+
     def resize(self, width: int, height: int = 1_000) -> None:
         """Another size of the window, in pixels."""
         self.page.set_viewport_size({"width": width, "height": height})

@@ -1,4 +1,4 @@
-"""Every chapter in a real browser: it lists its headings, nothing is clipped or overlaps, its panels react.
+"""Every chapter in a real browser: its headings are listed, nothing is clipped, faint or overlaps, its panels react.
 
 A chapter is read as it was saved, and of its cells those run that its panels need: that all of them run, and with which outputs,
 is shown by the other tests. COURSE_BROWSER_TESTS=whole restarts and runs each chapter from top to bottom instead, and takes
@@ -30,6 +30,26 @@ TOO_WIDE = """([notebook, output]) => {
 EMPTY = (
     "notebook => [...document.querySelectorAll(notebook + ' img')].filter(img => !img.naturalWidth).length"
 )
+THEMES = ("JupyterLab Dark", "JupyterLab Light")
+# Texts and tables whose contrast with what lies behind them is below 4.5 to 1, the least for small text in WCAG 2 (1.4.3).
+FAINT = """([notebook, output]) => {
+    const rgb = color => color.match(/[\\d.]+/g).map(Number)
+    const linear = c => c <= 10.3 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4
+    const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b)
+    const behind = part => {
+        for (; part; part = part.parentElement) {
+            const color = rgb(getComputedStyle(part).backgroundColor)
+            if (color.length === 3 || color[3] === 1) return color
+        }
+        return [255, 255, 255]
+    }
+    const texts = [...document.querySelectorAll(`${notebook} .jp-RenderedMarkdown *, ${output} *`)].filter(part =>
+        part.checkVisibility() && [...part.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
+    return texts.filter(part => {
+        const [low, high] = [light(rgb(getComputedStyle(part).color)), light(behind(part))].sort((a, b) => a - b)
+        return (high + 0.05) / (low + 0.05) < 4.5
+    }).map(part => part.innerText.slice(0, 60))
+}"""
 OVERLAPPING = """notebook => {
     const cells = [...document.querySelectorAll(notebook + ' .jp-Cell')].map(cell => cell.getBoundingClientRect())
     return cells.slice(1).filter((cell, i) => cell.top < cells[i].bottom - 1).length
@@ -49,6 +69,10 @@ def test_a_chapter_as_it_is_read(lab: Lab, chapter: str) -> None:
         lab.resize(width)
         assert_layout(lab)
         lab.long_picture(f"{chapter}_{width}", width) if WHOLE else lab.picture(f"{chapter}_{width}")
+    for theme in THEMES:
+        lab.theme(theme)
+        lab.picture(f"{chapter}_{theme}")
+        assert lab.page.evaluate(FAINT, [NOTEBOOK, OUTPUT]) == []
     lab.close()
 
 

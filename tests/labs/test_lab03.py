@@ -237,6 +237,11 @@ def test_2_wrong(answer, words):
     [
         (None, "Is a return missing?"),
         (torch.zeros(5, 2, 4), "two tensors, keys and values"),
+        (
+            (torch.zeros(5, 2, 4),) * 5,
+            "got:      tuple of a tensor of shape (5, 2, 4), torch.float32; a tensor",
+        ),
+        ([torch.zeros(1)] * 5, "; and 2 more"),
         ((None, None), "keys: nothing was returned"),
         (("a", "b"), "keys: expected a tensor"),
         ((torch.zeros(5, 2, 4), torch.zeros(5, 2, 4)), "keys: wrong values"),
