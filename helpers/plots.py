@@ -99,7 +99,7 @@ def legend(ax: Axes, **options: Any) -> None:
 
 def png(fig: Figure, dpi: int = DPI) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes. Its left margin grows if it must."""
-    canvas = FigureCanvasAgg(fig)
+    canvas: Any = FigureCanvasAgg(fig)  # matplotlib gives it no types
     usual, fig.dpi = fig.dpi, dpi
     try:
         canvas.draw()
@@ -108,8 +108,8 @@ def png(fig: Figure, dpi: int = DPI) -> bytes:
         buffer, pixels = io.BytesIO(), canvas.buffer_rgba()
     finally:
         fig.dpi = usual
-    imsave(buffer, pixels, format="png", dpi=dpi, origin="upper", metadata={"Software": None},
-           pil_kwargs={"compress_level": 3})  # fmt: skip
+    options: dict[str, Any] = dict(metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+    imsave(buffer, pixels, format="png", dpi=dpi, origin="upper", **options)
     return buffer.getvalue()
 
 
