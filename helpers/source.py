@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
-
 
 @dataclass(frozen=True)
 class Source:
-    """A piece of source that shows itself highlighted, with the file it stands in."""
+    """A piece of source that shows itself highlighted, with the file it stands in.
+
+    As Markdown: whoever renders the notebook takes colours that can be read on its background, light or dark.
+    """
 
     file: str
     text: str
@@ -23,10 +22,8 @@ class Source:
     def __repr__(self) -> str:
         return f"# {self.file}\n{self.text}"
 
-    def _repr_html_(self) -> str:
-        style = "font-size: 0.9em; line-height: 1.35;"
-        formatter = HtmlFormatter(noclasses=True, nobackground=True, style="friendly", prestyles=style)
-        return f"<p><code>{self.file}</code></p>{highlight(self.text, PythonLexer(), formatter)}"
+    def _repr_markdown_(self) -> str:
+        return f"`{self.file}`\n\n```python\n{self.text}\n```"
 
 
 def show_source(thing: Callable[..., Any] | type) -> Source:

@@ -138,4 +138,7 @@ def test_colours_are_distinct_and_readable():
 def test_the_source_shown_is_the_source_on_disk():
     shown = show_source(Table.__repr__)
     assert repr(shown).startswith("# helpers/tables.py\ndef __repr__(self) -> str:\n    ")
-    assert "helpers/tables.py" in shown._repr_html_()
+    markdown = shown._repr_markdown_()
+    assert markdown.startswith("`helpers/tables.py`\n\n```python\ndef __repr__(self) -> str:\n    ")
+    assert markdown.endswith("\n```")
+    assert "style=" not in markdown, "colours are the theme's"
