@@ -32,6 +32,7 @@ EMPTY = (
 )
 THEMES = ("JupyterLab Dark", "JupyterLab Light")
 # Texts and tables whose contrast with what lies behind them is below 4.5 to 1, the least for small text in WCAG 2 (1.4.3).
+# The words of a listing have colours of JupyterLab's own.
 FAINT = """([notebook, output]) => {
     const rgb = color => color.match(/[\\d.]+/g).map(Number)
     const linear = c => c <= 10.3 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4
@@ -44,7 +45,7 @@ FAINT = """([notebook, output]) => {
         return [255, 255, 255]
     }
     const texts = [...document.querySelectorAll(`${notebook} .jp-RenderedMarkdown *, ${output} *`)].filter(part =>
-        part.checkVisibility() && [...part.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
+        part.checkVisibility() && !part.matches('pre code span') && [...part.childNodes].some(node => node.nodeType === 3 && node.data.trim()))
     return texts.filter(part => {
         const [low, high] = [light(rgb(getComputedStyle(part).color)), light(behind(part))].sort((a, b) => a - b)
         return (high + 0.05) / (low + 0.05) < 4.5
