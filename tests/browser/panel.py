@@ -46,8 +46,10 @@ class Panel:
             changed = (changed[0] or now[0] != before[0], changed[1] or now[1] != before[1])
             if all(changed):
                 break
-        for _ in range(abs(steps := self._place(control) - start)):
-            self._press(control, back if steps > 0 else there)
+        for _ in range(18):
+            if (place := self._place(control)) == start:
+                break
+            self._press(control, back if place > start else there)
         return changed
 
     def _press(self, control: Locator, key: str) -> None:
@@ -65,10 +67,10 @@ class Panel:
             now = self.shown()
 
     @staticmethod
-    def _place(control: Locator) -> int:
-        """Where a slider or a list stands, counted in presses of an arrow key; 0 for a box that is ticked."""
+    def _place(control: Locator) -> float:
+        """Where a slider or a list stands: its value, or the number of the entry; 0 for a box that is ticked."""
         if control.get_attribute("role") == "slider":
-            return round(float(control.get_attribute("aria-valuenow") or 0))
+            return float(control.get_attribute("aria-valuenow") or 0)
         return int(control.evaluate("control => control.selectedIndex ?? 0"))
 
 
