@@ -95,13 +95,15 @@ COMMANDS = {
     "run": ["tools/run_notebooks.py"],
     "check": ["-m", "helpers.environment"],
 }
-# The emulated NPU wants an environment of its own, a browser wants time: `course.py test -- tests/browser`.
+# The emulated NPU wants an environment of its own; of what a browser opens, one chapter after the other, any worker takes any.
 APART = ["--ignore=tests/npu", "--ignore=tests/browser"]
+BROWSERS = ["-m", "pytest", "tests/browser", "-n", "2", "--dist", "load", "-rs"]
 PARTS = {  # of the tests
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
     "pytest --cov=helpers": [*COMMANDS["test"], *WORKERS, *APART],
+    "tests/browser": BROWSERS,
 }
 NPU_PARTS = {
     "operators on the NPU": ["-m", "helpers.ops_report"],

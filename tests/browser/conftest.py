@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import course
 from tests.browser.finding import NONE, browser, install
 from tests.browser.lab import Lab
 from tests.browser.server import ROOT, jupyterlab, page_on
@@ -16,7 +17,9 @@ SCREENSHOTS = ROOT / "artifacts" / "browser"
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A browser page on a running JupyterLab."""
-    if not (browser() or install()):
+    with course.locked():  # of several workers one installs, and the others wait
+        found = browser() or install()
+    if not found:
         pytest.skip(NONE)
     with (
         jupyterlab(tmp_path_factory.mktemp("lab")) as (url, token),
