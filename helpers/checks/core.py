@@ -39,8 +39,11 @@ class CheckFailed(AssertionError):
         super().__init__("\n".join(lines))
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows: the message alone, because the frames are the check's, not the learner's."""
-        return [f"\033[31m{self}\033[0m"]
+        """What IPython shows: the message alone, because the frames are the check's, not the learner's.
+
+        Without a colour: JupyterLab shows errors on red, where red words are hard to read.
+        """
+        return [str(self)]
 
 
 @dataclass(frozen=True)
