@@ -510,7 +510,8 @@ from helpers.widgets import SweepPanel, dropdown, int_slider, power_slider
 def draw(model, capacity, shared, length):
     prompts, rooms = workload(shared, length), [2**i for i in range(9, 17)]
     stats = {room: PrefixStore(room, 128).replay(prompts) for room in {*rooms, capacity}}
-    fig, ax = plots.new_figure(f"{model}, {shared} % shared", "capacity, tokens", "hit rate, %", width=6)
+    title = f"{model}, {shared} % shared"
+    fig, ax = plots.new_figure(title, "capacity, tokens", "hit rate, %", width=6)
     rates = [100 * stats[room].hit_rate for room in rooms]
     ax.plot(rooms, rates, "o-", color=plots.COLORS["kv_cache"])
     here, size = stats[capacity], kv_cache_bytes(PUBLISHED[model], 1, capacity, "fp16") / GiB
