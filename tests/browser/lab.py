@@ -23,6 +23,12 @@ STATE = """([notebook, panel]) => {
     const kernel = document.querySelector(panel + ' .jp-Notebook-ExecutionIndicator')
     return [prompts.filter(p => p.includes('*')).length, prompts.filter(p => /[0-9]/.test(p)).length, kernel?.dataset.status ?? '']
 }"""
+TALL_ENOUGH = "([notebook, tall]) => document.querySelector(notebook).clientHeight > tall / 2"
+BOTTOM = """notebook => {
+    const cells = [...document.querySelectorAll(notebook + ' .jp-Cell')]
+    cells[0].scrollIntoView()
+    return cells.at(-1).getBoundingClientRect().bottom
+}"""
 PASTE = """(editor, text) => {
     const data = new DataTransfer()
     data.setData('text/plain', text)
@@ -115,8 +121,10 @@ class Lab:
     def long_picture(self, name: str, width: int) -> None:
         """A screenshot of the whole notebook, which takes long to draw."""
         self.resize(width, TALL)
-        last = self.page.locator(f"{NOTEBOOK} .jp-Cell").last.bounding_box()
-        self.resize(width, min(TALL, int(last["y"] + last["height"]) + 60) if last else 1_000)
+        self.until(lambda: self.page.evaluate(TALL_ENOUGH, [NOTEBOOK, TALL]), 60, "a tall window")
+        self.page.wait_for_timeout(2_000)  # cells that were never on the screen are drawn
+        bottom = self.page.evaluate(BOTTOM, NOTEBOOK)
+        self.resize(width, min(TALL, int(bottom) + 60))
         self.picture(name)
 
     def until(self, holds: Callable[[], Any], seconds: float, what: str, every: int = 100) -> None:
