@@ -95,15 +95,14 @@ COMMANDS = {
     "run": ["tools/run_notebooks.py"],
     "check": ["-m", "helpers.environment"],
 }
-# The emulated NPU wants an environment of its own; of what a browser opens, one chapter after the other, any worker takes any.
+# Parts of their own: the emulated NPU needs another environment, and two browsers share the chapters one by one.
 APART = ["--ignore=tests/npu", "--ignore=tests/browser"]
-BROWSERS = ["-m", "pytest", "tests/browser", "-n", "2", "--dist", "load", "-rs"]
 PARTS = {  # of the tests
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
     "pytest --cov=helpers": [*COMMANDS["test"], *WORKERS, *APART],
-    "tests/browser": BROWSERS,
+    "tests/browser": ["-m", "pytest", "tests/browser", "-n", "2", "--dist", "load", "-rs"],
 }
 NPU_PARTS = {
     "operators on the NPU": ["-m", "helpers.ops_report"],

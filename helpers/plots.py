@@ -43,9 +43,8 @@ def new_figure(
         left=left * 7.0 / width, right=1 - 0.25 / width, bottom=0.6 / height, top=1 - 0.4 / height
     )
     ax = fig.add_subplot()
-    ax.set_title(
-        title, fontsize=_FONT + 2, loc="left", y=1.0
-    )  # without y every drawing looks for a place anew
+    # With y given, matplotlib need not look for the title's place in every drawing.
+    ax.set_title(title, fontsize=_FONT + 2, loc="left", y=1.0)
     ax.set_xlabel(xlabel, fontsize=_FONT)
     ax.set_ylabel(ylabel, fontsize=_FONT)
     ax.tick_params(labelsize=_FONT)
@@ -116,7 +115,7 @@ def png(fig: Figure, dpi: int = DPI) -> bytes:
 def _make_room(fig: Figure) -> bool:
     """Widens the left margin of a drawn figure where tick labels are so long that the y label left it; whether it did.
 
-    Where each text stands is known since the drawing; to ask for it before that takes as long as the drawing.
+    Where each text stands is known since the drawing; to ask before that would lay out all tick labels one more time.
     """
     texts = [text for ax in fig.axes if ax.axison for text in _leftmost(ax)]
     edge = 0.06 * fig.dpi  # pixels

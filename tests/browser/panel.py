@@ -46,7 +46,7 @@ class Panel:
             changed = (changed[0] or now[0] != before[0], changed[1] or now[1] != before[1])
             if all(changed):
                 break
-        for _ in range(18):
+        for _ in range(18):  # not more than were pressed above
             if (place := self._place(control)) == start:
                 break
             self._press(control, back if place > start else there)

@@ -19,9 +19,8 @@ FULL_SCORE = 10.0
 def nbgrader(course, *arguments):
     nbs.use_this_interpreter()
     command = [sys.executable, "-m", "nbgrader", *arguments]
-    own = {
-        name: value for name, value in os.environ.items() if name != "COURSE_DATA"
-    }  # as an instructor runs it
+    # As an instructor runs it.
+    own = {name: value for name, value in os.environ.items() if name != "COURSE_DATA"}
     done = subprocess.run(command, cwd=course, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
