@@ -93,7 +93,7 @@ COMMANDS = {
     "lab": LAB,
     "test": ["-m", "pytest", "--cov=helpers"],
     "run": ["tools/run_notebooks.py"],
-    "check": ["-m", "helpers.environment"],
+    "check": ["-m", "helpers.measurements", "environment"],
 }
 # Parts of their own: the emulated NPU needs another environment, and two browsers share the chapters one by one.
 APART = ["--ignore=tests/npu", "--ignore=tests/browser"]
@@ -105,7 +105,7 @@ PARTS = {  # of the tests
     "tests/browser": ["-m", "pytest", "tests/browser", "-n", "2", "--dist", "load", "-rs"],
 }
 NPU_PARTS = {
-    "operators on the NPU": ["-m", "helpers.ops_report"],
+    "operators on the NPU": ["-m", "helpers.measurements", "operators"],
     "pytest tests, on the CPU": ["-m", "pytest", "tests", *APART],
 }
 
@@ -130,7 +130,7 @@ def main(arguments):
         venv.set_up()
         status = venv.run(COMMANDS[command] + options)
         if report and not status:
-            status = venv.run(["-m", "helpers.ops_report", report])
+            status = venv.run(["-m", "helpers.measurements", "operators", report])
         return status
     except KeyboardInterrupt:
         print("\ncourse.py: interrupted", file=sys.stderr)
@@ -243,7 +243,7 @@ class Environment:
             except OSError as error:
                 cannot = f"cannot use {error.filename or self.folder} ({error.strerror}); make it yours, or clone anew"
                 stop(self.explain(str(error), otherwise=cannot))
-            status = self.run(["-m", "helpers.checkpoint"])
+            status = self.run(["-m", "helpers.model"])
         if status:
             raise SystemExit(status)  # it has said why
 

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from benchmarks.record import write
-from helpers import InferenceProfiler, checkpoint
+from helpers import InferenceProfiler
+from helpers.model import checkpoint
 
 NEW_TOKENS = 33
 CONTEXTS = (32, 128, 256, 512)

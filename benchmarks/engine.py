@@ -34,10 +34,10 @@ from benchmarks.serving_rivals import (
     timed,
     write_f16,
 )
-from helpers import ContinuousBatcher, PagedKVCache, checkpoint, smollm2
-from helpers.decoder_config import DecoderConfig
-from helpers.model import DecoderLM
-from helpers.request import Request
+from helpers import ContinuousBatcher, PagedKVCache
+from helpers.engine import Request
+from helpers.model import DecoderConfig, DecoderLM, checkpoint
+from helpers.storage import smollm2
 
 SEATS, SYSTEM = 16, 256
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

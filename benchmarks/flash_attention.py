@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from benchmarks.record import write
 from helpers import FlashAttention
-from helpers.device import peak_memory
+from helpers.machine import peak_memory
 from helpers.ops import materialised_attention
 
 TOKENS, HEADS, DIM = 4096, 9, 64

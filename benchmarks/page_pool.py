@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 from benchmarks.record import write
-from helpers.page_pool import PagePool
+from helpers.caches import PagePool
 
 SIZES = (1_000, 10_000, 100_000)
 PAGE, PROMPT, ROUNDS, BLANK = 16, 512, 300, 64

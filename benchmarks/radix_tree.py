@@ -16,7 +16,7 @@ from collections.abc import Callable
 from time import perf_counter_ns
 
 from benchmarks.record import write
-from helpers.radix_tree import RadixTree
+from helpers.caches import RadixTree
 
 SIZES = (1_000, 10_000, 100_000)
 PROMPT, SHARED, GROUP = 512, 128, 16

@@ -16,21 +16,23 @@ from functools import partial
 from typing import Any
 
 from benchmarks.record import RESULTS, write
-from helpers import ContinuousBatcher, PagedKVCache, checkpoint
-from helpers.calibrate import calibrate
-from helpers.ceilings import accelerator_ceilings
-from helpers.clock import WallClock
-from helpers.lengths import Lengths, Mix
-from helpers.pass_time import PassTime, RooflineTime
-from helpers.policies import FirstComeFirstServed, ShortestJobFirst
-from helpers.predictions import KnownLength
-from helpers.replay import replay_trace
-from helpers.replicas import simulate
-from helpers.report import Report
-from helpers.shapes import PUBLISHED
-from helpers.simulator import SimulatedEngine
-from helpers.trace import Trace
-from helpers.workload import bursty, poisson, shared_prefix
+from helpers import ContinuousBatcher, PagedKVCache
+from helpers.engine import FirstComeFirstServed, ShortestJobFirst
+from helpers.estimates import accelerator_ceilings
+from helpers.model import PUBLISHED, checkpoint
+from helpers.simulation import PassTime, RooflineTime, SimulatedEngine, calibrate, simulate
+from helpers.traffic import (
+    KnownLength,
+    Lengths,
+    Mix,
+    Report,
+    Trace,
+    WallClock,
+    bursty,
+    poisson,
+    replay_trace,
+    shared_prefix,
+)
 
 SEATS, BUDGET, PAGES, LOAD = 8, 256, 600, 2.0
 MIX = Mix(Lengths(48, 0.7, 8, 256), Lengths(24, 0.8, 2, 96))

@@ -3,19 +3,19 @@
 import os
 
 # With torch_npu installed and no CANN, `import torch` itself fails unless autoloading is off;
-# `helpers.device` imports torch_npu where an NPU is found or asked for.
+# `helpers.machine.device` imports torch_npu where an NPU is found or asked for.
 os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 # torch's profiler writes a line to stderr at every start and stop; a reader takes them for errors.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
-from helpers.batching import ContinuousBatcher
-from helpers.flash_attention import FlashAttention
-from helpers.kv_cache import KVCache
-from helpers.memory import MemoryCalculator
-from helpers.paged_kv_cache import PagedKVCache
-from helpers.prefix_cache import KVCacheReuse
-from helpers.profiling import InferenceProfiler
-from helpers.scheduling import RequestScheduler
+from helpers.attention.flash_attention import FlashAttention
+from helpers.caches.kv_cache import KVCache
+from helpers.caches.paged_kv_cache import PagedKVCache
+from helpers.caches.prefix_cache import KVCacheReuse
+from helpers.engine.batching import ContinuousBatcher
+from helpers.engine.scheduling import RequestScheduler
+from helpers.estimates.memory import MemoryCalculator
+from helpers.measurements.profiling import InferenceProfiler
 
 __all__ = [
     "ContinuousBatcher",

@@ -132,7 +132,7 @@ def test_intel_macos_is_told_so(course, monkeypatch):
 
 def test_made_from_nothing_and_then_left_alone(course):
     course.env.set_up(())
-    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert course.tools == ["venv", "pip", "helpers.model"]
     pip = course.calls[1]
     assert pip[0] == str(course.root / ".venv" / "bin" / "python")
     assert pip[-4:] == ["-c", "constraints.txt", "-e", "."]
@@ -140,7 +140,7 @@ def test_made_from_nothing_and_then_left_alone(course):
     assert list(sys.version_info[:2]) in course.stamp()["made"]
     course.calls.clear()
     course.env.set_up(())
-    assert course.tools == ["helpers.checkpoint"]
+    assert course.tools == ["helpers.model"]
 
 
 def test_with_a_terminal_pip_shows_its_progress(course, monkeypatch):
@@ -205,7 +205,7 @@ def test_damaged_environment_is_made_anew(course, damage, capsys):
     (course.env.folder / "old").touch()
     damage(course.env)
     course.env.set_up(())
-    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert course.tools == ["venv", "pip", "helpers.model"]
     assert "making it anew" in capsys.readouterr().out
     assert not (course.env.folder / "old").exists()
     assert course.stamp() == course.env.make_stamp(())
@@ -216,7 +216,7 @@ def test_killed_before_venv_had_begun(course):
     course.env.stamp.write_text("{}")
     (course.env.folder / "lib").mkdir()
     course.env.set_up(())
-    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert course.tools == ["venv", "pip", "helpers.model"]
 
 
 def test_moved_repository_is_noticed(course):
@@ -224,7 +224,7 @@ def test_moved_repository_is_noticed(course):
     course.root = course.root.rename(course.root.with_name("moved"))
     course.load()
     course.env.set_up(())
-    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert course.tools == ["venv", "pip", "helpers.model"]
     assert str(course.root) in course.stamp()["made"]
 
 
@@ -256,7 +256,7 @@ def test_another_folder_can_be_named(course, monkeypatch, tmp_path):
     course.made()
     _half_made(course.env)  # ours by its stamp, so it may be made anew
     course.env.set_up(())
-    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert course.tools == ["venv", "pip", "helpers.model"]
     assert course.calls[0][-1] == str(tmp_path / "elsewhere" / "env")
     assert not (course.root / ".venv").exists()
 
@@ -264,7 +264,7 @@ def test_another_folder_can_be_named(course, monkeypatch, tmp_path):
 def test_an_empty_folder_is_used(course):
     course.env.folder.mkdir()
     course.env.set_up(())
-    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert course.tools == ["venv", "pip", "helpers.model"]
 
 
 def test_making_anew_follows_no_link_out_of_the_environment(course, tmp_path):
@@ -282,7 +282,7 @@ def test_changed_requirements_are_installed_in_place(course, name):
     course.made("test")
     (course.root / name).write_text("# changed\n")
     course.env.set_up(())
-    assert course.tools == ["pip", "helpers.checkpoint"]
+    assert course.tools == ["pip", "helpers.model"]
     assert course.calls[0][-1] == ".[test]"
     assert course.stamp() == course.env.make_stamp(["test"])
 
@@ -290,11 +290,11 @@ def test_changed_requirements_are_installed_in_place(course, name):
 def test_extras_are_added_in_place_and_kept(course):
     course.made()
     course.env.set_up(("test", "teach"))
-    assert course.tools == ["pip", "helpers.checkpoint"]
+    assert course.tools == ["pip", "helpers.model"]
     assert course.calls[0][-1] == ".[teach,test]"
     course.calls.clear()
     course.env.set_up(())
-    assert course.tools == ["helpers.checkpoint"]
+    assert course.tools == ["helpers.model"]
 
 
 def test_failed_update_keeps_the_environment(course, problem):
@@ -306,7 +306,7 @@ def test_failed_update_keeps_the_environment(course, problem):
     del course.answers["pip"]
     course.calls.clear()
     course.env.set_up(())
-    assert course.tools == ["pip", "helpers.checkpoint"]
+    assert course.tools == ["pip", "helpers.model"]
 
 
 def test_interrupted_update_is_made_anew(course):
@@ -692,14 +692,14 @@ def emulated(course, monkeypatch):
 
 def test_the_emulated_npu_has_an_environment_of_its_own(course, emulated):
     emulated.set_up()
-    assert course.tools == ["venv", "pip", "helpers.checkpoint"]
+    assert course.tools == ["venv", "pip", "helpers.model"]
     assert emulated.folder == course.root / ".venv-npu"
     assert course.calls[1][0] == str(emulated.python)
     assert course.calls[1][-5:] == ["torch==2.13.0+cpu", "-c", "constraints.txt", "-e", ".[npu]"]
     assert not course.env.folder.exists()
     course.calls.clear()
     emulated.set_up()
-    assert course.tools == ["helpers.checkpoint"]
+    assert course.tools == ["helpers.model"]
     emulated.set_up(("test",))
     assert course.calls[1][-1] == ".[npu,test]"
 
@@ -892,7 +892,7 @@ def test_the_report_ends_with_its_own_status(course):
 def test_a_report_may_be_of_the_emulated_npu(course, emulated, monkeypatch):
     course.made(env=emulated)
     assert course.py.main(["check", "--report", "--emulated-npu"]) == 0
-    assert course.tools == ["helpers.checkpoint", "helpers.environment", "helpers.ops_report"]
+    assert course.tools == ["helpers.model", "helpers.measurements", "helpers.measurements"]
     assert all(words[0] == str(emulated.python) for words in course.calls)
 
 
@@ -931,7 +931,7 @@ def ascend(course, monkeypatch, tmp_path):
 
 def test_an_ascend_environment_is_made_over_what_is_there(course, ascend):
     ascend.set_up(("test",))
-    assert course.tools == ["venv", "pip", "pip", "pip", "helpers.checkpoint"]
+    assert course.tools == ["venv", "pip", "pip", "pip", "helpers.model"]
     assert ascend.folder == course.root / ".venv-ascend"
     venv, base, extras, own, _ = course.calls
     assert venv == [sys.executable, "-m", "venv", "--system-site-packages", str(ascend.folder)]
@@ -953,10 +953,10 @@ def test_an_ascend_environment_is_made_over_what_is_there(course, ascend):
 def test_an_ascend_environment_is_left_alone_and_extended(course, ascend):
     course.made(env=ascend)
     ascend.set_up()
-    assert course.tools == ["helpers.checkpoint"]
+    assert course.tools == ["helpers.model"]
     course.calls.clear()
     ascend.set_up(("test",))
-    assert course.tools == ["pip", "pip", "helpers.checkpoint"]
+    assert course.tools == ["pip", "pip", "helpers.model"]
     assert "--ignore-installed" not in course.calls[0]
 
 
@@ -968,7 +968,7 @@ def test_what_is_found_elsewhere_than_in_the_environment_will_do(course, ascend,
         "PYTHONPATH", str(tmp_path)
     )  # as good as the user's own packages, and those of a machine
     ascend.set_up()
-    assert course.tools == ["helpers.checkpoint"]
+    assert course.tools == ["helpers.model"]
 
 
 @pytest.mark.parametrize("change", ["torch", "torch_npu", "constraints"])
@@ -979,7 +979,7 @@ def test_an_ascend_environment_is_made_anew_over_other_versions(course, ascend, 
     else:
         ascend.beneath[change] = "2.10.0"
     ascend.set_up()
-    assert course.tools == ["venv", "pip", "pip", "helpers.checkpoint"]
+    assert course.tools == ["venv", "pip", "pip", "helpers.model"]
 
 
 def test_an_old_numpy_beneath_is_not_kept(course, ascend):
@@ -1066,7 +1066,7 @@ def test_from_the_activated_environment_the_python_beneath_is_remembered(course,
     monkeypatch.setattr(course.py.sys, "prefix", str(ascend.folder))
     monkeypatch.setattr(course.py.sys, "executable", str(ascend.python))
     ascend.set_up()
-    assert course.tools == ["helpers.checkpoint"]
+    assert course.tools == ["helpers.model"]
     ascend.beneath["torch"] = "2.10.0"
     ascend.set_up()
     assert course.calls[1][:3] == [made_with, "-m", "venv"]
@@ -1081,7 +1081,7 @@ def test_the_tests_of_an_ascend_machine(course, ascend):
     ascend.run = lambda words, **variables: ran.append((words, variables)) or next(statuses)
     assert ascend.test([]) == 3
     assert ran[1:] == [
-        (["-m", "helpers.ops_report"], {}),
+        (["-m", "helpers.measurements", "operators"], {}),
         (["-m", "pytest", "tests", "--ignore=tests/npu", "--ignore=tests/browser"], {"COURSE_DEVICE": "cpu"}),
     ]
     statuses = iter([0, 5])

@@ -8,13 +8,19 @@ import struct
 
 import pytest
 
-from helpers.ceilings import accelerator_ceilings
-from helpers.cost import compute_bound_batch, decode_cost, prefill_cost
-from helpers.hardware import ACCELERATORS
-from helpers.memory import GiB, MemoryCalculator, kv_cache_bytes
-from helpers.prefix_store import PrefixStore
-from helpers.report import jain
-from helpers.shapes import PUBLISHED
+from helpers.caches import PrefixStore
+from helpers.estimates import (
+    ACCELERATORS,
+    GiB,
+    MemoryCalculator,
+    accelerator_ceilings,
+    compute_bound_batch,
+    decode_cost,
+    kv_cache_bytes,
+    prefill_cost,
+)
+from helpers.model import PUBLISHED
+from helpers.traffic import jain
 from tools import glossary, readme_figure
 from tools import notebooks as nbs
 

@@ -9,8 +9,7 @@ import pytest
 from nbclient.exceptions import CellTimeoutError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from helpers.tables import Table
-from helpers.timing import measured
+from helpers.display import Table, measured
 from tools import guard, in_sync, refresh, run_notebooks
 from tools import notebooks as nbs
 

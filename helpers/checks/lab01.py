@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from helpers.checks.core import CheckFailed, describe, exercise, require_callable, require_number
-from helpers.checks.limit import attempt
-from helpers.memory import GiB
-from helpers.shapes import PUBLISHED, ModelShape
+from helpers.checks.machinery.core import CheckFailed, describe, exercise, require_callable, require_number
+from helpers.checks.machinery.limit import attempt
+from helpers.estimates.units import GiB
+from helpers.model.shapes import PUBLISHED, ModelShape
 
 LAB = "01_memory_math"
 Function = Callable[..., Any]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from helpers.checks.core import CheckFailed, describe, exercise, require_callable, require_number
-from helpers.checks.limit import attempt
-from helpers.checks.pretend import PretendEngine
-from helpers.hardware import ACCELERATORS, Accelerator
-from helpers.shapes import PUBLISHED, ModelShape
+from helpers.checks.machinery.core import CheckFailed, describe, exercise, require_callable, require_number
+from helpers.checks.machinery.limit import attempt
+from helpers.checks.machinery.pretend import PretendEngine
+from helpers.estimates.hardware import ACCELERATORS, Accelerator
+from helpers.model.shapes import PUBLISHED, ModelShape
 
 LAB = "02_prefill_decode_profiling"
 Function = Callable[..., Any]

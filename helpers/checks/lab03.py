@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.checks.core import (
+from helpers.checks.machinery.core import (
     CheckFailed,
     describe,
     exercise,
@@ -17,7 +17,7 @@ from helpers.checks.core import (
     require_number,
     require_tensor,
 )
-from helpers.checks.limit import attempt
+from helpers.checks.machinery.limit import attempt
 
 LAB = "03_kv_cache"
 Function = Callable[..., Any]

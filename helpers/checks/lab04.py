@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from helpers.checks.core import CheckFailed, describe, exercise, require_callable, require_number
-from helpers.checks.limit import attempt
+from helpers.checks.machinery.core import CheckFailed, describe, exercise, require_callable, require_number
+from helpers.checks.machinery.limit import attempt
 
 LAB = "04_prefix_reuse"
 Function = Callable[..., Any]

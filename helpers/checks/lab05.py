@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from helpers.checks.core import CheckFailed, describe, exercise, require_callable, require_number
-from helpers.checks.limit import attempt
+from helpers.checks.machinery.core import CheckFailed, describe, exercise, require_callable, require_number
+from helpers.checks.machinery.limit import attempt
 
 LAB = "05_continuous_batching"
 Function = Callable[..., Any]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.checks.core import (
+from helpers.checks.machinery.core import (
     CheckFailed,
     describe,
     exercise,
@@ -18,8 +18,8 @@ from helpers.checks.core import (
     require_number,
     require_tensor,
 )
-from helpers.checks.limit import attempt
-from helpers.checks.pool_story import PoolStory, random_story
+from helpers.checks.machinery.limit import attempt
+from helpers.checks.machinery.pool_story import PoolStory, random_story
 
 LAB = "06_paged_attention"
 Function = Callable[..., Any]

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.checks import flash_answers as answers
-from helpers.checks.core import CheckFailed, describe, exercise, require_callable, require_number
-from helpers.checks.flash_answers import NONE
-from helpers.checks.limit import attempt
+from helpers.checks.machinery import flash_answers as answers
+from helpers.checks.machinery.core import CheckFailed, describe, exercise, require_callable, require_number
+from helpers.checks.machinery.flash_answers import NONE
+from helpers.checks.machinery.limit import attempt
 
 LAB = "07_flash_attention"
 Function = Callable[..., Any]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from helpers.checks.core import CheckFailed, describe, exercise, require_callable, require_number
-from helpers.checks.limit import attempt
-from helpers.checks.rush import (
+from helpers.checks.machinery.core import CheckFailed, describe, exercise, require_callable, require_number
+from helpers.checks.machinery.limit import attempt
+from helpers.checks.machinery.rush import (
     PROMISES,
     RUSHES,
     SHARE,
@@ -22,8 +22,8 @@ from helpers.checks.rush import (
     promises,
     serve,
 )
-from helpers.policies import Policy
-from helpers.request import Request, RequestState
+from helpers.engine.policy import Policy
+from helpers.engine.request import Request, RequestState
 
 __all__ = ["LAB", "Learning", "check_begin", "check_both", "check_first", "check_passes", "check_wait", "letters",
            "one_seat", "promises", "serve"]  # fmt: skip

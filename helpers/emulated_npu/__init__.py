@@ -15,44 +15,8 @@ raised by the call that caused it); 0 gives torch_npu's asynchronous queue, wher
 synchronization and ends the process's work on the device.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from helpers.emulated_npu.emulation import emulation
+from helpers.emulated_npu.control import operators, set_capacity, start, trace, used
 from helpers.emulated_npu.emulation import is_running as running
 from helpers.emulated_npu.errors import ContractError, NotEmulated
 
 __all__ = ["ContractError", "NotEmulated", "operators", "running", "set_capacity", "start", "trace", "used"]
-
-
-def start() -> None:
-    """Makes `torch.npu` work here: builds the stand-in for CANN (once), loads it and imports torch_npu.
-
-    A second call does nothing. Raises RuntimeError when torch_npu, a C compiler or the platform is missing, when a
-    real NPU is there, and when torch_npu was imported already.
-    """
-    emulation()
-
-
-@contextmanager
-def trace() -> Iterator[list[str]]:
-    """The names of the kernels that run in the block, in order, such as `aclnnRmsNorm`: `with trace() as names: ...`."""
-    with emulation().trace() as names:
-        yield names
-
-
-def set_capacity(nbytes: int) -> None:
-    """Caps the device's memory in bytes (64 GiB at first); torch.OutOfMemoryError follows where torch_npu needs more."""
-    emulation().runtime.set_capacity(nbytes)
-
-
-def used() -> int:
-    """Bytes that torch_npu holds on the device, whole segments, by the emulated CANN's own count."""
-    return emulation().runtime.used(0)
-
-
-def operators() -> list[str]:
-    """The names of the aclnn operators that are emulated and that this torch_npu knows."""
-    return emulation().operators

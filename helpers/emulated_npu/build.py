@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from helpers.files import cache_folder, writing_to
+from helpers.storage.files import cache_folder, writing_to
 
 _SOURCES = Path(__file__).with_name("cann")
 # torch_npu's NEEDED entries are matched by SONAME, so each name needs its own file. The first holds the code; the

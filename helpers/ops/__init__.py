@@ -1,52 +1,25 @@
-"""The few operators worth fusing, under one name and one signature for every device.
+"""The few operators worth fusing, under one name and one signature for every device. All chapters.
 
-The plain-torch version serves every device; on an Ascend NPU, the one of the same name in `npu_ops` runs instead. A tensor's
+The plain-torch version serves every device; on an Ascend NPU the operator of the same name in `npu_ops` runs instead. A tensor's
 device decides, so that nothing else in the library asks where it runs.
 """
 
-from __future__ import annotations
-
-import functools
-import importlib
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
-
-from torch import Tensor
-
-from helpers.ops import torch_attention, torch_ops
 from helpers.ops.block_tables import BlockTables
+from helpers.ops.by_device import (
+    add_rms_norm,
+    attention,
+    attention_lse,
+    attention_pages,
+    attention_rows,
+    linear,
+    rms_norm,
+    rotary,
+    swiglu,
+    write_kv_pages,
+    write_kv_rows,
+)
 from helpers.ops.torch_attention import materialised_attention
-from helpers.ops.torch_ops import pack_weight
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _on_its_device(plain: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
-    """The operator that looks where its first tensor is and takes the version for that device."""
-
-    @functools.wraps(plain)
-    def operator(first: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if first.device.type == "npu":
-            fused = getattr(importlib.import_module("helpers.ops.npu_ops"), plain.__name__)
-            result: R = fused(first, *args, **kwargs)
-            return result
-        return plain(first, *args, **kwargs)
-
-    return operator
-
-
-add_rms_norm = _on_its_device(torch_ops.add_rms_norm)
-linear = _on_its_device(torch_ops.linear)
-rms_norm = _on_its_device(torch_ops.rms_norm)
-rotary = _on_its_device(torch_ops.rotary)
-swiglu = _on_its_device(torch_ops.swiglu)
-attention = _on_its_device(torch_attention.attention)
-attention_lse = _on_its_device(torch_attention.attention_lse)
-attention_pages = _on_its_device(torch_attention.attention_pages)
-attention_rows = _on_its_device(torch_attention.attention_rows)
-write_kv_pages = _on_its_device(torch_attention.write_kv_pages)
-write_kv_rows = _on_its_device(torch_attention.write_kv_rows)
+from helpers.ops.torch_ops import likeliest, pack_weight
 
 __all__ = [
     "BlockTables",
@@ -55,6 +28,7 @@ __all__ = [
     "attention_lse",
     "attention_pages",
     "attention_rows",
+    "likeliest",
     "linear",
     "materialised_attention",
     "pack_weight",

@@ -196,7 +196,7 @@ def attention_lse(
 ) -> tuple[Tensor, Tensor]:
     """Attention of one sequence and the log-sum-exp of its scores: `q [T, H, D]`, `k`, `v` `[Tk, KV, D]` -> out, fp32 `[T, H]`.
 
-    Two such results over two parts of the keys can be merged (`helpers.flash_attention`). Scores are stored here.
+    Two such results over two parts of the keys can be merged (`helpers.attention.flash_attention`). Scores are stored here.
     """
     keys, values = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
     scores = torch.einsum("qhd,khd->hqk", q.float(), keys.float()) * scale

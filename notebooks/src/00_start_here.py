@@ -31,7 +31,7 @@
 # that the course builds, and prints its versions once.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.environment import environment_report
+from helpers.measurements import environment_report
 
 environment_report()
 
@@ -40,7 +40,7 @@ environment_report()
 # around a matrix unit). Everything runs on a CPU too, with the same code; only the operators underneath differ.
 
 # %%
-from helpers.device import choose_device, where_it_ran
+from helpers.machine import choose_device, where_it_ran
 
 print(where_it_ran(choose_device()))
 
@@ -51,8 +51,7 @@ print(where_it_ran(choose_device()))
 # and its weights came with the set-up.
 
 # %%
-from helpers import checkpoint
-from helpers.shapes import PUBLISHED
+from helpers.model import PUBLISHED, checkpoint
 
 model, tokenizer = checkpoint.load()
 shape = PUBLISHED["SmolLM2-135M"]
@@ -63,7 +62,7 @@ print(f"{sum(p.numel() for p in model.parameters()):,} weights in {shape.num_lay
 # format that it was trained on, with marks for who is speaking.
 
 # %%
-from helpers.generation import chat_prompt, generate
+from helpers.model import chat_prompt, generate
 
 prompt = chat_prompt(tokenizer, "What is the capital of France?")
 print(len(prompt), "tokens:", prompt[-8:], "...")
@@ -89,8 +88,8 @@ print("every choice was clear:", answer.min_margin > 0.05)
 # probability. Here are the favourites for the first token of the answer.
 
 # %%
-from helpers.batch import FlatBatch
-from helpers.tables import Table
+from helpers.display import Table
+from helpers.model import FlatBatch
 
 logits = model(FlatBatch.pack([prompt]))  # a batch of one text; logits come for its last token
 best = logits[0].softmax(dim=-1).topk(5)
@@ -115,7 +114,7 @@ print("prompt + prompt + 1 + prompt + 2 ...:", sum(len(prompt) + i for i in rang
 # each pass computes new tokens only. Chapter 3 builds one. The library's simplest cache is enough to see the effect.
 
 # %%
-from helpers.cache import ConcatCache
+from helpers.model import ConcatCache
 
 cached = generate(model, prompt, 20, cache=ConcatCache(), stop_ids=[tokenizer.eos_token_id])
 print("same tokens:", cached.token_ids == answer.token_ids)
@@ -126,8 +125,8 @@ print(f"{cached.tokens_computed} tokens computed instead of {answer.tokens_compu
 # introduced: **break** the plausible version, **build** the right one, **prove** it equal to the plain path, **measure**.
 
 # %%
-from helpers.device import Stopwatch
-from helpers.timing import measured
+from helpers.display import measured
+from helpers.machine import Stopwatch
 
 for name, make_cache in (("no cache", lambda: None), ("KV cache", ConcatCache)):
     with Stopwatch(model.device) as watch:
@@ -148,8 +147,7 @@ for name, make_cache in (("no cache", lambda: None), ("KV cache", ConcatCache)):
 # $p + (p+1) + \dots + (p+n-1)$ tokens through the model; with one, $p + n - 1$. Move the sliders.
 
 # %%
-from helpers import plots
-from helpers.widgets import SweepPanel, int_slider
+from helpers.display import SweepPanel, int_slider, plots
 
 
 def work(prompt_len, new_tokens):

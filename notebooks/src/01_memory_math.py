@@ -25,7 +25,7 @@
 # a forward pass allocates at its worst moment.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.environment import environment_report
+from helpers.measurements import environment_report
 
 environment_report()
 
@@ -61,10 +61,8 @@ print({name: round(size, 2) for name, size in gpt3.items()}, "total", round(sum(
 # %%
 import torch
 
-from helpers import checkpoint
-from helpers.batch import FlatBatch
-from helpers.cache import ConcatCache
-from helpers.device import peak_memory
+from helpers.machine import peak_memory
+from helpers.model import ConcatCache, FlatBatch, checkpoint
 
 model, tokenizer = checkpoint.load(torch.float32)
 text = tokenizer("Memory decides how many requests a device can serve at once. " * 64)["input_ids"]
@@ -76,8 +74,8 @@ with peak_memory(model.device) as peak:
     model(batch)
 
 # %%
-from helpers.shapes import PUBLISHED
-from helpers.tables import Table
+from helpers.display import Table
+from helpers.model import PUBLISHED
 
 smol = PUBLISHED["SmolLM2-135M"]
 guess = plausible_estimate(smol.num_params, smol.hidden_size, smol.num_layers, 2, 256, "fp32")
@@ -108,8 +106,8 @@ for dtype in ("fp16", "int8"):
 # request, and stays as long as the request lives. [**Activations**](../docs/glossary.md#activations): what one forward pass needs for a moment.
 
 # %%
-from helpers import plots
-from helpers.memory import GB, GiB, MemoryCalculator, kv_cache_bytes
+from helpers.display import plots
+from helpers.estimates import GB, GiB, MemoryCalculator, kv_cache_bytes
 
 calculator = MemoryCalculator()
 llama = PUBLISHED["Llama-3-8B"]
@@ -135,8 +133,8 @@ plots.show(fig, alt="Weights and activations stay flat, the KV cache grows past 
 # *scale* to multiply with, and a *zero point* to start from, which take room, too.
 
 # %%
-from helpers.source import show_source
-from helpers.memory import bytes_per_element
+from helpers.display import show_source
+from helpers.estimates import bytes_per_element
 
 show_source(bytes_per_element)
 
@@ -156,7 +154,7 @@ Table(("type", "group", "bytes per weight", "Llama-3-8B, GB"), rows)
 # %%
 from gguf import GGUFReader
 
-from helpers import smollm2
+from helpers.storage import smollm2
 
 options = {"Q4_1": ("int4", 32, 16, 16), "Q8_0": ("int8", 32, 16, 0), "F32": ("fp32",)}
 stored = {}
@@ -210,10 +208,10 @@ show_source(MLP)
 # %% [markdown]
 # In the MLP (*multi-layer perceptron*, a layer's feed-forward half), per token: `gate_up_proj` gives two vectors of `intermediate_size`, `swiglu` makes a third. Beside them live
 # the residual stream, the normed input, and the previous layer's output, each of `hidden_size`. The same is done for
-# the other phases in `helpers.activations`.
+# the other phases in `helpers.estimates.activations`.
 
 # %%
-from helpers.activations import activation_phases
+from helpers.estimates import activation_phases
 
 show_source(activation_phases)
 
@@ -268,8 +266,8 @@ Table(("prompts", "tokens each", "predicted MB", "measured MB", "within 10 %"), 
 
 # %%
 from helpers import ops
-from helpers.activations import activation_bytes
-from helpers.cache import NoCache
+from helpers.estimates import activation_bytes
+from helpers.model import NoCache
 
 cases = {
     "fused, last logits": ("fused", "last", "kv_cache"),
@@ -327,8 +325,8 @@ Table(("GPT-3, GB", "weights", "KV cache", "activations", "total"), rows)
 # number of requests that fit keeps a tenth of it free.
 
 # %%
-from helpers.hardware import ACCELERATORS
-from helpers.widgets import SweepPanel, dropdown, power_slider
+from helpers.display import SweepPanel, dropdown, power_slider
+from helpers.estimates import ACCELERATORS
 
 
 def sizes(model, dtype, batch, seq_len):
@@ -413,7 +411,7 @@ Table(headers, rows, caption="requests of 4096 tokens at once, weights and cache
 # fp32 returns 64 bytes of statistics for each head and token beside its result.
 
 # %%
-from helpers.device import total_memory, where_it_ran
+from helpers.machine import total_memory, where_it_ran
 
 print(where_it_ran(model.device))
 print("the device's memory is known:", total_memory(model.device) > 0)

@@ -25,7 +25,7 @@
 # time of a pass goes.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.environment import environment_report
+from helpers.measurements import environment_report
 
 environment_report()
 
@@ -39,8 +39,7 @@ environment_report()
 # %%
 import time
 
-from helpers import checkpoint
-from helpers.batch import FlatBatch
+from helpers.model import FlatBatch, checkpoint
 
 model, tokenizer = checkpoint.load()
 
@@ -56,8 +55,8 @@ def plausible_profile(prompt_ids, max_new_tokens):
 
 
 # %%
-from helpers.generation import chat_prompt, generate
-from helpers.timing import measured
+from helpers.display import measured
+from helpers.model import chat_prompt, generate
 
 prompt = chat_prompt(tokenizer, "Name the three primary colors.")
 tokens, seconds = plausible_profile(prompt, 12)
@@ -93,7 +92,8 @@ print(repr(honest.text(tokenizer)))
 # Throughput (tokens per second) mixes both. Here is one generation, token by token.
 
 # %% tags=["measured"]
-from helpers import InferenceProfiler, plots
+from helpers import InferenceProfiler
+from helpers.display import plots
 
 story = "Once upon a time, in a small village by the sea, there lived an old clockmaker. " * 16
 prompt_ids = tokenizer(story)["input_ids"][:256]
@@ -124,7 +124,7 @@ print("decode: ", measured(1 / profile.tpot, "tok/s"))
 # builds it.
 
 # %%
-from helpers.source import show_source
+from helpers.display import show_source
 
 show_source(InferenceProfiler.profile_generation)
 
@@ -158,14 +158,14 @@ del reference
 # tokens count twice: they are written, and read back.
 
 # %%
-from helpers.cost import step_cost
+from helpers.estimates import step_cost
 
 show_source(step_cost)
 
 # %%
-from helpers.cost import decode_cost, prefill_cost
-from helpers.shapes import PUBLISHED
-from helpers.tables import Table
+from helpers.display import Table
+from helpers.estimates import decode_cost, prefill_cost
+from helpers.model import PUBLISHED
 
 smol, fp32 = PUBLISHED["SmolLM2-135M"], {"weight_bytes": 4, "element_bytes": 4}
 costs = {
@@ -202,14 +202,14 @@ print(weights == smol.num_params + smol.hidden_size)
 # array read once, and a large matrix product.
 
 # %%
-from helpers.ceilings import host_ceilings
+from helpers.measurements import host_ceilings
 
 ceilings = host_ceilings(model.device)
 print("bandwidth:     ", measured(ceilings.bandwidth / 1e9, "GB/s", digits=3))
 print("matrix product:", measured(ceilings.flops / 1e9, "GFLOP/s", digits=3))
 
 # %% tags=["measured"]
-from helpers.roofline import Point, roofline
+from helpers.figures import Point, roofline
 
 prefill, decode = costs.values()
 points = [
@@ -260,7 +260,7 @@ Table(("", "predicted", "measured", "ratio", "MFU", "MBU"), rows)
 
 # %%
 from helpers import KVCache
-from helpers.operators import profile_operators
+from helpers.measurements import profile_operators
 
 cache = KVCache.for_model(model, batch_size=1, max_seq_len=512)
 model(FlatBatch.pack([prompt_ids]), cache)
@@ -289,7 +289,7 @@ profile_operators(lambda: model(FlatBatch.pack([prompt_ids])), model.device, rep
 # computed once and copied to every row.
 
 # %%
-from helpers.device import Stopwatch, repeats
+from helpers.machine import Stopwatch, repeats
 
 steps = repeats(model.device, 5)
 
@@ -314,7 +314,7 @@ batches = (1, 2, 4, 8, 16, 32, 64)
 step_times = [step_time(n) for n in batches]
 
 # %% tags=["measured"]
-from helpers.cost import compute_bound_batch
+from helpers.estimates import compute_bound_batch
 
 fig, ax = plots.new_figure(
     "Decode of several requests at once", "requests in the batch", "tokens/s"
@@ -341,7 +341,7 @@ print("64 requests at once instead of 1:", measured(gain, "x"), "the tokens per 
 # operations per byte, with Llama-3-8B in bf16:
 
 # %%
-from helpers.ceilings import accelerator_ceilings
+from helpers.estimates import accelerator_ceilings
 
 die, llama = accelerator_ceilings("Ascend 910C (one die)"), PUBLISHED["Llama-3-8B"]
 print(f"ridge: {die.ridge:.0f} operations per byte")
@@ -359,8 +359,8 @@ for context in (128, 512, 1024, 2048, 4096):
 # are the time to read them, *compute* is the time to multiply; the longer side decides. Bandwidth is the table's, or yours.
 
 # %%
-from helpers.hardware import ACCELERATORS
-from helpers.widgets import SweepPanel, dropdown, power_slider
+from helpers.display import SweepPanel, dropdown, power_slider
+from helpers.estimates import ACCELERATORS
 
 BANDWIDTHS = {"as in the table": None, "0.8 TB/s": 0.8e12, "1.6 TB/s": 1.6e12, "3.2 TB/s": 3.2e12}
 
@@ -459,11 +459,11 @@ Table(headers, rows)
 # against a plain pass.
 
 # %%
-from helpers.device import where_it_ran
+from helpers.machine import where_it_ran
 
 print(where_it_ran(model.device))
 if model.device.type == "npu":
-    from helpers.ops.npu_graph import DecodeGraph
+    from helpers.graphs import DecodeGraph
 
     half = checkpoint.load(torch.bfloat16).model
     caches = [KVCache.for_model(half, 1, 64) for _ in range(2)]

@@ -25,7 +25,7 @@
 # and with one that writes in place.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.environment import environment_report
+from helpers.measurements import environment_report
 
 environment_report()
 
@@ -40,9 +40,8 @@ environment_report()
 # %%
 import torch
 
-from helpers import checkpoint, ops
-from helpers.cache import Cache
-from helpers.generation import chat_prompt, generate
+from helpers import ops
+from helpers.model import Cache, chat_prompt, checkpoint, generate
 
 model, tokenizer = checkpoint.load()
 prompt = chat_prompt(tokenizer, "What is 2 + 2?")
@@ -139,8 +138,8 @@ print(torch.tensor([2047.0, 2048.0, 2049.0, 2051.0], dtype=torch.float16).tolist
 # each, and each row has its own length (such a batch is called [**ragged**](../docs/glossary.md#ragged)).
 
 # %%
-from helpers import plots
-from helpers.cache_plot import draw_rows
+from helpers.display import plots
+from helpers.figures import draw_rows
 
 fig = draw_rows("A cache of four rows, 48 places each", [37, 12, 0, 25], 48, [1, 1, 0, 1])
 plots.show(fig, alt="Four rows of places; three are filled to different lengths, one is empty")
@@ -153,7 +152,7 @@ plots.show(fig, alt="Four rows of places; three are filled to different lengths,
 
 # %%
 from helpers import KVCache
-from helpers.source import show_source
+from helpers.display import show_source
 
 show_source(KVCache.update)
 
@@ -215,7 +214,7 @@ print(f"{plain.tokens_computed} tokens computed without a cache, {cached.tokens_
 # to a newcomer, while the others go on.
 
 # %%
-from helpers.batch import FlatBatch
+from helpers.model import FlatBatch
 
 
 def advance(texts, cache, rows):
@@ -263,8 +262,8 @@ plots.show(fig, alt="Three rows of different lengths, each with one new token at
 # Chapter 1 predicts the size. It is all taken at once, whether tokens come or not.
 
 # %%
-from helpers.memory import kv_cache_bytes
-from helpers.shapes import PUBLISHED
+from helpers.estimates import kv_cache_bytes
+from helpers.model import PUBLISHED
 
 smol = PUBLISHED["SmolLM2-135M"]
 predicted = kv_cache_bytes(smol, 3, 96, "fp32")
@@ -278,9 +277,9 @@ print(f"predicted {predicted:,} bytes, allocated {cache.nbytes:,}:", predicted =
 # layer: it computes one token and *copies* $n$. In-place writing copies one.
 
 # %%
-from helpers.cache import ConcatCache
-from helpers.device import Stopwatch, repeats
-from helpers.tables import Table
+from helpers.display import Table
+from helpers.machine import Stopwatch, repeats
+from helpers.model import ConcatCache
 
 story = tokenizer("The tide came in and the tide went out, and nobody counted. " * 50)["input_ids"]
 steps = repeats(model.device, 7)
@@ -319,7 +318,7 @@ plots.legend(ax, loc="center right")
 plots.show(fig, alt="Without a cache the time grows steeply; with KVCache it stays flat")
 
 # %% tags=["skip-emulated"]
-from helpers.timing import measured
+from helpers.display import measured
 
 rows = [(n, *(measured(times[name][i]) for name in kinds)) for i, n in enumerate(contexts)]
 Table(("tokens before", *kinds), rows)
@@ -329,7 +328,7 @@ Table(("tokens before", *kinds), rows)
 # what a step reads. How much is that?
 
 # %%
-from helpers.cost import decode_cost
+from helpers.estimates import decode_cost
 
 sizes = {"weight_bytes": 4, "element_bytes": 4}
 short, long = (decode_cost(smol, n, **sizes).nbytes for n in (32, 512))
@@ -343,9 +342,8 @@ print(f"{100 * (long / short - 1):.1f} % more")
 # really get, as a share of the room.
 
 # %%
-from helpers.hardware import ACCELERATORS
-from helpers.memory import GiB, MemoryCalculator
-from helpers.widgets import SweepPanel, dropdown, int_slider, power_slider
+from helpers.display import SweepPanel, dropdown, int_slider, power_slider
+from helpers.estimates import ACCELERATORS, GiB, MemoryCalculator
 
 
 def draw(model, batch, max_seq_len, used):
@@ -394,7 +392,7 @@ SweepPanel(
 #   *true means hidden*, the opposite of PyTorch's.
 
 # %%
-from helpers.device import where_it_ran
+from helpers.machine import where_it_ran
 
 print(where_it_ran(model.device))
 

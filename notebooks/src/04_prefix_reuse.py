@@ -24,7 +24,7 @@
 # **We measure** tokens that need not be computed (exactly), and the time to the first token (TTFT) that this saves.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.environment import environment_report
+from helpers.measurements import environment_report
 
 environment_report()
 
@@ -35,9 +35,8 @@ environment_report()
 # one of their prompts starts with the same instructions to the model, the [**system prompt**](../docs/glossary.md#system-prompt).
 
 # %%
-from helpers import KVCache, checkpoint
-from helpers.batch import FlatBatch
-from helpers.generation import generate
+from helpers import KVCache
+from helpers.model import FlatBatch, checkpoint, generate
 
 model, tokenizer = checkpoint.load()
 SYSTEM = (
@@ -163,8 +162,9 @@ print("it is that of the third guest's:", first == generate(model, prompts[2], 1
 # `KVCacheReuse` is the right version of the class above. Watch its tree after each guest.
 
 # %%
-from helpers import KVCacheReuse, plots
-from helpers.radix_plot import draw_tree
+from helpers import KVCacheReuse
+from helpers.display import plots
+from helpers.figures import draw_tree
 
 
 def label(tokens):
@@ -193,7 +193,7 @@ for i, prompt in enumerate(prompts):
 # token each) and tells the tree their numbers. `match` finds, `insert` adds.
 
 # %%
-from helpers.radix_tree import RadixTree
+from helpers.caches import RadixTree
 
 tree = RadixTree(page_size=1)
 
@@ -242,12 +242,12 @@ print([("".join(map(chr, node.tokens)), node.pages) for node in tree.nodes()])
 # **copy**, in a row of its own.
 
 # %%
-from helpers.source import show_source
+from helpers.display import show_source
 
 show_source(KVCacheReuse.generate_with_reuse)
 
 # %%
-from helpers.prefix_store import PrefixStore
+from helpers.caches import PrefixStore
 
 show_source(PrefixStore.keep)
 
@@ -284,7 +284,7 @@ scenarios = {
 # %%
 import functools
 
-from helpers.tables import Table
+from helpers.display import Table
 
 
 @functools.cache
@@ -328,10 +328,10 @@ for capacity in (64, 160, 2048):
 # them into seconds.
 
 # %%
-from helpers.ceilings import host_ceilings
-from helpers.cost import step_cost
-from helpers.device import Stopwatch, repeats
-from helpers.shapes import PUBLISHED
+from helpers.estimates import step_cost
+from helpers.machine import Stopwatch, repeats
+from helpers.measurements import host_ceilings
+from helpers.model import PUBLISHED
 
 smol, ceilings = PUBLISHED["SmolLM2-135M"], host_ceilings(model.device)
 story = tokenizer("The tide came in and the tide went out, and nobody counted. " * 50)["input_ids"]
@@ -365,7 +365,7 @@ plots.legend(ax, loc="upper right")
 plots.show(fig, alt="The time to the first token falls nearly in proportion to the tokens reused")
 
 # %% tags=["skip-emulated"]
-from helpers.timing import measured
+from helpers.display import measured
 
 rows = [
     (n, 512 - n, measured(p), measured(s), measured(s / p, "x"))
@@ -503,8 +503,8 @@ def workload(shared, length):
 
 
 # %%
-from helpers.memory import GiB, kv_cache_bytes
-from helpers.widgets import SweepPanel, dropdown, int_slider, power_slider
+from helpers.display import SweepPanel, dropdown, int_slider, power_slider
+from helpers.estimates import GiB, kv_cache_bytes
 
 
 def draw(model, capacity, shared, length):
@@ -554,7 +554,7 @@ import torch
 import torch.nn.functional as F
 
 from helpers import ops
-from helpers.device import where_it_ran
+from helpers.machine import where_it_ran
 
 q, k, v = (torch.randn(1, 2, n, 32, device=model.device) for n in (3, 8, 8))
 ours = ops.attention(

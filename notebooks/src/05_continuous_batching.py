@@ -25,7 +25,7 @@
 # output token (TPOT), and the longest silence between two tokens.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.environment import environment_report
+from helpers.measurements import environment_report
 
 environment_report()
 
@@ -36,8 +36,8 @@ environment_report()
 # pass, and they share the reading.
 
 # %%
-from helpers.cost import decode_cost
-from helpers.shapes import PUBLISHED
+from helpers.estimates import decode_cost
+from helpers.model import PUBLISHED
 
 smol, fp32 = PUBLISHED["SmolLM2-135M"], {"weight_bytes": 4, "element_bytes": 4}
 for batch in (1, 8):
@@ -49,9 +49,9 @@ for batch in (1, 8):
 # are sixteen requests, ragged as real ones are: questions about longer or shorter texts, with longer or shorter answers.
 
 # %%
-from helpers import ContinuousBatcher, PagedKVCache, checkpoint
-from helpers.generation import chat_prompt, generate
-from helpers.request import Request
+from helpers import ContinuousBatcher, PagedKVCache
+from helpers.engine import Request
+from helpers.model import chat_prompt, checkpoint, generate
 
 model, tokenizer = checkpoint.load()
 PASSAGE = (
@@ -71,8 +71,8 @@ print("answers:", list(ANSWERS))
 
 
 # %%
-from helpers.served import Served
-from helpers.static_batch import StaticBatcher
+from helpers.engine import StaticBatcher
+from helpers.traffic import Served
 
 
 def serve(batcher, requests):
@@ -108,9 +108,8 @@ from dataclasses import replace
 
 import torch
 
-from helpers.batch import FlatBatch
-from helpers.generation import Generation
-from helpers.request import RequestState
+from helpers.engine import RequestState
+from helpers.model import FlatBatch, Generation
 
 
 class Kept(RequestState):
@@ -245,7 +244,7 @@ show(states)
 # three seats; nobody has asked whether their tokens have room.
 
 # %%
-from helpers.page_pool import OutOfPages
+from helpers.caches import OutOfPages
 
 try:
     ask(RightPlaces, num_pages=10, tokens=14)
@@ -264,10 +263,11 @@ except OutOfPages as error:
 # [**Gantt chart**](../docs/glossary.md#gantt-chart): a row for each request, time from left to right, and bars for what the request was doing.
 
 # %%
-from helpers import plots
-from helpers.batch_plot import draw_gantt
-from helpers.ceilings import accelerator_ceilings
-from helpers.paper_model import PaperModel, VirtualClock, replay
+from helpers.display import plots
+from helpers.estimates import accelerator_ceilings
+from helpers.figures import draw_gantt
+from helpers.simulation import PaperModel, serve_on_paper
+from helpers.traffic import VirtualClock
 
 PROMPTS = (192, 768, 256, 1536, 128, 512, 64, 1024, 320, 96, 640, 224, 448, 160, 896, 288)
 LENGTHS = (20, 6, 28, 12, 4, 24, 8, 30, 16, 10, 26, 5, 14, 22, 7, 18)
@@ -279,7 +279,7 @@ def on_paper(kind, count, gap, shape=PUBLISHED["Llama-3-8B"], **options):
     paper = PaperModel(shape, accelerator_ceilings("Ascend 910C (one die)"), clock)
     batcher = kind(paper, paper.cache(4096), clock=clock, **options)
     arrivals = [gap * i for i in range(count)]
-    replay(batcher, PROMPTS[:count], LENGTHS[:count], arrivals, clock)
+    serve_on_paper(batcher, PROMPTS[:count], LENGTHS[:count], arrivals, clock)
     return batcher
 
 
@@ -303,8 +303,8 @@ plots.show(fig, alt="Static: four rows begin and end together. Continuous: a sea
 # free pages, but no tensors; chapter 8 makes more of it.
 
 # %%
-from helpers.scheduling import RequestScheduler
-from helpers.source import show_source
+from helpers.display import show_source
+from helpers.engine import RequestScheduler
 
 show_source(RequestScheduler.schedule)
 
@@ -312,7 +312,7 @@ show_source(RequestScheduler.schedule)
 # Watch it. Two seats, at most 32 tokens in a pass, at most 24 of one prompt.
 
 # %%
-from helpers.tables import Table
+from helpers.display import Table
 
 small = ContinuousBatcher(model, pages(), max_batch_size=2, token_budget=32, chunk_size=24)
 for name, n, answer in (("A", 30, 4), ("B", 40, 2), ("C", 10, 2)):
@@ -424,9 +424,9 @@ Table(("", "passes", "tokens computed", "for nothing", "new tokens per pass"), r
 # must take at least. The sum is the prediction.
 
 # %% tags=["skip-emulated"]
-from helpers.ceilings import host_ceilings
-from helpers.served import pass_cost
-from helpers.timing import measured
+from helpers.display import measured
+from helpers.measurements import host_ceilings
+from helpers.simulation import pass_cost
 
 ceilings = host_ceilings(model.device)
 
@@ -510,7 +510,7 @@ plots.show(fig, alt="With small chunks the others' answers go on while the promp
 # little until the accelerator runs out of arithmetic; long ones silence everybody.
 
 # %%
-from helpers.widgets import SweepPanel, dropdown, int_slider, power_slider
+from helpers.display import SweepPanel, dropdown, int_slider, power_slider
 
 
 def draw(model, seats, gap, chunk):
@@ -558,7 +558,7 @@ SweepPanel(
 
 # %%
 from helpers import ops
-from helpers.device import where_it_ran
+from helpers.machine import where_it_ran
 
 shape = dict(device=model.device, dtype=torch.bfloat16)
 k, v = (torch.randn(8, 128, 2, 128, **shape) for _ in range(2))  # 8 pages of 128 tokens

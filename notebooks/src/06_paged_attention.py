@@ -25,7 +25,7 @@
 # and what reading pages costs a decode step.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.environment import environment_report
+from helpers.measurements import environment_report
 
 environment_report()
 
@@ -33,13 +33,13 @@ environment_report()
 # ## Feel the problem: rows are mostly empty
 #
 # Chapter 3's cache reserves a row for every request, as long as a request may become. Here are 160 requests, in
-# prompt and new tokens, and memory for 16,384 tokens. What share of it ever holds a token? `replay` counts it without a
-# model.
+# prompt and new tokens, and memory for 16,384 tokens. What share of it ever holds a token? `replay_occupancy` counts it
+# without a model.
 
 # %%
 import random
 
-from helpers.occupancy import replay
+from helpers.simulation import replay_occupancy
 
 rng = random.Random(0)
 trace = [
@@ -48,7 +48,7 @@ trace = [
 ]
 lengths = [prompt + new for prompt, new in trace]
 print(f"{min(lengths)} to {max(lengths)} tokens each, {sum(lengths) / 160:.0f} on average")
-rows_of_2048 = replay(trace, 16384, 2048)
+rows_of_2048 = replay_occupancy(trace, 16384, 2048)
 print(f"{rows_of_2048.mean_running:.0f} requests run at once,", end=" ")
 print(f"{100 * rows_of_2048.shares[0]:.0f} % of the memory holds tokens")
 
@@ -84,7 +84,7 @@ class PlausiblePages:
 # %%
 import torch
 
-from helpers import checkpoint
+from helpers.model import checkpoint
 
 
 def get_kv(self, name, layer):
@@ -136,8 +136,7 @@ del pages
 
 # %%
 from helpers import ops
-from helpers.cache import Cache
-from helpers.generation import chat_prompt, generate
+from helpers.model import Cache, chat_prompt, generate
 
 
 class PlausibleCache(Cache):
@@ -197,9 +196,10 @@ print(f"{len(prompt) + 11} tokens take {len(cache.pages.tables[0])} pages")
 # at most the last page of each request.
 
 # %%
-from helpers import PagedKVCache, plots
-from helpers.page_map import PageMap
-from helpers.page_plot import draw_pages
+from helpers import PagedKVCache
+from helpers.caches import PageMap
+from helpers.display import plots
+from helpers.figures import draw_pages
 
 cache = PagedKVCache(num_layers=1, page_size=16, num_pages=32)
 for name, length in (("A", 100), ("B", 37), ("C", 80)):
@@ -245,8 +245,8 @@ print("keys of A:", tuple(cache.get_kv("A", 0)[0].shape), "without an unused slo
 # others read, too, and `_fill` makes the text of full pages known.
 
 # %%
-from helpers.page_pool import PagePool
-from helpers.source import show_source
+from helpers.caches import PagePool
+from helpers.display import show_source
 
 show_source(PagePool.append)
 
@@ -292,7 +292,7 @@ print(f"{len(texts)} texts, {len(hashes)} hashes")
 # that came next the last time is tried first, and believed only if both number and tokens are equal.
 
 # %%
-from helpers.page_index import PageIndex
+from helpers.caches import PageIndex
 
 show_source(PageIndex.match)
 
@@ -310,7 +310,7 @@ def chat(question):
 
 
 # %%
-from helpers.batch import FlatBatch
+from helpers.model import FlatBatch
 
 cache = PagedKVCache.for_model(model, num_pages=32)
 for name, question in (("A", "When do you open?"), ("B", "Where is the cafe?")):
@@ -348,8 +348,7 @@ fig = draw_pages(PageMap.of(cache.pool), "One prompt, three owners", names="ABC"
 plots.show(fig, alt="Three pages that A, B and C share, the last one partly filled")
 
 # %%
-from helpers.request import Request
-from helpers.sampling import choose
+from helpers.engine import Request, choose
 
 
 def sample(requests, cache, logits, count):
@@ -444,8 +443,8 @@ while coming or engine.waiting or engine.running:
     maps.append(PageMap.of(cache.pool))
 
 # %%
-from helpers.page_plot import draw_history
-from helpers.tables import Table
+from helpers.display import Table
+from helpers.figures import draw_history
 
 gave_way = {i: " ".join(step.preempted) for i, step in enumerate(engine.steps) if step.preempted}
 fig = draw_history(maps, "15 pages over time; dotted: who gave way", gave_way)
@@ -499,7 +498,7 @@ for question in questions:
 # the empty share should be $r\,(\mathrm{size} - 1) / 2 / 16384$. The same trace as above:
 
 # %%
-runs = {f"pages of {size}": replay(trace, 16384, size) for size in (16, 32, 64, 128)}
+runs = {f"pages of {size}": replay_occupancy(trace, 16384, size) for size in (16, 32, 64, 128)}
 runs["rows of 2048"] = rows_of_2048
 rows = []
 for (name, run), size in zip(runs.items(), (16, 32, 64, 128, 2048)):
@@ -518,7 +517,7 @@ head = (
 Table(head, rows)
 
 # %%
-from helpers.page_plot import draw_shares
+from helpers.figures import draw_shares
 
 fig = draw_shares(runs, "16,384 slots, 160 requests: what the memory holds")
 plots.show(
@@ -578,8 +577,8 @@ Table(
 # between 1 time and this many times those of rows:
 
 # %%
-from helpers.cost import decode_cost
-from helpers.shapes import PUBLISHED
+from helpers.estimates import decode_cost
+from helpers.model import PUBLISHED
 
 smol = PUBLISHED["SmolLM2-135M"]
 step = decode_cost(smol, 500, 8, weight_bytes=4, element_bytes=4)
@@ -612,7 +611,7 @@ def in_pages(size, scattered, requests=8, length=500):
 
 
 # %%
-from helpers.device import Stopwatch, repeats
+from helpers.machine import Stopwatch, repeats
 
 
 def step_times(cache, requests=8, length=500):
@@ -638,7 +637,7 @@ kinds = {
 times = {name: step_times(make()) for name, (make, _) in kinds.items()}
 
 # %% tags=["skip-emulated"]
-from helpers.timing import measured
+from helpers.display import measured
 
 rows = []
 for name, (_, predicted) in kinds.items():
@@ -661,7 +660,8 @@ Table(("", "predicted", "times that of rows", "step", "of it, preparing"), rows)
 # it serves. Chapter 2's arithmetic, for the two batches of the trace, and this machine beside it:
 
 # %% tags=["skip-emulated"]
-from helpers.ceilings import accelerator_ceilings, host_ceilings
+from helpers.estimates import accelerator_ceilings
+from helpers.measurements import host_ceilings
 
 llama, die = PUBLISHED["Llama-3-8B"], accelerator_ceilings("Ascend 910C (one die)")
 ceilings, rows = host_ceilings(model.device), []
@@ -686,9 +686,8 @@ Table((*head, "SmolLM2 here"), rows)
 
 
 # %%
-from helpers.hardware import ACCELERATORS
-from helpers.memory import GiB, MemoryCalculator
-from helpers.widgets import SweepPanel, dropdown, power_slider
+from helpers.display import SweepPanel, dropdown, power_slider
+from helpers.estimates import ACCELERATORS, GiB, MemoryCalculator
 
 
 def used_pages(batch, longest, size):
@@ -755,7 +754,7 @@ SweepPanel(
 # piece.
 
 # %%
-from helpers.device import where_it_ran
+from helpers.machine import where_it_ran
 
 
 def decode_through_pages(size, dtype=torch.bfloat16, lens=(130, 300)):

@@ -26,7 +26,7 @@
 # that move.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.environment import environment_report
+from helpers.measurements import environment_report
 
 environment_report()
 
@@ -37,7 +37,7 @@ environment_report()
 # of tokens, in every head. Here is what one layer of SmolLM2 (9 query heads, 3 key heads of size 64) takes in fp32:
 
 # %%
-from helpers.io_model import AttentionSize, naive_memory
+from helpers.attention import AttentionSize, naive_memory
 
 SMOL = dict(num_heads=9, num_kv_heads=3, head_dim=64, element_size=4)
 for n in (1024, 4096, 16384, 65536):
@@ -82,9 +82,7 @@ def plausible_flash(q, k, v, hidden=None, block=64):
 # %%
 from itertools import pairwise
 
-from helpers import checkpoint
-from helpers.cache import ConcatCache
-from helpers.generation import chat_prompt, generate
+from helpers.model import ConcatCache, chat_prompt, checkpoint, generate
 
 model, tokenizer = checkpoint.load()
 
@@ -185,7 +183,7 @@ for dtype in (torch.float32, torch.bfloat16):
 
 # %%
 from helpers import FlashAttention
-from helpers.tables import Table
+from helpers.display import Table
 
 scores, values = [1.0, 2.0, 6.0, 3.0, 5.0, 4.0], [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
 one_by_one = FlashAttention(block_size=2, causal=False, scale=1.0)
@@ -208,8 +206,8 @@ Table(("scores that come", "maximum m", "sum l", "a / l"), rows)
 # Eight queries over twelve keys, a chunk of a prompt behind a history of four tokens, in tiles of 4 x 4:
 
 # %%
-from helpers import plots
-from helpers.flash_plot import draw_steps, draw_tiles
+from helpers.display import plots
+from helpers.figures import draw_steps, draw_tiles
 
 torch.manual_seed(4)
 q, k, v = torch.randn(1, 8, 16), torch.randn(1, 12, 16), torch.randn(1, 12, 16)
@@ -230,8 +228,8 @@ plots.show(
 # memory of a core. The state of a block of queries is an object of its own:
 
 # %%
-from helpers.online_softmax import OnlineSoftmax, finite
-from helpers.source import show_source
+from helpers.attention import OnlineSoftmax, finite
+from helpers.display import show_source
 
 show_source(OnlineSoftmax.add)
 
@@ -243,7 +241,7 @@ show_source(finite)
 # $e^{-\infty}$ is 0, as it should be. And the state is fp32 from the beginning, whatever the inputs are. Here are all tiles:
 
 # %%
-from helpers import flash_tiles
+from helpers.attention import flash_tiles
 
 show_source(flash_tiles.attend)
 
@@ -254,7 +252,7 @@ show_source(flash_tiles.attend)
 # masks follows from there, decode step, chunk and whole prompt alike. Half of a prompt's tiles lie above the diagonal:
 
 # %%
-from helpers.tiles import Tiling, Visibility
+from helpers.attention import Tiling, Visibility
 
 fig = draw_tiles(Visibility(1536, 2048), Tiling(128, 128), "1536 queries behind 512 cached tokens")
 plots.show(
@@ -290,7 +288,7 @@ show_source(flash_tiles.Problem.fold)
 # sum of $e^s$ over a part's scores.
 
 # %%
-from helpers.flash_attention import merge
+from helpers.attention import merge
 
 show_source(merge)
 
@@ -436,8 +434,8 @@ for question in ("What is the capital of France?", "What is 2 + 2?", "Name a fru
 
 # %%
 from helpers import ops
-from helpers.device import peak_memory
-from helpers.io_model import tiled_memory
+from helpers.attention import tiled_memory
+from helpers.machine import peak_memory
 
 
 def materialised(q, k, v):
@@ -470,7 +468,7 @@ for n in sizes:
 Table(("tokens", *bytes_needed), rows, "At the worst moment")
 
 # %%
-from helpers.io_plot import draw_over_length
+from helpers.figures import draw_over_length
 
 lines = {name: {n: b / 1e6 for n, b in need.items()} for name, need in bytes_needed.items()}
 guessed = [name for name in lines if "predicted" in name]
@@ -487,7 +485,7 @@ for name in ("materialised", "FlashAttention"):
 # device's memory and the chip, for one layer of Llama-3-8B (32 query heads, 8 key heads of size 128) in bf16:
 
 # %%
-from helpers.io_model import naive_traffic, tiled_traffic
+from helpers.attention import naive_traffic, tiled_traffic
 
 LLAMA = dict(num_heads=32, num_kv_heads=8, head_dim=128, element_size=2)
 rows, before = [], None
@@ -518,7 +516,7 @@ Table((*head, "128: times those of half the length"), rows)
 # The formula beside the count (no mask, $M$ as large as the block wants it):
 
 # %%
-from helpers.io_model import traffic_order
+from helpers.attention import traffic_order
 
 for n, block in ((8192, 128), (32768, 128), (32768, 512)):
     size = AttentionSize(n, **(LLAMA | {"num_kv_heads": None}), causal=False)
@@ -532,7 +530,7 @@ for n, block in ((8192, 128), (32768, 128), (32768, 512)):
 # key, whose two vectors have $4 d$ bytes: **$B$ operations per byte**. One die of a 910C does this many operations in the time of a byte:
 
 # %%
-from helpers.ceilings import accelerator_ceilings
+from helpers.estimates import accelerator_ceilings
 
 die = accelerator_ceilings("Ascend 910C (one die)")
 print(f"{die.flops / die.bandwidth:.0f} operations per byte of device memory")
@@ -550,8 +548,8 @@ print(f"{die.flops / die.bandwidth:.0f} operations per byte of device memory")
 # travel between them through the L2 cache.
 
 # %%
-from helpers.hardware import ACCELERATORS
-from helpers.on_chip import best_tiling, needs
+from helpers.attention import best_tiling, needs
+from helpers.estimates import ACCELERATORS
 
 core, size = ACCELERATORS["Ascend 910B3"], AttentionSize(32768, **LLAMA)
 rows = []
@@ -562,7 +560,7 @@ for tiling in (Tiling(128, 128), Tiling(512, 512), Tiling(512, 2048), Tiling(102
 Table(("queries x keys", *(need.buffer for need in found), "fits"), rows, core.name)
 
 # %%
-from helpers.io_plot import draw_needs
+from helpers.figures import draw_needs
 
 fig = draw_needs(needs(size, Tiling(512, 2048), core), "A tile of 512 x 2048 on a 910B3")
 plots.show(fig, alt="Bars for six buffers: UB and L2 are too small for this tile, L1 is full")
@@ -581,8 +579,8 @@ for name in ("Ascend 910B3", "Ascend 310P3", "Ascend 950PR"):
 # caches. `exp` and masks are not in this arithmetic, so these are times *at least*.
 
 # %% tags=["skip-emulated"]
-from helpers.ceilings import host_ceilings
-from helpers.io_model import scores_computed
+from helpers.attention import scores_computed
+from helpers.measurements import host_ceilings
 
 ceilings = host_ceilings(model.device)
 
@@ -599,7 +597,7 @@ def at_least(n):
 
 
 # %% tags=["skip-emulated"]
-from helpers.device import Stopwatch
+from helpers.machine import Stopwatch
 
 
 def best_time(attention, n):
@@ -625,7 +623,7 @@ lengths = (256, 512, 1024, 2048)
 times = {name: {n: best_time(way, n) for n in lengths} for name, way in ways.items()}
 
 # %% tags=["skip-emulated"]
-from helpers.timing import measured
+from helpers.display import measured
 
 rows = []
 for n in lengths:
@@ -652,7 +650,7 @@ plots.show(fig, alt="Three rising lines over the length; materialised attention 
 # %%
 from dataclasses import replace
 
-from helpers.widgets import SweepPanel, dropdown, power_slider
+from helpers.display import SweepPanel, dropdown, power_slider
 
 
 def draw(accelerator, sequence, heads, queries, keys):
@@ -722,7 +720,7 @@ SweepPanel(
 # with one. On an NPU that is two calls of these operators, FIA in 16 bits and fusion attention in fp32. Then it merges them.
 
 # %%
-from helpers.device import where_it_ran
+from helpers.machine import where_it_ran
 
 
 def in_two_parts(dtype):

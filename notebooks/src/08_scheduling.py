@@ -25,7 +25,7 @@
 # fairness, and how far simulated and measured times are apart.
 
 # %% tags=["nbval-ignore-output"]
-from helpers.environment import environment_report
+from helpers.measurements import environment_report
 
 environment_report()
 
@@ -63,7 +63,7 @@ class PlausibleScheduler:
 # Who has one seat after the other?
 
 # %%
-from helpers.request import Request
+from helpers.engine import Request
 
 PROMPTS = {"A": 300, "B": 900, "C": 40, "D": 500, "E": 2000, "F": 120}  # tokens
 NEW_TOKENS = {"A": 30, "B": 12, "C": 60, "D": 8, "E": 20, "F": 40}
@@ -101,7 +101,7 @@ print(f"after {rounds} rounds {len(served)} requests are served, E {served.count
 # A request [**starves**](../docs/glossary.md#starves) when it is not unlucky, but last for as long as anybody shorter comes, as E is. And one more thing was forgotten:
 
 # %%
-from helpers.page_pool import PagePool
+from helpers.caches import PagePool
 
 pool = PagePool(num_pages=2048, page_size=16)
 scheduler = PlausibleScheduler()
@@ -120,12 +120,10 @@ print(f"a batch of {len(batch)} is taken; it needs {pages} pages, and there are 
 # accelerator that is not here, chapter 2's roofline gives it: a *prediction*, of the least time a pass can take.
 
 # %%
-from helpers.ceilings import accelerator_ceilings
-from helpers.pass_time import RooflineTime
-from helpers.policies import Policy
-from helpers.replicas import simulate
-from helpers.shapes import PUBLISHED
-from helpers.simulator import SimulatedEngine
+from helpers.engine import Policy
+from helpers.estimates import accelerator_ceilings
+from helpers.model import PUBLISHED
+from helpers.simulation import RooflineTime, SimulatedEngine, simulate
 
 # %%
 llama = PUBLISHED["Llama-3-8B"]
@@ -151,8 +149,7 @@ def capacity(trace, **options):
 # independent of the others, at 120 % of what the engine can do: the rush hour.
 
 # %%
-from helpers.lengths import Lengths, Mix
-from helpers.workload import poisson
+from helpers.traffic import Lengths, Mix, poisson
 
 mix = Mix(
     prompt=Lengths(300, 0.8, 16, 4000), answer=Lengths(80, 0.7, 4, 400), priorities=(0, 1, 1, 1)
@@ -172,7 +169,7 @@ class Article(Policy):
 
 
 # %%
-from helpers.tables import Table
+from helpers.display import Table
 
 
 def waits(report, kind):
@@ -203,9 +200,11 @@ Table(head, rows)
 # seats; the passes are planned by the real scheduler and timed on paper.
 
 # %%
-from helpers import ContinuousBatcher, plots
-from helpers.batch_plot import draw_gantt
-from helpers.paper_model import PaperModel, VirtualClock, replay
+from helpers import ContinuousBatcher
+from helpers.display import plots
+from helpers.figures import draw_gantt
+from helpers.simulation import PaperModel, serve_on_paper
+from helpers.traffic import VirtualClock
 
 TEXTS = (2000, 300, 200, 1200, 150, 400, 250, 100)
 ANSWERS = (40, 8, 24, 30, 6, 14, 10, 5)
@@ -218,7 +217,7 @@ def on_paper(policy):
     batcher = ContinuousBatcher(
         paper, paper.cache(4096), max_batch_size=2, policy=policy, clock=clock
     )
-    replay(batcher, TEXTS, ANSWERS, [0.001 * i for i in range(8)], clock)
+    serve_on_paper(batcher, TEXTS, ANSWERS, [0.001 * i for i in range(8)], clock)
     return batcher
 
 
@@ -243,7 +242,7 @@ plots.show(
 
 # %%
 from helpers import RequestScheduler
-from helpers.fair_policies import POLICIES
+from helpers.engine import POLICIES
 
 first = {}
 for policy in POLICIES:
@@ -264,7 +263,7 @@ for policy, order in first.items():
 # somebody in asks for all three resources:
 
 # %%
-from helpers.source import show_source
+from helpers.display import show_source
 
 show_source(RequestScheduler._has_place)
 
@@ -277,7 +276,7 @@ show_source(RequestScheduler._admit)
 # more than its `rank`:
 
 # %%
-from helpers.policies import Priority, ShortestJobFirst
+from helpers.engine import Priority, ShortestJobFirst
 
 show_source(Policy.key)
 
@@ -294,8 +293,8 @@ show_source(ShortestJobFirst.rank)
 # %%
 from IPython.display import display
 
-from helpers.report import Objective
-from helpers.report_table import comparison
+from helpers.figures import comparison
+from helpers.traffic import Objective
 
 runs = {
     "first come, first served": "fcfs",
@@ -331,7 +330,7 @@ for level, words in enumerate(("the urgent ones", "the others")):
 import math
 import random
 
-from helpers.workload import with_caps
+from helpers.traffic import with_caps
 
 asked = with_caps(longer, Lengths(512))
 
@@ -371,7 +370,7 @@ comparison(reports, columns=columns, caption="120 % load, predicted")
 # share and falls towards $1/n$ when one gets everything.
 
 # %%
-from helpers.fair_policies import FairShare, RoundRobin
+from helpers.engine import FairShare, RoundRobin
 
 clients = Mix(mix.prompt, mix.answer, clients=("flood",) * 8 + ("Ann", "Bob"))
 flood = poisson(160, 2 * most, clients, seed=5)
@@ -405,8 +404,8 @@ Table(("TTFT p50 of", "flood", "Ann", "Bob", "Jain", "preempted", "tokens/s"), r
 # beside the requests:
 
 # %%
-from helpers.fair_policies import CacheAware
-from helpers.workload import bursty, shared_prefix
+from helpers.engine import CacheAware
+from helpers.traffic import bursty, shared_prefix
 
 short = Mix(Lengths(60, 0.6, 4, 300), Lengths(40, 0.6, 4, 200))
 groups = shared_prefix(160, 1.0, 24, Lengths(1500, 0.3, 200, 4000), short, popularity=0.8, seed=2)
@@ -428,8 +427,8 @@ comparison(reports, columns=columns, caption="120 % load, predicted")
 # away: everybody's tokens must be those of a run alone, whatever the order.
 
 # %%
-from helpers import KVCache, PagedKVCache, checkpoint
-from helpers.generation import chat_prompt, generate
+from helpers import KVCache, PagedKVCache
+from helpers.model import chat_prompt, checkpoint, generate
 
 model, tokenizer = checkpoint.load()
 QUESTIONS = (
@@ -513,10 +512,8 @@ for name, report in (("ageing", aged), ("no ageing", strict)):
 # served.
 
 # %% tags=["skip-emulated"]
-from helpers.calibrate import calibrate
-from helpers.clock import WallClock
-from helpers.replay import replay_trace
-from helpers.report import Report
+from helpers.simulation import calibrate
+from helpers.traffic import Report, WallClock, replay_trace
 
 # %% tags=["skip-emulated"]
 SEATS = dict(max_batch_size=4, token_budget=128)
@@ -551,7 +548,7 @@ for trace in traces:
         pairs[trace.name, policy] = simulated(trace, policy), really(trace, policy)
 
 # %% tags=["skip-emulated"]
-from helpers.timing import measured
+from helpers.display import measured
 
 rows = []
 for (trace, policy), (told, seen) in pairs.items():
@@ -580,7 +577,7 @@ for trace in ("Poisson", "bursty", "shared prefix"):
     )
 
 # %% tags=["measured", "skip-emulated"]
-from helpers.schedule_plot import draw_predictions
+from helpers.figures import draw_predictions
 
 fig = draw_predictions(
     "Median time to first token, simulated and measured", "s",
@@ -634,7 +631,7 @@ display(grid(lambda r: f"{r.goodput(objective):.1f}", "goodput, requests/s withi
 display(grid(lambda r: f"{r.worst_wait:.2f} s", "worst wait"))
 
 # %% tags=["skip-emulated"]
-from helpers.schedule_plot import draw_percentiles
+from helpers.figures import draw_percentiles
 
 names = {f"{load:.0%}, {name}": found["Poisson", load, name]
          for load in (0.5, 0.9, 1.2) for name in ("fcfs", "by prompt", "sjf, ageing")}  # fmt: skip
@@ -664,10 +661,9 @@ plots.show(
 # - where most is cached, at any price: one popular beginning drowns one engine. *With balance*: unless that engine is busier than the others.
 
 # %%
-from helpers.replicas import (
-    PrefixRouter, RoundRobinRouter, least_requests, least_tokens, simulate_replicas, together,
-)  # fmt: skip
-from helpers.trace import Arrival, Trace
+from helpers.engine import PrefixRouter, RoundRobinRouter, least_requests, least_tokens
+from helpers.simulation import simulate_replicas, together
+from helpers.traffic import Arrival, Trace
 
 # %% tags=["skip-emulated"]
 step = [(3000, 250) if i % 4 == 0 else (100, 40) for i in range(160)]
@@ -715,7 +711,7 @@ Table(("prompt tokens found cached", *routers), rows)
 # seats, that keeps the promise for most.
 
 # %%
-from helpers.widgets import SweepPanel, dropdown, int_slider, power_slider
+from helpers.display import SweepPanel, dropdown, int_slider, power_slider
 
 crowd = poisson(60, 1.0, mix, seed=8)
 
@@ -767,8 +763,8 @@ SweepPanel(
 # waits. What a plan costs with few and with many waiting, beside the pass of 16 decoding requests on a 910C die:
 
 # %% tags=["skip-emulated"]
-from helpers.device import Stopwatch
-from helpers.pass_time import Load
+from helpers.machine import Stopwatch
+from helpers.simulation import Load
 
 
 def plan_time(count):
@@ -791,7 +787,7 @@ print(f"a pass, predicted: {1e3 * there(Load.of([(1, 500)] * 16)):.1f} ms")
 # run without a graph or in pieces. And what the device computes must not depend on who shares the pass:
 
 # %%
-from helpers.device import where_it_ran
+from helpers.machine import where_it_ran
 
 few = [ask(i) for i in range(5)]
 batcher = answers("preemptive_priority", few, pages=8)

@@ -22,8 +22,8 @@
 
 # %%
 from helpers.checks import lab01, progress
-from helpers.memory import GiB
-from helpers.shapes import PUBLISHED
+from helpers.estimates import GiB
+from helpers.model import PUBLISHED
 
 # %% [markdown]
 # ## 1.1 Predict a token's share of the cache ●○○ 5 minutes

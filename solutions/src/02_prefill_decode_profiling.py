@@ -22,8 +22,8 @@
 
 # %%
 from helpers.checks import lab02, progress
-from helpers.hardware import ACCELERATORS
-from helpers.shapes import PUBLISHED
+from helpers.estimates import ACCELERATORS
+from helpers.model import PUBLISHED
 
 # %% [markdown]
 # ## 2.1 Predict a decode step ●○○ 5 minutes
@@ -50,7 +50,7 @@ lab02.check_step_time(step_ms)
 # have taken, so that the check knows the right answer exactly. Here is what it can do.
 
 # %%
-from helpers.checks.pretend import PretendEngine
+from helpers.checks import PretendEngine
 
 for call in ("start(prompt)", "next(token)", "wait()", "clock()", "calendar()"):
     method = getattr(PretendEngine, call.split("(")[0])
@@ -190,7 +190,7 @@ for name, item in ACCELERATORS.items():
 # clock; what no operator accounts for is Python, and stays.
 
 # %%
-from helpers.tables import Table
+from helpers.display import Table
 
 rows = [
     ("linear", 121, 14.0, 0.8),

@@ -291,7 +291,7 @@ lab07.check_choose(choose)
 # %%
 from dataclasses import asdict
 
-from helpers.hardware import ACCELERATORS
+from helpers.estimates import ACCELERATORS
 
 chosen = {}
 for name, device in ACCELERATORS.items():

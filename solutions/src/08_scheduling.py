@@ -177,8 +177,8 @@ lab08.check_passes(passes)
 # %%
 from functools import partial
 
-from helpers.policies import FirstComeFirstServed, ShortestJobFirst
-from helpers.report_table import comparison
+from helpers.engine import FirstComeFirstServed, ShortestJobFirst
+from helpers.figures import comparison
 
 trace = lab08.letters()
 
@@ -254,7 +254,7 @@ for short in (0.5, 0.8, 0.9, 1.0, 1.5):
 # gets calm. Each promise must hold for 95 % of its clients. What the usual policies do:
 
 # %%
-from helpers.policies import Policy, Priority
+from helpers.engine import Policy, Priority
 
 lab08.promises(
     **{

@@ -6,8 +6,9 @@ from itertools import product
 import pytest
 import torch
 
-from helpers.checks import lab01, limit
-from helpers.memory import GiB, kv_cache_bytes
+from helpers.checks import lab01
+from helpers.checks.machinery import limit
+from helpers.estimates import GiB, kv_cache_bytes
 from tests.labs.answers import NO_NUMBER, accepts, refuses, unwritten
 
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from helpers.checks import lab02, limit
-from helpers.checks.pretend import PretendEngine
-from helpers.cost import decode_cost
+from helpers.checks import PretendEngine, lab02
+from helpers.checks.machinery import limit
+from helpers.estimates import decode_cost
 from tests.labs.answers import NO_NUMBER, accepts, refuses, unwritten
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from helpers import KVCache
-from helpers.checks import lab03, limit
+from helpers.checks import lab03
+from helpers.checks.machinery import limit
 from tests.labs.answers import accepts, refuses, unwritten
 
 

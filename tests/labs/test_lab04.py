@@ -6,8 +6,9 @@ import statistics
 
 import pytest
 
-from helpers.checks import lab04, limit
-from helpers.radix_tree import RadixTree
+from helpers.caches import RadixTree
+from helpers.checks import lab04
+from helpers.checks.machinery import limit
 from tests.labs.answers import NO_NUMBER, accepts, refuses, unwritten
 
 
@@ -171,7 +172,7 @@ def test_3_right(capsys):
     accepts(lab04.check_rate, rate, capsys)
 
     def replayed(prompts, page_size):
-        from helpers.prefix_store import PrefixStore
+        from helpers.caches import PrefixStore
 
         return PrefixStore(10_000, page_size).replay(prompts).hit_rate
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from helpers.checks import CheckFailed, lab05, limit
+from helpers.checks import CheckFailed, lab05
+from helpers.checks.machinery import limit
 from tests.labs.answers import NO_NUMBER, accepts, refuses, unwritten
 
 

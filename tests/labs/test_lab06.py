@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from helpers.checks import lab06, limit
+from helpers.checks import lab06
+from helpers.checks.machinery import limit
 from tests.labs.answers import accepts, endless, refuses, unwritten
 
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from helpers.checks import lab07, limit
+from helpers.checks import lab07
+from helpers.checks.machinery import limit
 from tests.labs.answers import NO_NUMBER, accepts, refuses, unwritten
 
 NONE = -math.inf

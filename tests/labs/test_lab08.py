@@ -7,9 +7,9 @@ import statistics
 
 import pytest
 
-from helpers.checks import lab08, limit, rush
-from helpers.fair_policies import RoundRobin
-from helpers.policies import FirstComeFirstServed, Policy, Priority
+from helpers.checks import lab08
+from helpers.checks.machinery import limit, rush
+from helpers.engine import FirstComeFirstServed, Policy, Priority, RoundRobin
 from tests.labs.answers import NO_NUMBER, accepts, endless, refuses, unwritten
 
 

@@ -7,8 +7,8 @@ import time
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from helpers.checks import CheckFailed, lab01, limit, progress, record, reset_progress
-from helpers.checks.limit import attempt
+from helpers.checks import CheckFailed, attempt, lab01, progress, reset_progress
+from helpers.checks.machinery import limit, record
 from tests.labs.answers import endless, stubborn
 from tools import make_labs
 from tools import notebooks as nbs

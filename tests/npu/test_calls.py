@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch_npu
 
-from helpers.device import device_trace
+from helpers.machine import device_trace
 from tests.npu import test_graph, test_ops
 from tests.tiny import reference, twin
 from tools.notebooks import ROOT, read_source, sources

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers import emulated_npu
-from helpers.device import repeats
 from helpers.emulated_npu.emulation import emulation
 from helpers.emulated_npu.operators import store
 from helpers.emulated_npu.records import Kind, read
+from helpers.machine import repeats
 from tests.npu.support import causal_mask, npu
 
 MIB = 1 << 20

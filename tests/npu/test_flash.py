@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from helpers import FlashAttention, emulated_npu, ops
-from helpers.flash_attention import merge
+from helpers.attention import merge
 from tests.npu.test_ops import TOLERANCE, TYPES, close, ran, randn
 
 OPERATORS = {

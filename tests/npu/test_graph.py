@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from helpers import KVCache, emulated_npu
-from helpers.batch import FlatBatch
-from helpers.device import choose_device
-from helpers.ops.npu_graph import DecodeGraph
+from helpers.graphs import DecodeGraph
+from helpers.machine import choose_device
+from helpers.model import FlatBatch
 from tests.tiny import reference, twin
 
 PROMPTS = [[5, 96, 3, 3], [41, 12, 17], [1]]

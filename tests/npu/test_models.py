@@ -8,13 +8,10 @@ from collections import Counter
 import pytest
 import torch
 
-from helpers import InferenceProfiler, KVCache, PagedKVCache, checkpoint, emulated_npu
-from helpers.batch import FlatBatch
-from helpers.cache import ConcatCache
-from helpers.device import Lap, choose_device, describe, is_emulated, peak_memory, where_it_ran
-from helpers.generation import chat_prompt, generate
-from helpers.operators import profile_operators
-from helpers.shapes import ModelShape
+from helpers import InferenceProfiler, KVCache, PagedKVCache, emulated_npu
+from helpers.machine import Lap, choose_device, describe, is_emulated, peak_memory, where_it_ran
+from helpers.measurements import profile_operators
+from helpers.model import ConcatCache, FlatBatch, ModelShape, chat_prompt, checkpoint, generate
 from tests.tiny import CONFIGS, reference, twin
 
 PROMPT = [5, 96, 3, 3, 41, 12, 17]

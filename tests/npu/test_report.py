@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch_npu
 
-from helpers import emulated_npu, ops_report
-from helpers.device import choose_device
+from helpers import emulated_npu
+from helpers.machine import choose_device
+from helpers.measurements import Trial, attempt, device_report, trials, try_operators
+from helpers.measurements.device_report import _entry
 from helpers.ops import npu_ops
-from helpers.ops_report import _entry
-from helpers.ops_trials import Trial, attempt, trials, try_operators
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def test_a_refused_call_is_an_outcome(device, monkeypatch):
 
 def test_the_file_says_that_times_mean_nothing(device, tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_DEVICE", "emulated-npu")
-    monkeypatch.setattr(ops_report, "try_operators", lambda device: [])
+    monkeypatch.setattr(device_report, "try_operators", lambda device: [])
     path = tmp_path / "report.json"
-    assert ops_report.main([str(path)]) == 0
+    assert device_report.main([str(path)]) == 0
     found = json.loads(path.read_text())
     assert found["device"] == {
         "type": "npu",

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from helpers import KVCacheReuse, PagedKVCache, emulated_npu
-from helpers.batch import FlatBatch
-from helpers.batching import ContinuousBatcher
-from helpers.device import choose_device
-from helpers.generation import generate
-from helpers.request import Request
+from helpers.engine import ContinuousBatcher, Request
+from helpers.machine import choose_device
+from helpers.model import FlatBatch, generate
 from tests.tiny import reference, twin
 
 COMMON = [11, 22, 33, 44, 55, 66, 77, 88, 9, 10] * 4

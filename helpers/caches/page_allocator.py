@@ -1,0 +1,90 @@
+"""The pages of a pool: how many tables name each one, and the order in which free ones are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class PageAllocator:
+    """Reference counts and the free queue of pages `0` to `num_pages - 1`.
+
+    Blank pages are taken first, the last one given back before the others. Then follow pages that are kept because a text
+    may ask for them again, the one free for longest first (LRU). Every operation is O(1) for each page it names,
+    whatever the size of the pool.
+    """
+
+    def __init__(self, num_pages: int):
+        """All pages are free and blank, and page 0 is taken first."""
+        self.refs = [0] * num_pages
+        """For each page, the tables that name it. To read only."""
+        self.num_shared = 0
+        """Pages that more than one table names."""
+        self.num_kept = 0
+        """Free pages that are kept for what stands in them."""
+        self._blank = list(range(num_pages - 1, -1, -1))
+        # Kept pages in a ring of links, closed by an entry of no page. Lists, because 100,000 pages of an OrderedDict
+        # are scattered over so much memory that every page costs a cache miss or two.
+        self._end = num_pages
+        self._before = [num_pages] * (num_pages + 1)
+        self._after = [num_pages] * (num_pages + 1)
+
+    @property
+    def num_free(self) -> int:
+        """Pages that no table names, kept ones included."""
+        return len(self._blank) + self.num_kept
+
+    def kept(self) -> list[int]:
+        """The kept pages, the one free for longest first."""
+        return self._oldest(self.num_kept)
+
+    def take(self, n: int) -> tuple[list[int], list[int]]:
+        """The first `n` free pages, named once from now on, and those among them that were kept. `n` is at most `num_free`."""
+        start = max(0, len(self._blank) - n)
+        taken = self._blank[start:]
+        taken.reverse()
+        del self._blank[start:]
+        evicted = self._oldest(n - len(taken)) if len(taken) < n else []
+        self.hold(evicted)
+        for page in taken:
+            self.refs[page] = 1
+        return taken + evicted, evicted
+
+    def hold(self, pages: Iterable[int]) -> None:
+        """One more table names these pages, which are in use or kept; free ones leave the middle of the queue."""
+        refs, before, after = self.refs, self._before, self._after
+        for page in pages:
+            count = refs[page]
+            refs[page] = count + 1
+            if not count:
+                left, right = before[page], after[page]
+                after[left] = right
+                before[right] = left
+                self.num_kept -= 1
+            elif count == 1:
+                self.num_shared += 1
+
+    def release(self, pages: Iterable[int], keep: Sequence[object]) -> None:
+        """One table less names these pages. Free ones go to the head of the queue, or are kept if `keep[page]` is not None."""
+        refs, blank, before, after, end = self.refs, self._blank, self._before, self._after, self._end
+        for page in pages:
+            count = refs[page] - 1
+            refs[page] = count
+            if not count:
+                if keep[page] is None:
+                    blank.append(page)
+                else:
+                    last = before[end]
+                    after[last] = before[end] = page
+                    before[page] = last
+                    after[page] = end
+                    self.num_kept += 1
+            elif count == 1:
+                self.num_shared -= 1
+
+    def _oldest(self, n: int) -> list[int]:
+        """The `n` kept pages that have been free for longest."""
+        pages, page = [], self._end
+        for _ in range(n):
+            page = self._after[page]
+            pages.append(page)
+        return pages

@@ -1,0 +1,245 @@
+"""A KV cache in pages of fixed size: memory is taken when tokens come, and equal beginnings are kept once.
+
+PagedAttention (Kwon et al., arXiv:2309.06180); what is called a page here is a *block* in vLLM and in the operators' names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from helpers.caches.page_pool import OutOfPages, PagePool
+from helpers.model.batch import FlatBatch
+from helpers.model.cache import Cache
+from helpers.model.decoder import DecoderLM
+from helpers.ops import by_device as ops
+from helpers.ops.block_tables import BlockTables
+
+
+class PagedKVCache(Cache):
+    """Keys and values of any number of requests in one pool of pages: two tensors `[layers, pages, page_size, kv_heads, dim]`.
+
+    `pool` keeps the accounts: tables, sharing, copy-on-write. A request's name is its `FlatBatch.seq_ids`. A prompt that is
+    announced by `allocate_request` starts with what is cached of it; bring the rest in one or more passes. A sequence
+    that nobody announced begins with nothing.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        page_size: int = 16,
+        num_pages: int = 256,
+        num_kv_heads: int = 1,
+        head_dim: int = 64,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        sharing: bool = True,
+    ):
+        """Raises ValueError for a size under 1 or a type that is no floating point."""
+        sizes = (num_layers, num_pages, page_size, num_kv_heads, head_dim)
+        if min(sizes) < 1:
+            raise ValueError(
+                f"every size must be 1 or more, got {sizes} (layers, pages, page size, KV heads, dim)"
+            )
+        if not dtype.is_floating_point:
+            raise ValueError(f"keys and values are floating-point numbers, got {dtype}")
+        self.k = torch.zeros(sizes, dtype=dtype, device=device)
+        self.v = torch.zeros_like(self.k)
+        self.pool = PagePool(num_pages, page_size, sharing)
+        self._own: dict[int, Hashable] = {}  # pages given out singly, and the names they have in the pool
+        self._step: tuple[Hashable, ...] = ()  # requests of the pass that has begun
+        self._reserved: dict[
+            Hashable, int
+        ] = {}  # requests whose next tokens have pages already, and their lengths
+        self._slots: Tensor | None = None
+        self._tables: BlockTables | None = None
+
+    @classmethod
+    def for_model(
+        cls, model: DecoderLM, num_pages: int, page_size: int = 16, sharing: bool = True
+    ) -> PagedKVCache:
+        """A cache of the model's sizes, in its type, on its device."""
+        cfg = model.cfg
+        return cls(
+            cfg.num_layers, page_size, num_pages, cfg.num_kv_heads, cfg.head_dim, model.dtype, model.device, sharing
+        )  # fmt: skip
+
+    @property
+    def page_size(self) -> int:
+        """Slots of a page."""
+        return self.pool.page_size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole pool, used or not."""
+        return self.k.nbytes + self.v.nbytes
+
+    def allocate_page(self) -> int:
+        """A page for the caller's own use, until `free_page`. Raises OutOfPages when none is free."""
+        name = ("page", object())
+        self.pool.admit(name, [])
+        try:
+            self.pool.append(name, self.page_size)
+        except OutOfPages:
+            self.pool.free(name)
+            raise
+        self.pool.confirm(name)
+        page = self.pool.table(name)[0]
+        self._own[page] = name
+        return page
+
+    def free_page(self, page: int) -> None:
+        """Gives a page of `allocate_page` back; ValueError for any other."""
+        if page not in self._own:
+            raise ValueError(f"page {page} was not given out by allocate_page, or is free already")
+        self.pool.free(self._own.pop(page))
+
+    def allocate_request(
+        self, request_id: Hashable, initial_length: int | Sequence[int], salt: Hashable = None
+    ) -> int:
+        """Begins a request; gives the number of its tokens that are cached already.
+
+        `initial_length` is a number of tokens, for which pages are taken at once, or the prompt's token ids: then its cached
+        beginning is shared, and its next pass starts behind that. Raises ValueError for a request that is here already
+        and OutOfPages, before anything changes.
+        """
+        if not isinstance(initial_length, int):
+            return self.pool.admit(request_id, initial_length, salt)
+        self.pool.admit(request_id, [], salt)
+        try:
+            self.append_tokens(request_id, initial_length)
+        except ValueError:
+            self.pool.free(request_id)
+            raise
+        return 0
+
+    def append_tokens(self, request_id: Hashable, num_tokens: int) -> None:
+        """Makes room for more tokens of a request, to be filled by `write`; counted from its length, not from its pages' end."""
+        self._copy(self.pool.append(request_id, num_tokens))
+        self.pool.confirm(request_id)
+
+    def write(self, request_id: Hashable, layer_idx: int, k: Tensor, v: Tensor, start: int) -> None:
+        """Writes one layer's `k`, `v` `[n, kv_heads, head_dim]` of a request's tokens from `start` on, by hand.
+
+        Raises ValueError, before anything is written, for tokens that have no place and for a page that others share.
+        """
+        stop = start + len(k)
+        if k.shape != v.shape or k.shape[1:] != self.k.shape[3:]:
+            raise ValueError(
+                f"expected k and v [n, {self.k.shape[3]}, {self.k.shape[4]}], got {list(k.shape)}"
+            )
+        if not 0 <= start <= stop <= self.pool.length(request_id):
+            raise ValueError(
+                f"{request_id!r} has {self.pool.length(request_id)} tokens, got {start} to {stop}"
+            )
+        places = self.pool.slots(request_id, start, stop)
+        others = [self.pool.table(name) for name in self.pool.requests if name != request_id]
+        if {slot // self.page_size for slot in places} & {page for table in others for page in table}:
+            raise ValueError(
+                f"tokens {start} to {stop} of {request_id!r} lie in a page that another request shares"
+            )
+        slots = torch.tensor(places, dtype=torch.int64, device=self.k.device)
+        ops.write_kv_pages(self.k[layer_idx], self.v[layer_idx], k, v, slots)
+
+    def get_kv(self, request_id: Hashable, layer_idx: int) -> tuple[Tensor, Tensor]:
+        """One layer's keys and values of a request, each `[length, kv_heads, head_dim]`, collected from its pages."""
+        if not 0 <= layer_idx < len(self.k):
+            raise ValueError(f"there are layers 0 to {len(self.k) - 1}, got {layer_idx}")
+        slots = torch.tensor(
+            self.pool.slots(request_id, 0, self.pool.length(request_id)),
+            dtype=torch.int64,
+            device=self.k.device,
+        )
+        return self.k[layer_idx].flatten(0, 1)[slots], self.v[layer_idx].flatten(0, 1)[slots]
+
+    def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
+        """Begins a request with all of its parent's tokens, sharing the pages; who writes first into a shared one copies it."""
+        self.pool.fork(parent_id, child_id)
+
+    def free_request(self, request_id: Hashable) -> None:
+        """Ends a request; full pages stay cached until their room is needed. ValueError for one that is not here."""
+        self.pool.free(request_id)
+
+    def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
+        """Takes pages for tokens that the next pass will bring, so that a prompt admitted after this may share them already.
+
+        For a scheduler that composes a pass request by request; `prepare` does it for whoever has not been reserved for.
+        Raises OutOfPages before anything changes.
+        """
+        self._copy(self.pool.append(request_id, tokens))
+        self._reserved[request_id] = self.pool.length(request_id)
+
+    def abandon(self) -> None:
+        """Gives up the pass that was reserved for or prepared: its tokens are taken back. Ask for lengths afterwards."""
+        names = [name for name in (*self._step, *self._reserved) if name in self.pool.requests]
+        self.pool.rollback(*names)
+        self._step, self._reserved = (), {}
+
+    def prepare(self, batch: FlatBatch) -> None:
+        """Takes pages for all new tokens, or for none: raises ValueError (OutOfPages) before anything changes."""
+        if self._step:
+            self.abandon()
+        self._check(batch)
+        new = [name for name in batch.seq_ids if name not in self.pool.requests]
+        for name in new:
+            self.pool.admit(name, [])
+        try:
+            for name, tokens in zip(batch.seq_ids, batch.new_tokens, strict=True):
+                if name not in self._reserved:
+                    self._copy(self.pool.append(name, tokens))
+        except ValueError:
+            self.pool.rollback(*(name for name in batch.seq_ids if name not in self._reserved))
+            for name in new:
+                self.pool.free(name)
+            raise
+        self._step, self._reserved = batch.seq_ids, {}
+        self._place(batch)
+
+    def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
+        """Writes all rows' new tokens, then attends: a row may share a page that another row fills in the same step."""
+        if k.dtype != self.k.dtype:
+            raise ValueError(f"the cache holds {self.k.dtype}, the model gives {k.dtype}")
+        if self._slots is None or self._tables is None:
+            raise ValueError("attend comes after prepare")
+        k_cache, v_cache = self.k[layer_idx], self.v[layer_idx]
+        ops.write_kv_pages(k_cache, v_cache, k, v, self._slots)
+        return ops.attention_pages(
+            q, k_cache, v_cache, self._tables, batch.query_start_loc, q.shape[-1] ** -0.5
+        )
+
+    def commit(self, batch: FlatBatch) -> None:
+        """The new tokens count, and their full pages may be shared from now on."""
+        self.pool.confirm(*batch.seq_ids)
+        self._step, self._slots, self._tables = (), None, None
+
+    def _check(self, batch: FlatBatch) -> None:
+        """ValueError unless every sequence continues what is cached of it."""
+        for name, history, length in zip(batch.seq_ids, batch.history_lens, batch.seq_lens, strict=True):
+            cached = self.pool.length(name) if name in self.pool.requests else 0
+            if name in self._reserved:
+                if cached != self._reserved[name] or cached != length:
+                    raise ValueError(
+                        f"request {name!r}: {cached} tokens were reserved, the batch brings it to {length}"
+                    )
+            elif history != cached:
+                raise ValueError(
+                    f"request {name!r}: {cached} tokens are cached, the batch continues {history}"
+                )
+
+    def _place(self, batch: FlatBatch) -> None:
+        """Works out, once for all layers, where the new tokens go and where the old ones are."""
+        slots = []
+        for name, history, length in zip(batch.seq_ids, batch.history_lens, batch.seq_lens, strict=True):
+            slots += self.pool.slots(name, history, length)
+        self._slots = torch.tensor(slots, device=self.k.device)
+        tables = [self.pool.table(name) for name in batch.seq_ids]
+        self._tables = BlockTables(tables, batch.seq_lens, self.page_size, self.k.device)
+
+    def _copy(self, copies: Sequence[tuple[int, int]]) -> None:
+        """Copies pages in all layers: copy-on-write."""
+        if copies:
+            source, target = (torch.tensor(side, device=self.k.device) for side in zip(*copies, strict=True))
+            for cache in (self.k, self.v):
+                cache[:, target] = cache[:, source]

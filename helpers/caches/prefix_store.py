@@ -1,0 +1,106 @@
+"""Which pages of a fixed store hold which texts, and what must go for new ones. No tensors: `KVCacheReuse` adds those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from helpers.caches.radix_node import Node
+from helpers.caches.radix_tree import Match, RadixTree
+
+
+@dataclass(frozen=True)
+class ReuseStats:
+    """What reuse has saved so far, in tokens."""
+
+    requests: int
+    prompt_tokens: int
+    """Tokens of all prompts."""
+    reused_tokens: int
+    """Those of them that were found cached, and not computed again."""
+
+    @property
+    def hit_rate(self) -> float:
+        """The reused share of the prompts' tokens; 0 before the first."""
+        return self.reused_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+
+
+def _nothing(pages: Sequence[int], start: int) -> None:
+    """What there is to write where only pages are counted."""
+
+
+class PrefixStore:
+    """A fixed number of pages behind a radix tree.
+
+    After every call `free + tree.evictable + tree.pinned == capacity` holds, counted in pages.
+    """
+
+    def __init__(self, capacity: int, page_size: int = 16, policy: str = "lru"):
+        """A store of `capacity` tokens, in whole pages. Raises ValueError when that is not one page, and for an unknown policy."""
+        self.tree = RadixTree(page_size, policy)
+        if capacity < page_size:
+            raise ValueError(f"the capacity must be a page of {page_size} tokens or more, got {capacity}")
+        self.capacity = capacity // page_size
+        self._free = list(range(self.capacity))
+        self._requests = self._prompt_tokens = self._reused_tokens = 0
+
+    @property
+    def free(self) -> int:
+        """Pages that hold nothing."""
+        return len(self._free)
+
+    @property
+    def stats(self) -> ReuseStats:
+        """What has been asked and saved so far."""
+        return ReuseStats(self._requests, self._prompt_tokens, self._reused_tokens)
+
+    @contextmanager
+    def using(self, tokens: Sequence[int], salt: Hashable = None) -> Iterator[Match]:
+        """What is stored of a text, pinned within the block."""
+        found = self.tree.match(tokens, salt)
+        self.tree.pin(found.node)
+        try:
+            yield found
+        finally:
+            self.tree.unpin(found.node)
+
+    def keep(
+        self,
+        tokens: Sequence[int],
+        salt: Hashable = None,
+        write: Callable[[Sequence[int], int], None] = _nothing,
+    ) -> Node:
+        """Stores a text's whole pages as far as they are new and find room; the node where what is stored ends.
+
+        `write(pages, start)` fills the new pages with the tokens from `start` on; when it fails, nothing is stored.
+        """
+        size = self.tree.page_size
+        with self.using(tokens, salt) as found:  # making room must not take it
+            missing = len(tokens) // size - len(found.pages)
+            if missing > self.free:
+                self._free += self.tree.evict(missing - self.free)
+            new = [self._free.pop() for _ in range(min(missing, self.free))]
+            if not new:
+                return found.node
+            try:
+                write(new, found.num_tokens)
+            except BaseException:
+                self._free += new
+                raise
+            pages = [*found.pages, *new]
+            return self.tree.insert(tokens[: len(pages) * size], pages, salt).node
+
+    def count(self, prompt_tokens: int, reused_tokens: int) -> None:
+        """Adds a request to the statistics."""
+        self._requests += 1
+        self._prompt_tokens += prompt_tokens
+        self._reused_tokens += reused_tokens
+
+    def replay(self, prompts: Sequence[Sequence[int]], salts: Sequence[Hashable] | None = None) -> ReuseStats:
+        """Serves prompts one after the other on paper: what would be reused. The last token of each is always computed."""
+        for prompt, salt in zip(prompts, salts or [None] * len(prompts), strict=True):
+            with self.using(prompt[:-1], salt) as found:
+                self.keep(prompt, salt)
+            self.count(len(prompt), found.num_tokens)
+        return self.stats

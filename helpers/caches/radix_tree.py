@@ -1,0 +1,336 @@
+"""A radix tree of cached texts: which pages hold the longest known beginning of a prompt, and which may go. No tensors.
+
+The structure is RadixAttention's (Zheng et al., SGLang, arXiv:2312.07104).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from helpers.caches.eviction_queue import POLICIES, EvictionQueue
+from helpers.caches.packed_text import first_tokens, packed, root
+from helpers.caches.radix_node import TOKEN_BYTES, Node
+
+
+class Match(NamedTuple):
+    """What a text found."""
+
+    num_tokens: int
+    """Tokens of the longest cached beginning, in whole pages."""
+    pages: tuple[int, ...]
+    """The pages that hold them, in order."""
+    node: Node
+    """Where it ends, exactly: what to pin for as long as the pages are in use."""
+
+
+class Insertion(NamedTuple):
+    """Where a text stands after `insert`."""
+
+    pages: tuple[int, ...]
+    """The pages that hold its whole pages from now on. A block table with other pages has to be rewritten."""
+    duplicates: tuple[int, ...]
+    """The caller's pages whose text was cached in other pages: the tree does not have them, the caller frees them."""
+    node: Node
+    """Where it ends: what to pin."""
+
+
+@dataclass(frozen=True)
+class TreeStats:
+    """What has been asked of a tree so far."""
+
+    look_ups: int
+    """Calls of `match`."""
+    looked_up_tokens: int
+    """Tokens of the texts that were looked up, summed."""
+    hit_tokens: int
+    """Those of them that were found."""
+    evicted_pages: int
+    """Pages that `evict` gave back."""
+
+
+class RadixTree:
+    """Texts in pages of `page_size` tokens: finds the longest cached beginning, and says which pages to give up for others.
+
+    The tree owns the pages it has been given until `evict`, `remove` or `clear` gives them back; a caller with `capacity`
+    pages sees `free + evictable + pinned == capacity` after every call. Only whole pages are kept. Texts under different
+    salts never meet: the salt is part of the key of the first page, and the path carries it from there.
+
+    `match` says that a text is used now. It splits a node that the text leaves in the middle, because recency and
+    pins belong to whole nodes: without the split, the unused rest would look recently used and be pinned along. To ask
+    without using, `peek`, which changes nothing.
+
+    Costs: `match` and `insert` O(tokens of the text), and O(log leaves) to keep the eviction order (a split moves the rest
+    of its run in memory besides); `evict` O(log leaves) for each node and O(1) for each page; `pin` and `unpin` O(depth).
+    Nothing walks over the tree but `nodes`.
+    """
+
+    def __init__(self, page_size: int = 1, policy: str = "lru"):
+        """An empty tree. Raises ValueError for a size under 1 and a policy that is not in `POLICIES`."""
+        if page_size < 1:
+            raise ValueError(f"a page holds 1 token or more, got page_size {page_size}")
+        if policy not in POLICIES:
+            raise ValueError(f"expected a policy out of {', '.join(POLICIES)}; got {policy!r}")
+        self.page_size, self.policy = page_size, policy
+        self.root = Node(bytearray(), [], None, None, 0, 0)
+        """The empty text, from which all others start."""
+        self._page_bytes = page_size * TOKEN_BYTES
+        self._queue = EvictionQueue(POLICIES[policy])
+        self._held: set[int] = set()
+        self._pinned = self._clock = 0
+        self._look_ups = self._looked_up_tokens = self._hit_tokens = self._evicted_pages = 0
+
+    @property
+    def num_pages(self) -> int:
+        """Pages in the tree."""
+        return len(self._held)
+
+    @property
+    def pinned(self) -> int:
+        """Pages that `evict` may not give back."""
+        return self._pinned
+
+    @property
+    def evictable(self) -> int:
+        """Pages that `evict` may give back."""
+        return len(self._held) - self._pinned
+
+    def stats(self) -> TreeStats:
+        """Totals since the tree was made."""
+        return TreeStats(self._look_ups, self._looked_up_tokens, self._hit_tokens, self._evicted_pages)
+
+    def nodes(self) -> Iterator[Node]:
+        """Every node but the root, parents before children, in order of insertion. Do not change the tree meanwhile."""
+        for child in self.root.children.values():
+            yield from _below(child)
+
+    def peek(self, tokens: Sequence[int], salt: Hashable = None) -> int:
+        """How many tokens `match` would find; nothing changes, neither order nor statistics. Raises as `match` does."""
+        return len(self._find(self._whole_pages(tokens), salt)[0]) * self.page_size
+
+    def match(self, tokens: Sequence[int], salt: Hashable = None) -> Match:
+        """The longest cached beginning of `tokens` in whole pages, which counts as used now.
+
+        A prompt's last token has to be computed, because its logits choose the next one: look up `prompt[:-1]`. Raises
+        ValueError for tokens that are no unsigned 32-bit numbers, and a salt that has no hash.
+        """
+        pages, node, inside = self._find(self._whole_pages(tokens), salt)
+        if inside < len(node.pages):
+            node = self._split(node, inside)
+        self._touch(node, uses=1)
+        found = len(pages) * self.page_size
+        self._look_ups += 1
+        self._looked_up_tokens += len(tokens)
+        self._hit_tokens += found
+        return Match(found, tuple(pages), node)
+
+    def insert(self, tokens: Sequence[int], pages: Sequence[int], salt: Hashable = None) -> Insertion:
+        """Takes in a text's whole pages as far as they are not cached; which pages hold it now, and which the caller frees.
+
+        `pages` are those of the whole text, `len(tokens) // page_size` of them; what `match` gave may be among them. The text counts as used now.
+        Raises ValueError, before anything changes, for another number of pages, a page given twice, a page in
+        which the tree holds something else, and as `match` does.
+        """
+        text = self._whole_pages(tokens)
+        found, node, inside = self._find(text, salt)
+        duplicates = self._check_pages(len(tokens), pages, found)
+        if inside < len(node.pages):
+            node = self._split(node, inside)
+        self._touch(node, uses=0)
+        new = list(pages[len(found) :])
+        if new:
+            node = self._add_leaf(node, text[len(found) * self._page_bytes :], new, salt)
+        return Insertion((*found, *new), duplicates, node)
+
+    def pin(self, node: Node) -> None:
+        """Keeps the text that ends with `node` from eviction until `unpin`. Raises ValueError for a node that is gone."""
+        path = self._path(node)
+        node.own_pins += 1
+        for each in path:
+            if not each.pins:
+                self._pinned += len(each.pages)
+            each.pins += 1
+        self._requeue(node)
+
+    def unpin(self, node: Node) -> None:
+        """Takes back one `pin` of this node. Raises ValueError if there is none."""
+        path = self._path(node)
+        if not node.own_pins:
+            raise ValueError(f"{node!r} is not pinned itself: unpin what was pinned, and once")
+        node.own_pins -= 1
+        for each in path:
+            each.pins -= 1
+            if not each.pins:
+                self._pinned -= len(each.pages)
+        self._requeue(node)
+
+    def evict(self, num_pages: int) -> list[int]:
+        """`num_pages` pages for the caller, or as many as are evictable: from the ends of unpinned leaves, by policy.
+
+        No more than asked for: a leaf with more pages loses its last ones. Raises ValueError for a negative number.
+        """
+        if num_pages < 0:
+            raise ValueError(f"cannot evict {num_pages} pages")
+        freed: list[int] = []
+        while len(freed) < num_pages and (leaf := self._queue.first) is not None:
+            wanted = num_pages - len(freed)
+            freed += self._cut_end(leaf, wanted) if wanted < len(leaf.pages) else self._cut_off(leaf)
+        self._evicted_pages += len(freed)
+        return freed
+
+    def remove(self, node: Node) -> list[int]:
+        """The pages of a node and of all below it, which are cached no longer; the text before it stays.
+
+        Raises ValueError for the root, a node that is gone, and if any of it is pinned.
+        """
+        self._path(node)
+        if node is self.root:
+            raise ValueError("the root has no pages; `clear` empties the tree")
+        if node.pins:
+            raise ValueError(f"{node!r} has {node.pins} pins on it or below; unpin first")
+        return self._cut_off(node)
+
+    def clear(self) -> list[int]:
+        """All pages; the tree is empty then, its statistics go on. Raises ValueError if any page is pinned."""
+        if self._pinned:
+            raise ValueError(f"{self._pinned} pages are pinned; unpin first")
+        return [page for child in list(self.root.children.values()) for page in self._cut_off(child)]
+
+    def _whole_pages(self, tokens: Sequence[int]) -> bytes:
+        """The tokens of whole pages, packed."""
+        return first_tokens(packed(tokens), len(tokens) // self.page_size * self.page_size)
+
+    def _find(self, text: bytes, salt: Hashable) -> tuple[list[int], Node, int]:
+        """The pages of the longest cached beginning, the node in which it ends, and how many of that node's pages it has."""
+        pages: list[int] = []
+        node, size, start = self.root, self._page_bytes, 0
+        key: Hashable = (root(salt), text[:size])
+        while (child := node.children.get(key)) is not None:
+            node = child
+            if not text.startswith(node.text, start):
+                inside = _common_pages(text, start, node.text, size)
+                return pages + node.pages[:inside], node, inside
+            pages += node.pages
+            start += len(node.text)
+            key = text[start : start + size]
+        return pages, node, len(node.pages)
+
+    def _check_pages(self, num_tokens: int, pages: Sequence[int], found: list[int]) -> tuple[int, ...]:
+        """The pages whose text is cached in others; ValueError if these pages cannot be those of a text with so many tokens."""
+        if len(pages) != num_tokens // self.page_size:
+            raise ValueError(
+                f"{num_tokens} tokens fill {num_tokens // self.page_size} pages of {self.page_size}, got {len(pages)} pages"
+            )
+        if len(set(pages)) < len(pages):
+            raise ValueError(f"a page holds one run of tokens; given twice: {_repeated(pages)}")
+        duplicates = [page for page, cached in zip(pages, found, strict=False) if page != cached]
+        if not self._held.isdisjoint(duplicates) or not self._held.isdisjoint(pages[len(found) :]):
+            taken = sorted(self._held.intersection([*duplicates, *pages[len(found) :]]))
+            raise ValueError(f"the tree holds other tokens in pages {taken}")
+        return tuple(duplicates)
+
+    def _add_leaf(self, parent: Node, text: bytes, pages: list[int], salt: Hashable) -> Node:
+        """A new leaf below `parent`, of this very tick."""
+        leaf = Node(bytearray(text), pages, parent, salt, self._clock, self._clock)
+        parent.children[self._key(leaf)] = leaf
+        self._held.update(pages)
+        self._requeue(leaf)
+        self._requeue(parent)
+        return leaf
+
+    def _split(self, node: Node, inside: int) -> Node:
+        """A new node for the first `inside` pages of a run, above the rest of it, which keeps children, pins and place in the queue."""
+        upper = node.beginning(node.text[: inside * self._page_bytes], node.pages[:inside])
+        upper.pins = node.pins
+        self._above(upper).children[self._key(upper)] = upper
+        del node.text[: inside * self._page_bytes], node.pages[:inside]
+        node.parent = upper
+        upper.children[self._key(node)] = node
+        return upper
+
+    def _touch(self, node: Node, uses: int) -> None:
+        """Makes the text that ends with `node` the latest one used."""
+        self._clock += 1
+        each: Node | None = node
+        while each is not None:
+            each.last_use = self._clock
+            each.uses += uses
+            each = each.parent
+        self._requeue(node)
+
+    def _requeue(self, node: Node) -> None:
+        """Puts a node where it now belongs in the eviction queue: nowhere unless it is an unpinned leaf."""
+        if not node.children and not node.pins and node is not self.root:
+            self._queue.put(node)
+        elif node.place >= 0:
+            self._queue.drop(node)
+
+    def _cut_end(self, leaf: Node, num_pages: int) -> list[int]:
+        """The last pages of a leaf, last first; a new node has the others from now on, and the leaf is gone."""
+        freed = leaf.pages[: -num_pages - 1 : -1]
+        del leaf.text[-num_pages * self._page_bytes :], leaf.pages[-num_pages:]
+        rest = leaf.beginning(leaf.text, leaf.pages)
+        self._above(rest).children[self._key(rest)] = rest
+        self._queue.replace(leaf, rest)
+        leaf.text, leaf.pages, leaf.parent = bytearray(), [], None
+        self._held.difference_update(freed)
+        return freed
+
+    def _cut_off(self, node: Node) -> list[int]:
+        """The pages of an unpinned node and of all below it, last first; they are gone."""
+        parent, freed = self._above(node), []
+        del parent.children[self._key(node)]
+        for each in list(_below(node)):
+            freed += each.pages
+            each.parent = None
+            if each.place >= 0:
+                self._queue.drop(each)
+        self._requeue(parent)
+        self._held.difference_update(freed)
+        return freed[::-1]
+
+    def _key(self, node: Node) -> Hashable:
+        """The key by which a node's parent knows it."""
+        page = bytes(node.text[: self._page_bytes])
+        return (root(node.salt), page) if node.parent is self.root else page
+
+    def _path(self, node: Node) -> list[Node]:
+        """The nodes from this one to the root; ValueError if that is not this tree's."""
+        path = [node]
+        while (parent := path[-1].parent) is not None:
+            path.append(parent)
+        if path[-1] is not self.root:
+            raise ValueError(f"{node!r} is not in the tree: evicted, removed, or another tree's")
+        return path
+
+    def _above(self, node: Node) -> Node:
+        """The parent of a node that is in the tree and not the root."""
+        return node.parent or self.root
+
+
+def _below(node: Node) -> Iterator[Node]:
+    """A node and all below it, parents first."""
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        yield node
+        todo += reversed(node.children.values())
+
+
+def _common_pages(text: bytes, start: int, run: bytearray, size: int) -> int:
+    """How many pages of `size` bytes a run shares with the text from `start` on, if at least one and not all."""
+    common, beyond = 1, len(run) // size
+    while beyond - common > 1:  # halves what is left to compare, so that it takes O(run) in all
+        middle = (common + beyond) // 2
+        if text.startswith(run[common * size : middle * size], start + common * size):
+            common = middle
+        else:
+            beyond = middle
+    return common
+
+
+def _repeated(pages: Sequence[int]) -> list[int]:
+    """The pages that are given more than once."""
+    return sorted(page for page, times in Counter(pages).items() if times > 1)

@@ -1,0 +1,52 @@
+"""The serving engine: requests, policies, scheduler, batchers, routing, and the log of passes. Chapters 5 and 8."""
+
+from helpers.engine.batching import ContinuousBatcher
+from helpers.engine.cache_aware import CacheAware
+from helpers.engine.fair_policies import FairShare, RoundRobin
+from helpers.engine.pages import Pages
+from helpers.engine.policies import (
+    POLICIES,
+    FirstComeFirstServed,
+    Priority,
+    ShortestJobFirst,
+    capped_length,
+    named_policy,
+)
+from helpers.engine.policy import Policy
+from helpers.engine.request import FinishReason, Request, RequestState
+from helpers.engine.routing import PrefixRouter, RoundRobinRouter, Router, least_requests, least_tokens
+from helpers.engine.samples import Samples
+from helpers.engine.sampling import choose
+from helpers.engine.scheduling import RequestScheduler
+from helpers.engine.static_batching import PaddedBatch, StaticBatcher
+from helpers.engine.step import Part, Step
+
+__all__ = [
+    "POLICIES",
+    "CacheAware",
+    "ContinuousBatcher",
+    "FairShare",
+    "FinishReason",
+    "FirstComeFirstServed",
+    "PaddedBatch",
+    "Pages",
+    "Part",
+    "Policy",
+    "PrefixRouter",
+    "Priority",
+    "Request",
+    "RequestScheduler",
+    "RequestState",
+    "RoundRobin",
+    "RoundRobinRouter",
+    "Router",
+    "Samples",
+    "ShortestJobFirst",
+    "StaticBatcher",
+    "Step",
+    "capped_length",
+    "choose",
+    "least_requests",
+    "least_tokens",
+    "named_policy",
+]

@@ -1,0 +1,198 @@
+"""Continuous batching: after every pass, who goes on, who joins, who leaves (Orca, OSDI 2022; vLLM, arXiv:2309.06180)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, ValuesView
+from dataclasses import replace
+
+from helpers.caches.page_pool import OutOfPages
+from helpers.caches.paged_kv_cache import PagedKVCache
+from helpers.engine.policy import Policy
+from helpers.engine.request import Request, RequestState
+from helpers.engine.sampling import choose
+from helpers.engine.scheduling import RequestScheduler
+from helpers.engine.step import Part, Step
+from helpers.model.batch import FlatBatch
+from helpers.model.decoder import DecoderLM
+
+
+class ContinuousBatcher:
+    """An engine: requests join and leave between passes, prompts are computed in chunks beside the others' decode steps.
+
+    Its `RequestScheduler` plans each pass: at most `token_budget` tokens of at most `max_batch_size` requests, running ones
+    first. When pages run out, a running request is preempted: its pages are freed and it is computed again later. A request
+    that fails, fails alone; one that finds too few pages although nobody else runs, fails.
+    """
+
+    def __init__(
+        self,
+        model: DecoderLM,
+        cache: PagedKVCache,
+        max_batch_size: int = 32,
+        token_budget: int = 512,
+        chunk_size: int | None = None,
+        policy: str | Policy = "fcfs",
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        """`chunk_size` bounds the tokens of one prompt in one pass (default: the budget); `policy` as in `RequestScheduler`.
+
+        Raises ValueError for a size under 1 and an unknown policy.
+        """
+        self.model, self.cache, self._clock = model, cache, clock
+        self.scheduler = RequestScheduler(
+            max_batch_size, policy, token_budget, chunk_size, cache, model.cfg.max_positions, clock
+        )
+        self.steps: list[Step] = []
+        self._planned: list[tuple[RequestState, int]] = []  # what is not computed yet
+
+    @property
+    def waiting(self) -> Policy:
+        """Those who wait: how many, and who, in no particular order."""
+        return self.scheduler.waiting
+
+    @property
+    def running(self) -> ValuesView[RequestState]:
+        """Those who have been admitted, in that order."""
+        return self.scheduler.running
+
+    @property
+    def finished(self) -> dict[Hashable, RequestState]:
+        """Those who are done, by name."""
+        return self.scheduler.finished
+
+    def add_request(self, request: Request) -> None:
+        """Puts a request into the queue.
+
+        Raises ValueError for a name that is taken, a token the model does not know, and a request that could never fit, be it
+        into the model's positions or alone into the pool.
+        """
+        self._check_tokens(request)
+        self.scheduler.add_request(request)
+
+    def add_samples(self, request: Request, samples: int) -> list[Hashable]:
+        """Puts `samples` answers to one prompt into the queue, named `(request_id, i)`, each with a seed of its own.
+
+        The prompt is computed once. Then they fork: all share its pages, and who writes first into a shared one copies it.
+        Raises ValueError, before anything changes, as `add_request` does, and for less than one sample.
+        """
+        if samples < 1:
+            raise ValueError(f"samples must be 1 or more, got {samples}")
+        self._check_tokens(request)
+        named = [
+            replace(request, request_id=(request.request_id, i), seed=request.seed + i)
+            for i in range(samples)
+        ]
+        return [state.name for state in self.scheduler.add_samples(named)]
+
+    def cancel(self, request_id: Hashable) -> None:
+        """Ends a request wherever it is; what it has so far stays in `finished`. ValueError for one that is not on its way."""
+        self.scheduler.cancel(request_id)
+
+    def schedule_batch(self) -> list[tuple[RequestState, int]]:
+        """Who computes how many tokens in the next pass; their pages are taken.
+
+        The plan stands until `process_batch` has computed it, or somebody in it is cancelled.
+        """
+        if any(state.finish_reason is not None for state, _ in self._planned):
+            self._take_back()
+        if not self._planned:
+            try:
+                self._planned = self.scheduler.schedule()
+            except (
+                BaseException
+            ):  # a policy that raises, an interrupt: what was reserved so far is taken back
+                self._take_back()
+                raise
+        return list(self._planned)
+
+    def process_batch(self) -> list[tuple[Hashable, int]]:
+        """Runs one pass; gives the new tokens as `(request_id, token)`. Empty when nothing is left to do."""
+        begin = self._clock()
+        planned = self.schedule_batch()
+        if not planned:
+            return []
+        parts = tuple(
+            Part(state.name, state.computed, count, state.remaining == 1 and bool(state.token_ids))
+            for state, count in planned
+        )
+        used = self.cache.pool.num_used
+        chosen = self._compute(planned)
+        self._planned = []
+        self.steps.append(Step(begin, self._clock(), parts, tuple(self.scheduler.preempted), used))
+        return chosen
+
+    def run(self, on_token: Callable[[Hashable, int], None] | None = None) -> dict[Hashable, RequestState]:
+        """Works until nobody waits or runs; gives all finished requests by name. `on_token` is called as tokens come."""
+        while self.waiting or self.running:
+            for name, token in self.process_batch():
+                if on_token is not None:
+                    on_token(name, token)
+        return self.finished
+
+    def _compute(self, planned: list[tuple[RequestState, int]]) -> list[tuple[Hashable, int]]:
+        """One pass. When it raises, each request is tried alone, so that only the one at fault fails.
+
+        An interrupt is passed on; the next pass goes on from there.
+        """
+        try:
+            return self._forward(planned)
+        except BaseException as error:
+            self._take_back()
+            if not isinstance(error, Exception):
+                raise
+            if len(planned) == 1:
+                self.scheduler.finish(planned[0][0], "failed", f"{type(error).__name__}: {error}")
+                return []
+        return [event for state, count in planned for event in self._alone(state, count)]
+
+    def _alone(self, state: RequestState, count: int) -> list[tuple[Hashable, int]]:
+        """One request's part of a pass that failed, by itself; it starts where its cached tokens end."""
+        count = min(count, state.remaining)
+        try:
+            self.cache.reserve(state.name, state.tokens(state.computed, state.computed + count))
+        except OutOfPages:  # what it would have shared has gone; the next pass finds room for it
+            return []
+        return self._compute([(state, count)])
+
+    def _take_back(self) -> None:
+        """After a pass that failed, or never was: everybody who runs holds what the cache holds, and lacks the last token at least."""
+        self.cache.abandon()
+        self._planned, pool = [], self.cache.pool
+        for state in self.running:
+            if pool.length(state.name) == state.num_tokens:  # computed, and then no token was chosen
+                pool.truncate(state.name, state.num_tokens - 1)
+            state.computed = pool.length(state.name)
+
+    def _forward(self, planned: list[tuple[RequestState, int]]) -> list[tuple[Hashable, int]]:
+        """The pass itself, and a new token for each request whose text is computed to its end."""
+        chunks = [state.tokens(state.computed, state.computed + count) for state, count in planned]
+        history = [state.computed for state, _ in planned]
+        names = [state.name for state, _ in planned]
+        logits = self.model(FlatBatch.pack(chunks, history, names), self.cache)
+        for state, count in planned:
+            state.computed += count
+            state.tokens_computed += count
+        due = [
+            (row, member)
+            for row, (state, _) in enumerate(planned)
+            if not state.remaining
+            for member in self.scheduler.branch(state)
+        ]
+        if not due:
+            return []
+        rows, states = [row for row, _ in due], [state for _, state in due]
+        chosen_from = logits if rows == list(range(len(planned))) else logits[rows]
+        tokens = choose(chosen_from, [s.request for s in states], [len(s.token_ids) for s in states])
+        now = self._clock()
+        for state, token in zip(states, tokens, strict=True):
+            self.scheduler.took(state, token, now)
+        return [(state.name, token) for state, token in zip(states, tokens, strict=True)]
+
+    def _check_tokens(self, request: Request) -> None:
+        """Raises ValueError for a token that the model does not know."""
+        if max(request.prompt_ids) >= self.model.cfg.vocab_size:
+            raise ValueError(
+                f"request {request.request_id!r}: token ids must be under {self.model.cfg.vocab_size}, "
+                f"got {max(request.prompt_ids)}"
+            )

@@ -1,0 +1,141 @@
+"""Static batching, the baseline of continuous batching: requests start together, are padded alike, and wait for the longest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from helpers.caches.paged_kv_cache import PagedKVCache
+from helpers.engine.request import Request, RequestState
+from helpers.engine.sampling import choose
+from helpers.engine.step import Part, Step
+from helpers.model.batch import FlatBatch
+from helpers.model.decoder import DecoderLM
+
+_PAD = 0
+
+
+@dataclass(frozen=True)
+class PaddedBatch(FlatBatch):
+    """A batch whose sequences are all as long as the longest; real tokens come first, and the last real one's logits count."""
+
+    real_lens: tuple[int, ...] = ()
+
+    @property
+    def last_token_indices(self) -> Tensor:
+        """`[B]` int64: where each sequence's last real token stands among the `T`."""
+        starts = torch.tensor(self.query_start_loc[:-1], device=self.token_ids.device)
+        return starts + torch.tensor(self.real_lens, device=self.token_ids.device) - 1
+
+
+class StaticBatcher:
+    """Serves whole batches one after the other, on the same model and cache as `ContinuousBatcher`, and logs alike.
+
+    Prompts are padded on the right to the batch's longest; every row goes on until the longest answer ends. What is
+    computed for nothing is computed here too, and counted: `Part.num_tokens` and `RequestState.tokens_computed`
+    contain padding, and a `Part` of a finished request is padding altogether.
+    """
+
+    def __init__(
+        self,
+        model: DecoderLM,
+        cache: PagedKVCache,
+        max_batch_size: int = 32,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        """Raises ValueError for a batch of less than one."""
+        if max_batch_size < 1:
+            raise ValueError(f"max_batch_size must be 1 or more, got {max_batch_size}")
+        self.model, self.cache, self.max_batch_size = model, cache, max_batch_size
+        self.waiting: list[RequestState] = []
+        self.finished: dict[Hashable, RequestState] = {}
+        self.steps: list[Step] = []
+        self._clock = clock
+
+    def add_request(self, request: Request) -> None:
+        """Puts a request into the queue; ValueError for a name that is taken."""
+        if request.request_id in self.finished or any(s.name == request.request_id for s in self.waiting):
+            raise ValueError(f"request {request.request_id!r} is here already")
+        self.waiting.append(RequestState(request, self._clock()))
+
+    def run(self) -> dict[Hashable, RequestState]:
+        """Serves all that wait; gives the finished requests by name."""
+        while self.waiting:
+            self.process_batch()
+        return self.finished
+
+    def process_batch(self) -> list[tuple[Hashable, int]]:
+        """Serves the first `max_batch_size` that wait, to the end of the longest; gives the new tokens, `(request_id, token)`.
+
+        Raises ValueError, before anything changes, when the batch does not fit: all rows at their full length.
+        """
+        states = self.waiting[: self.max_batch_size]
+        if not states:
+            return []
+        self._check_room(states)
+        del self.waiting[: len(states)]
+        chosen = self._prefill(states)
+        while any(state.finish_reason is None for state in states):
+            chosen += self._pass(states, FlatBatch.pack(
+                [state.token_ids[-1:] for state in states],
+                [self.cache.pool.length(state.name) for state in states],
+                [state.name for state in states],
+            ), decode=True)  # fmt: skip
+        for state in states:
+            self.cache.free_request(state.name)
+            self.finished[state.name] = state
+        return chosen
+
+    def _check_room(self, states: list[RequestState]) -> None:
+        """ValueError unless the pool has pages for the longest prompt and the longest answer in every row."""
+        prompt = max(len(state.request.prompt_ids) for state in states)
+        longest = prompt + max(state.request.max_tokens for state in states) - 1
+        pages, free = len(states) * -(-longest // self.cache.page_size), self.cache.pool.num_free
+        if pages > free or longest > self.model.cfg.max_positions:
+            raise ValueError(
+                f"{len(states)} rows of {longest} tokens need {pages} pages and as many positions; "
+                f"there are {free} free pages and {self.model.cfg.max_positions} positions"
+            )
+
+    def _prefill(self, states: list[RequestState]) -> list[tuple[Hashable, int]]:
+        """The first pass: padded prompts. The padding's places are given back, to be written over by the answers."""
+        lengths = [len(state.request.prompt_ids) for state in states]
+        rows = [[*s.request.prompt_ids, *[_PAD] * (max(lengths) - len(s.request.prompt_ids))] for s in states]
+        flat = FlatBatch.pack(rows, seq_ids=[state.name for state in states])
+        batch = PaddedBatch(**vars(flat), real_lens=tuple(lengths))
+        chosen = self._pass(states, batch, decode=False)
+        for state, length in zip(states, lengths, strict=True):
+            self.cache.pool.truncate(state.name, length)
+        return chosen
+
+    def _pass(self, states: list[RequestState], batch: FlatBatch, decode: bool) -> list[tuple[Hashable, int]]:
+        """One pass over all rows, finished ones included, whose tokens are dropped."""
+        begin, counts, history = self._clock(), batch.query_lens, batch.history_lens
+        parts = tuple(Part(s.name, h, n, decode) for s, h, n in zip(states, history, counts, strict=True))
+        logits = self.model(batch, self.cache)
+        used = self.cache.pool.num_used
+        places = [len(state.token_ids) for state in states]
+        tokens = choose(logits, [state.request for state in states], places)
+        now = self._clock()
+        self.steps.append(Step(begin, now, parts, (), used))
+        for state, count in zip(states, counts, strict=True):
+            state.first_scheduled = begin if state.first_scheduled is None else state.first_scheduled
+            state.tokens_computed += count
+        alive = [(s, token) for s, token in zip(states, tokens, strict=True) if s.finish_reason is None]
+        for state, token in alive:
+            _take(state, token, now)
+        return [(state.name, token) for state, token in alive]
+
+
+def _take(state: RequestState, token: int, now: float) -> None:
+    """Adds a token to an answer, and marks its end."""
+    state.token_ids.append(token)
+    state.token_times.append(now)
+    if token in state.request.stop_ids:
+        state.finish_reason = "stop"
+    elif len(state.token_ids) == state.request.max_tokens:
+        state.finish_reason = "length"

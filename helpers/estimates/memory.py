@@ -1,0 +1,183 @@
+"""Memory arithmetic: what weights, KV cache and activations take, and what fits on a device.
+
+Sizes that people read are in GB = 1e9 bytes, as the papers and the article count them; what a device has is in
+GiB = 2**30 bytes. Functions whose name ends in `_bytes` give bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from helpers.estimates.activations import activation_bytes
+from helpers.estimates.units import BITS, GB, bits_of, bytes_per_element, require_positive
+from helpers.model.shapes import ModelShape
+
+
+class MemoryCalculator:
+    """Memory of a decoder's inference in GB (1e9 bytes), from a handful of sizes."""
+
+    def calculate_model_memory(
+        self, num_params: float, dtype: str = "fp16", group_size: int | None = None
+    ) -> float:
+        """GB that `num_params` weights take; `group_size` as in `bytes_per_element`."""
+        require_positive(num_params=num_params)
+        return num_params * bytes_per_element(dtype, group_size) / GB
+
+    def calculate_kv_cache(
+        self,
+        batch_size: int,
+        seq_len: int,
+        hidden_size: int,
+        num_layers: int,
+        dtype: str = "fp16",
+        *,
+        num_heads: int | None = None,
+        num_kv_heads: int | None = None,
+        head_dim: int | None = None,
+    ) -> float:
+        """GB of keys and values of `batch_size` sequences of `seq_len` tokens.
+
+        Without head counts every query head is taken to have keys and values of its own, which together are as wide
+        as `hidden_size`. With grouped-query attention give `num_kv_heads` and `head_dim` (or `num_heads`, when the
+        heads share `hidden_size` evenly).
+        """
+        _not_negative(batch_size=batch_size, seq_len=seq_len)
+        width = _kv_width(hidden_size, num_heads, num_kv_heads, head_dim)
+        require_positive(num_layers=num_layers)
+        return 2 * batch_size * seq_len * width * num_layers * bytes_per_element(dtype) / GB
+
+    def estimate_total_memory(
+        self,
+        model_config: Mapping[str, Any] | ModelShape | Any,
+        batch_size: int,
+        seq_len: int,
+        dtype: str | None = None,
+        kv_dtype: str | None = None,
+    ) -> dict[str, float]:
+        """`{"model", "kv_cache", "activation", "total"}` in GB for prompts of `seq_len` tokens.
+
+        `model_config` is a `ModelShape`, a `transformers` config, or a dict with `num_params`, `hidden_size`,
+        `num_layers` and `dtype`. The dict says too little to derive activations, so that it gets the article's rule,
+        twice the KV cache; the others get the derived peak of `helpers.estimates.activations`. `dtype` overrides the config's
+        own. `kv_dtype` is the cache's type: a dict's `dtype` holds for weights and cache, as in the article; else the
+        default is the type that the model computes in, 16-bit beside quantised weights, as engines do it.
+        """
+        if isinstance(model_config, Mapping):
+            return self._by_article(model_config, batch_size, seq_len, dtype, kv_dtype)
+        shape = model_config if isinstance(model_config, ModelShape) else ModelShape.from_hf(model_config)
+        dtype = dtype or _dtype_of(model_config)
+        kv_cache = kv_cache_bytes(shape, batch_size, seq_len, kv_dtype or compute_dtype(dtype)) / GB
+        activation = activation_bytes(shape, batch_size, seq_len, _compute_size(dtype)) / GB
+        return _sum(self.calculate_model_memory(shape.num_params, dtype), kv_cache, activation)
+
+    def max_batch_size(
+        self, shape: ModelShape, seq_len: int, device_bytes: float, dtype: str = "bf16", **options: Any
+    ) -> int:
+        """How many requests of `seq_len` tokens a device of `device_bytes` holds at once; `options` as in `kv_budget_bytes`."""
+        require_positive(seq_len=seq_len)
+        one = kv_cache_bytes(shape, 1, seq_len, options.pop("kv_dtype", compute_dtype(dtype)))
+        return int(self.kv_budget_bytes(shape, device_bytes, dtype, **options) // one)
+
+    def max_seq_len(
+        self, shape: ModelShape, batch_size: int, device_bytes: float, dtype: str = "bf16", **options: Any
+    ) -> int:
+        """The longest context, in tokens, that `batch_size` requests can have; `options` as in `kv_budget_bytes`."""
+        require_positive(batch_size=batch_size)
+        column = kv_cache_bytes(shape, batch_size, 1, options.pop("kv_dtype", compute_dtype(dtype)))
+        return int(self.kv_budget_bytes(shape, device_bytes, dtype, **options) // column)
+
+    def kv_budget_bytes(
+        self,
+        shape: ModelShape,
+        device_bytes: float,
+        dtype: str = "bf16",
+        *,
+        utilisation: float = 0.9,
+        step_tokens: int = 2048,
+    ) -> float:
+        """Bytes left for the KV cache; 0 when the weights alone are too large.
+
+        Of the device's memory a share `utilisation` is used; weights of `dtype` and the activations of a step over
+        `step_tokens` tokens (an engine's token budget) come off. `max_batch_size` and `max_seq_len` take `kv_dtype` too.
+        """
+        if not 0 < utilisation <= 1:
+            raise ValueError(f"utilisation is a share between 0 and 1, got {utilisation}")
+        weights = shape.num_params * bytes_per_element(dtype)
+        activations = activation_bytes(shape, 1, step_tokens, _compute_size(dtype))
+        return max(0.0, utilisation * device_bytes - weights - activations)
+
+    def _by_article(
+        self,
+        config: Mapping[str, Any],
+        batch_size: int,
+        seq_len: int,
+        dtype: str | None,
+        kv_dtype: str | None,
+    ) -> dict[str, float]:
+        """The estimate of a plain dict."""
+        missing = [key for key in ("num_params", "hidden_size", "num_layers") if key not in config]
+        if missing:
+            raise ValueError(
+                f"model_config lacks {', '.join(missing)}; it has {', '.join(map(str, config)) or 'nothing'}"
+            )
+        dtype = dtype or str(config.get("dtype", "fp16"))
+        heads = {key: config[key] for key in ("num_heads", "num_kv_heads", "head_dim") if key in config}
+        kv_cache = self.calculate_kv_cache(
+            batch_size, seq_len, config["hidden_size"], config["num_layers"], kv_dtype or dtype, **heads
+        )
+        return _sum(self.calculate_model_memory(config["num_params"], dtype), kv_cache, 2 * kv_cache)
+
+
+def kv_cache_bytes(shape: ModelShape, batch_size: int, seq_len: int, dtype: str = "bf16") -> int:
+    """Bytes of keys and values of `batch_size` sequences of `seq_len` tokens, grouped-query attention counted."""
+    _not_negative(batch_size=batch_size, seq_len=seq_len)
+    return round(batch_size * seq_len * shape.kv_elements_per_token * bytes_per_element(dtype))
+
+
+def compute_dtype(dtype: str) -> str:
+    """The type that a model with weights of `dtype` computes in: its own, or bf16 when the weights are quantised."""
+    return dtype if bits_of(dtype) >= 16 else "bf16"
+
+
+def _compute_size(dtype: str) -> int:
+    """Bytes per element of the activations beside weights of `dtype`."""
+    return BITS[compute_dtype(dtype)] // 8
+
+
+def _kv_width(hidden_size: int, num_heads: int | None, num_kv_heads: int | None, head_dim: int | None) -> int:
+    """Elements of one token's keys in one layer."""
+    require_positive(
+        hidden_size=hidden_size,
+        num_heads=num_heads or 1,
+        num_kv_heads=num_kv_heads or 1,
+        head_dim=head_dim or 1,
+    )
+    if num_kv_heads is None:
+        return hidden_size
+    if head_dim is None and num_heads is None:
+        raise ValueError("num_kv_heads alone does not say how wide a head is; give head_dim or num_heads too")
+    return num_kv_heads * (head_dim or hidden_size // (num_heads or 1))
+
+
+def _dtype_of(config: Any) -> str:
+    """The name of a config's weight type, fp16 where it gives none."""
+    names = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float8_e4m3fn": "fp8"}
+    return names.get(str(getattr(config, "dtype", None)).removeprefix("torch."), "fp16")
+
+
+def _sum(model: float, kv_cache: float, activation: float) -> dict[str, float]:
+    """The three parts and their total."""
+    return {
+        "model": model,
+        "kv_cache": kv_cache,
+        "activation": activation,
+        "total": model + kv_cache + activation,
+    }
+
+
+def _not_negative(**sizes: float) -> None:
+    """Raises ValueError, naming it, for a size below 0."""
+    for name, value in sizes.items():
+        if value < 0:
+            raise ValueError(f"{name} must be 0 or more, got {value}")

@@ -1,0 +1,38 @@
+"""Pictures and tables of what the other packages compute. All chapters."""
+
+from helpers.figures.io import draw_needs, draw_over_length, draw_traffic
+from helpers.figures.pages import draw_history, draw_pages, draw_shares, request_colors
+from helpers.figures.passes import Bar, Chart, chart, draw_gantt
+from helpers.figures.radix_tree import draw_tree
+from helpers.figures.reports import COLUMNS, comparison, seconds_text
+from helpers.figures.rooflines import Point, roofline
+from helpers.figures.rows import draw_rows
+from helpers.figures.schedules import draw_curves, draw_percentiles, draw_predictions
+from helpers.figures.tiles import draw_steps, draw_tiles, known_weights
+
+__all__ = [
+    "COLUMNS",
+    "Bar",
+    "Chart",
+    "Point",
+    "chart",
+    "comparison",
+    "draw_curves",
+    "draw_gantt",
+    "draw_history",
+    "draw_needs",
+    "draw_over_length",
+    "draw_pages",
+    "draw_percentiles",
+    "draw_predictions",
+    "draw_rows",
+    "draw_shares",
+    "draw_steps",
+    "draw_tiles",
+    "draw_traffic",
+    "draw_tree",
+    "known_weights",
+    "request_colors",
+    "roofline",
+    "seconds_text",
+]

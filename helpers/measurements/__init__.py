@@ -1,0 +1,45 @@
+"""What a clock says: the profiler, times of operators, what this machine can do, a report on a device. Chapter 2."""
+
+from helpers.measurements import device_report, environment, host_limits, operator_trials
+from helpers.measurements.device_report import (
+    cann_version,
+    failures,
+    report,
+    scrub,
+    summary,
+    time_model,
+    write,
+)
+from helpers.measurements.environment import environment_report
+from helpers.measurements.host_limits import host_ceilings, measure_bandwidth, measure_flops
+from helpers.measurements.operator_times import OperatorBreakdown, profile_operators
+from helpers.measurements.operator_trials import TOLERANCE, Outcome, Trial, attempt, trials, try_operators
+from helpers.measurements.profiling import GenerationProfile, InferenceProfiler
+
+__all__ = [
+    "TOLERANCE",
+    "GenerationProfile",
+    "InferenceProfiler",
+    "OperatorBreakdown",
+    "Outcome",
+    "Trial",
+    "attempt",
+    "cann_version",
+    "device_report",
+    "environment",
+    "environment_report",
+    "failures",
+    "host_ceilings",
+    "host_limits",
+    "measure_bandwidth",
+    "measure_flops",
+    "operator_trials",
+    "profile_operators",
+    "report",
+    "scrub",
+    "summary",
+    "time_model",
+    "trials",
+    "try_operators",
+    "write",
+]

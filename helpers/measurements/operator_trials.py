@@ -1,0 +1,182 @@
+"""Every operator of `helpers.ops` called on a device and held against its plain version on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from helpers.machine.stopwatch import Stopwatch
+from helpers.ops import by_device as ops
+from helpers.ops import torch_attention, torch_ops
+from helpers.ops.block_tables import BlockTables
+from helpers.ops.torch_ops import pack_weight
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+"""Largest difference from the plain version, over 1 + its size: both round, and kernels add in orders of their own."""
+REPEATS = 5
+"""Calls that are timed, after the one that is compared."""
+_LENGTHS = {  # new tokens and all tokens of each sequence
+    "prompts": ([7, 1, 130], [7, 1, 130]),
+    "chunks": ([3, 5, 2], [9, 5, 40]),
+    "decode": ([1, 1, 1], [1, 17, 64]),
+}
+_HEADS = {"9 heads on 3 of 64": (9, 3, 64), "4 heads on 2 of 128": (4, 2, 128)}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One call: an operator, what is special about it, its arguments on the CPU."""
+
+    operator: str
+    case: str
+    arguments: tuple[Any, ...]
+    written: tuple[int, ...] = ()
+    """Which arguments hold the result, when it is not what the operator returns."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended on a device; it shows itself as a row of JSON."""
+
+    operator: str
+    case: str
+    dtype: str
+    passed: bool
+    max_error: float | None
+    """Largest difference from the plain version on the CPU, over 1 + its size; None when there is no number."""
+    tolerance: float
+    seconds: float | None
+    """Mean of some calls after the first."""
+    problem: str | None = None
+    """What was raised, or is wrong with the shape or type."""
+
+
+def try_operators(device: torch.device) -> list[Outcome]:
+    """The outcome of every trial of every operator of `helpers.ops` on the device, in fp32, fp16 and bf16."""
+    return [attempt(trial, dtype, device) for dtype in TOLERANCE for trial in trials(dtype)]
+
+
+def attempt(trial: Trial, dtype: torch.dtype, device: torch.device) -> Outcome:
+    """The outcome of one trial. Whatever an operator raises is an outcome, too."""
+    name, tolerance = str(dtype).removeprefix("torch."), TOLERANCE[dtype]
+    want = _results(trial, _plain(trial.operator), _copies(trial.arguments, torch.device("cpu")))
+    try:
+        arguments = _copies(trial.arguments, device)
+        got = [t.cpu().clone() for t in _results(trial, _fused(trial.operator), arguments)]
+        with Stopwatch(device) as watch:
+            for _ in range(REPEATS):
+                _fused(trial.operator)(*arguments)
+    except Exception as error:  # a broken kernel may raise anything, and the others are still to be tried
+        raised = f"{type(error).__name__}: {error}"
+        return Outcome(trial.operator, trial.case, name, False, None, tolerance, None, raised)
+    problem = _mismatch(got, want)
+    worst = None if problem else _error(got, want)
+    passed = worst is not None and worst <= tolerance
+    return Outcome(
+        trial.operator, trial.case, name, passed, worst, tolerance, watch.seconds / REPEATS, problem
+    )
+
+
+def trials(dtype: torch.dtype) -> Iterator[Trial]:
+    """The trials of every operator in one type, the same in every run: sizes of two models, ragged lengths."""
+    random = torch.Generator().manual_seed(0)
+
+    def randn(*size: int) -> Tensor:
+        return torch.randn(*size, generator=random).to(dtype)
+
+    x, residual, weight, bias = randn(5, 96), randn(5, 96), randn(96), randn(40)
+    matrix, angles = randn(40, 96) / 10, torch.randn(5, 1, 32, generator=random).repeat(1, 1, 2)
+    yield Trial("rms_norm", "", (x, weight, 1e-5))
+    yield Trial("add_rms_norm", "", (x, residual, weight, 1e-5))
+    yield Trial("rotary", "", (randn(5, 3, 64), angles.cos().to(dtype), angles.sin().to(dtype)))
+    yield Trial("swiglu", "", (x,))
+    yield Trial("linear", "", (x, matrix))
+    yield Trial("linear", "bias", (x, matrix, bias))
+    yield Trial("pack_weight", "linear with it", (x, matrix))
+    for heads, sizes in _HEADS.items():
+        for lengths, (new, total) in _LENGTHS.items():
+            yield from _attention_trials(f"{lengths}, {heads}", new, total, sizes, randn)
+
+
+def _attention_trials(
+    case: str, new: list[int], total: list[int], sizes: tuple[int, int, int], randn: Callable[..., Tensor]
+) -> Iterator[Trial]:
+    """Attention and writing of keys and values over some sequences: packed, in rows, in pages."""
+    heads, kv_heads, dim = sizes
+    q, k, v = randn(sum(new), heads, dim), randn(sum(total), kv_heads, dim), randn(sum(total), kv_heads, dim)
+    q_start, kv_start, scale = [0, *accumulate(new)], [0, *accumulate(total)], dim**-0.5
+    yield Trial("attention", case, (q, k, v, q_start, kv_start, scale))
+    yield Trial("materialised_attention", case, (q, k, v, q_start, kv_start, scale))
+    for causal in (True, False):
+        one = (q[: new[0]], k[: total[0]], v[: total[0]], scale, causal)
+        yield Trial("attention_lse", f"{case}, {'causal' if causal else 'all keys'}", one)
+    rows, room = [len(new) - 1 - i for i in range(len(new))], max(total) + 8
+    places = torch.cat([torch.arange(n) for n in total])
+    row_of = torch.tensor(rows).repeat_interleave(torch.tensor(total))
+    filled = [randn(len(new), kv_heads, room, dim) for _ in "kv"]
+    yield Trial("write_kv_rows", case, (*filled, k, v, row_of, places), written=(0, 1))
+    yield Trial("attention_rows", case, (q, *filled, rows, q_start, total, scale))
+    for page_size in (16, 128):
+        counts = [-(-n // page_size) for n in total]
+        pages = list(reversed(range(sum(counts))))
+        tables = [[pages.pop(0) for _ in range(n)] for n in counts]
+        paged = [randn(sum(counts), page_size, kv_heads, dim) for _ in "kv"]
+        slots = [t[i // page_size] * page_size + i % page_size for t, n in zip(tables, total, strict=True) for i in range(n)]  # fmt: skip
+        label = f"{case}, pages of {page_size}"
+        yield Trial("write_kv_pages", label, (*paged, k, v, torch.tensor(slots)), written=(0, 1))
+        yield Trial(
+            "attention_pages", label, (q, *paged, BlockTables(tables, total, page_size), q_start, scale)
+        )
+
+
+def _fused(operator: str) -> Callable[..., Any]:
+    """The operator as the library calls it."""
+    if operator == "pack_weight":
+        return lambda x, weight: ops.linear(x, pack_weight(weight))
+    function: Callable[..., Any] = getattr(ops, operator)
+    return function
+
+
+def _plain(operator: str) -> Callable[..., Any]:
+    """Its meaning in plain torch."""
+    if operator == "pack_weight":
+        return torch_ops.linear
+    function: Callable[..., Any] = getattr(torch_ops, operator, None) or getattr(torch_attention, operator)
+    return function
+
+
+def _copies(arguments: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
+    """The arguments on the device, in memory of their own: some operators overwrite theirs."""
+    return tuple(_copy(x, device) for x in arguments)
+
+
+def _copy(x: Any, device: torch.device) -> Any:
+    """One argument on the device."""
+    if isinstance(x, BlockTables):
+        return BlockTables(x.tables, x.kv_lens, x.page_size, device)
+    return x.clone().to(device) if isinstance(x, Tensor) else x
+
+
+def _results(trial: Trial, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Tensor]:
+    """What the operator computed: what it returned, or what it wrote."""
+    returned = function(*arguments)
+    return [arguments[i] for i in trial.written] or tree_leaves(returned)
+
+
+def _mismatch(got: list[Tensor], want: list[Tensor]) -> str | None:
+    """How shapes and types differ, or None."""
+    shown = [[f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in side] for side in (got, want)]
+    return f"expected {', '.join(shown[1])}, got {', '.join(shown[0])}" if shown[0] != shown[1] else None
+
+
+def _error(got: list[Tensor], want: list[Tensor]) -> float | None:
+    """The largest difference over 1 + the size of what is wanted; None when something is no number."""
+    differences = [(g.double() - w.double()).abs() / (1 + w.double().abs()) for g, w in zip(got, want, strict=True)]  # fmt: skip
+    worst = max(float(d.max()) if not d.isnan().any() else float("inf") for d in differences)
+    return worst if worst < float("inf") else None

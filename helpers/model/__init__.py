@@ -1,0 +1,37 @@
+"""The decoder, its batch, the cache contract, weights, generation, and sizes of published models. Chapters 0 and 1.
+
+Read `cache` first: `Cache` is the contract that chapters 3, 4 and 6 fulfil.
+"""
+
+from helpers.model import checkpoint
+from helpers.model.batch import FlatBatch
+from helpers.model.cache import Cache, ConcatCache, NoCache
+from helpers.model.checkpoint import Checkpoint, load
+from helpers.model.config import DecoderConfig, UnsupportedArchitecture
+from helpers.model.decoder import MLP, DecoderLayer, DecoderLM, Linear
+from helpers.model.generation import Generation, chat_prompt, generate
+from helpers.model.shapes import PUBLISHED, ModelShape, count_params
+from helpers.model.weights import build
+
+__all__ = [
+    "MLP",
+    "PUBLISHED",
+    "Cache",
+    "Checkpoint",
+    "ConcatCache",
+    "DecoderConfig",
+    "DecoderLM",
+    "DecoderLayer",
+    "FlatBatch",
+    "Generation",
+    "Linear",
+    "ModelShape",
+    "NoCache",
+    "UnsupportedArchitecture",
+    "build",
+    "chat_prompt",
+    "checkpoint",
+    "count_params",
+    "generate",
+    "load",
+]

@@ -1,0 +1,108 @@
+"""What the decoder needs to know of a Hugging Face config, and the refusal of what it cannot represent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+# Differences between the three architectures: (bias on q, k and v; norm on each head's q and k).
+_ARCHITECTURES = {"llama": (False, False), "qwen2": (True, False), "qwen3": (False, True)}
+_ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+
+
+class UnsupportedArchitecture(ValueError):
+    """A checkpoint whose computation differs from what `helpers.model.decoder` does."""
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """A decoder's sizes and switches; lengths in elements or tokens."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    max_positions: int
+    rms_norm_eps: float
+    tied: bool
+    """Whether the output matrix is the embedding matrix."""
+    qkv_bias: bool
+    o_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+    inv_freq: tuple[float, ...]
+    """`head_dim / 2` rotary frequencies in radians per position, scaling applied."""
+    rope_scale: float
+    """Factor on cos and sin; 1 except for YaRN (arXiv:2309.00071)."""
+
+    @classmethod
+    def from_hf(cls, config: Any) -> DecoderConfig:
+        """The decoder's view of a `transformers` config; raises UnsupportedArchitecture, naming what it refuses."""
+        _refuse_unsupported(config)
+        qkv_bias, qk_norm = _ARCHITECTURES[config.model_type]
+        bias = bool(getattr(config, "attention_bias", False))
+        inv_freq, rope_scale = _rotary_frequencies(config)
+        return cls(
+            vocab_size=config.vocab_size,
+            hidden_size=config.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_layers=config.num_hidden_layers,
+            num_heads=config.num_attention_heads,
+            num_kv_heads=config.num_key_value_heads,
+            head_dim=head_dim(config),
+            max_positions=config.max_position_embeddings,
+            rms_norm_eps=config.rms_norm_eps,
+            tied=bool(config.tie_word_embeddings),
+            qkv_bias=qkv_bias or bias,
+            o_bias=bias,
+            mlp_bias=bool(getattr(config, "mlp_bias", False)),
+            qk_norm=qk_norm,
+            inv_freq=inv_freq,
+            rope_scale=rope_scale,
+        )
+
+
+def head_dim(config: Any) -> int:
+    """Elements per head: the config's own figure, or hidden size over query heads where it gives none."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _refuse_unsupported(config: Any) -> None:
+    """Raises UnsupportedArchitecture for anything this decoder would compute wrongly."""
+    kind = getattr(config, "model_type", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    problems = {
+        f"architecture {kind!r}": kind not in _ARCHITECTURES,
+        f"activation {getattr(config, 'hidden_act', None)!r}": getattr(config, "hidden_act", "silu")
+        != "silu",
+        "quantised weights": getattr(config, "quantization_config", None) is not None,
+        "sliding-window layers": any(
+            t != "full_attention" for t in getattr(config, "layer_types", None) or ()
+        ),
+        f"rope type {rope.get('rope_type')!r}": rope.get("rope_type", "default") not in _ROPE_TYPES,
+        "partial rotary embedding": rope.get("partial_rotary_factor", 1.0) != 1.0,
+    }
+    found = [name for name, wrong in problems.items() if wrong]
+    if found:
+        known = ", ".join(_ARCHITECTURES)
+        raise UnsupportedArchitecture(
+            f"{found[0]} is not supported; this decoder computes {known} with silu and full attention"
+        )
+
+
+def _rotary_frequencies(config: Any) -> tuple[tuple[float, ...], float]:
+    """`(inverse frequencies, factor on cos and sin)`; the scaled variants come from transformers' own functions."""
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    rope = config.rope_parameters
+    if rope.get("rope_type", "default") == "default":
+        dim = head_dim(config)
+        exponents = torch.arange(0, dim, 2).float() / dim
+        return tuple((1.0 / rope["rope_theta"] ** exponents).tolist()), 1.0
+    inv_freq, scale = ROPE_INIT_FUNCTIONS[rope["rope_type"]](config, "cpu")
+    return tuple(inv_freq.tolist()), float(scale)

@@ -1,0 +1,204 @@
+"""A Llama-family decoder over a flat batch of tokens, in as few lines as it takes to be exact."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from helpers.model.batch import FlatBatch
+from helpers.model.cache import Cache, NoCache
+from helpers.model.config import DecoderConfig
+from helpers.ops import by_device as ops
+from helpers.ops.torch_ops import pack_weight
+
+
+class Linear(nn.Linear):
+    """A matrix whose weight may be packed for this processor (`ops.pack_weight`)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x [T, in]` -> `[T, out]`."""
+        return ops.linear(x, self.weight, self.bias)
+
+    def pack(self) -> None:
+        """Replaces the weight by its packed form."""
+        self.weight = nn.Parameter(pack_weight(self.weight), requires_grad=False)
+
+
+class Attention(nn.Module):
+    """Projections around a cache's attention. Q, K and V share one matrix: one product instead of three."""
+
+    def __init__(self, cfg: DecoderConfig):
+        super().__init__()
+        self.heads = (cfg.num_heads, cfg.num_kv_heads)
+        self.head_dim, self.eps, self.rope_scale = cfg.head_dim, cfg.rms_norm_eps, cfg.rope_scale
+        width = cfg.num_heads * cfg.head_dim
+        self.qkv_proj = Linear(
+            cfg.hidden_size, width + 2 * cfg.num_kv_heads * cfg.head_dim, bias=cfg.qkv_bias
+        )
+        self.o_proj = Linear(width, cfg.hidden_size, bias=cfg.o_bias)
+        self.q_norm = nn.Parameter(torch.empty(cfg.head_dim)) if cfg.qk_norm else None
+        self.k_norm = nn.Parameter(torch.empty(cfg.head_dim)) if cfg.qk_norm else None
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor], layer_idx: int, cache: Cache, batch: FlatBatch
+    ) -> Tensor:
+        """`x [T, hidden]` -> `[T, hidden]`; `rope` holds cos and sin, each `[T, 1, D]`."""
+        heads, kv_heads = self.heads
+        qk, v = self.qkv_proj(x).unflatten(-1, (-1, self.head_dim)).split((heads + kv_heads, kv_heads), dim=1)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = qk[:, :heads], qk[:, heads:]
+            normed = ops.rms_norm(q, self.q_norm, self.eps), ops.rms_norm(k, self.k_norm, self.eps)
+            qk = torch.cat(normed, dim=1)
+        qk = ops.rotary(qk, *rope)
+        if self.rope_scale != 1.0:  # not folded into cos and sin, which a fused rotation wants within [-1, 1]
+            qk = qk * self.rope_scale
+        q, k = qk[:, :heads], qk[:, heads:]
+        out = cache.attend(layer_idx, q, k, v, batch)
+        del qk, q, k, v  # the output projection needs no more of them: free the memory before it allocates
+        projected: Tensor = self.o_proj(out.flatten(-2))
+        return projected
+
+
+class MLP(nn.Module):
+    """The gated feed-forward part; gate and up share one matrix."""
+
+    def __init__(self, cfg: DecoderConfig):
+        super().__init__()
+        self.gate_up_proj = Linear(cfg.hidden_size, 2 * cfg.intermediate_size, bias=cfg.mlp_bias)
+        self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=cfg.mlp_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x [T, hidden]` -> `[T, hidden]`."""
+        down: Tensor = self.down_proj(ops.swiglu(self.gate_up_proj(x)))
+        return down
+
+
+class DecoderLayer(nn.Module):
+    """Attention and MLP, each behind a norm, each added to the residual stream."""
+
+    def __init__(self, cfg: DecoderConfig):
+        super().__init__()
+        self.eps = cfg.rms_norm_eps
+        self.input_norm = nn.Parameter(torch.empty(cfg.hidden_size))
+        self.attn = Attention(cfg)
+        self.post_norm = nn.Parameter(torch.empty(cfg.hidden_size))
+        self.mlp = MLP(cfg)
+
+    def forward(
+        self,
+        delta: Tensor | None,
+        residual: Tensor,
+        rope: tuple[Tensor, Tensor],
+        layer_idx: int,
+        cache: Cache,
+        batch: FlatBatch,
+    ) -> tuple[Tensor, Tensor]:
+        """`(what this layer adds, the residual stream before that)`, both `[T, hidden]`; `delta` is what the last layer added.
+
+        The sum is left to the next norm, because one operator does both.
+        """
+        if delta is None:
+            x = ops.rms_norm(residual, self.input_norm, self.eps)
+        else:
+            x, residual = ops.add_rms_norm(delta, residual, self.input_norm, self.eps)
+        x, residual = ops.add_rms_norm(
+            self.attn(x, rope, layer_idx, cache, batch), residual, self.post_norm, self.eps
+        )
+        return self.mlp(x), residual
+
+
+class DecoderLM(nn.Module):
+    """A decoder language model of the Llama, Qwen2 or Qwen3 architecture, for inference."""
+
+    def __init__(self, cfg: DecoderConfig):
+        super().__init__()
+        self.cfg = cfg
+        self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.num_layers))
+        self.norm = nn.Parameter(torch.empty(cfg.hidden_size))
+        self._packed_embedding: Tensor | None = None
+        self._inv_freq: Tensor | None = (
+            None  # kept: a transfer to the device in each pass would be one too many
+        )
+        self.lm_head = None if cfg.tied else Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.norm.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' type, which activations and caches share."""
+        return self.norm.dtype
+
+    @torch.inference_mode()
+    def forward(
+        self, batch: FlatBatch, cache: Cache | None = None, logits: Literal["last", "all"] = "last"
+    ) -> Tensor:
+        """Next-token logits in fp32: of each sequence's last token `[B, vocab]`, or of all tokens `[T, vocab]`.
+
+        Without a cache, sequences attend to themselves only and nothing is kept. The batch may lie elsewhere. Raises ValueError, before the
+        cache changes, for a token beyond the vocabulary, a position beyond the model's, or as the cache refuses.
+        """
+        self._check(batch)
+        batch, cache = batch.to(self.device), cache or NoCache()
+        cache.prepare(batch)
+        result = self.compute(batch, cache, logits)
+        cache.commit(batch)
+        return result
+
+    @torch.inference_mode()
+    def compute(self, batch: FlatBatch, cache: Cache, logits: Literal["last", "all"] = "last") -> Tensor:
+        """The device's part of a pass, between the cache's `prepare` and `commit`: what a captured graph repeats."""
+        hidden = self._hidden(batch, cache)
+        if logits == "last" and len(hidden) > len(batch.seq_lens):  # else every token is a last one
+            hidden = hidden[batch.last_token_indices]
+        return ops.linear(hidden, self._output_weight()).float()
+
+    def pack(self) -> DecoderLM:
+        """This model with its matrices laid out for this processor's kernels, where `ops` knows such a layout.
+
+        Weights keep their size, but for 16-bit ones on a processor that multiplies in 32 (`ops.pack_weight`), and for a
+        tied output matrix: the embedding needs it as it was, so there are two of it.
+        A packed model stays on its device.
+        """
+        for module in self.modules():
+            if isinstance(module, Linear):
+                module.pack()
+        if self.lm_head is None:
+            packed = pack_weight(self.embed_tokens.weight)
+            self._packed_embedding = packed if packed.is_mkldnn else None
+        return self
+
+    def _output_weight(self) -> Tensor:
+        """The matrix `[vocab, hidden]` that turns the last hidden state into logits."""
+        if self.lm_head is not None:
+            return self.lm_head.weight
+        return self.embed_tokens.weight if self._packed_embedding is None else self._packed_embedding
+
+    def _hidden(self, batch: FlatBatch, cache: Cache) -> Tensor:
+        """The last layer's normed output `[T, hidden]`."""
+        rope = self._rope(batch.positions)
+        delta, residual = self.layers[0](None, self.embed_tokens(batch.token_ids), rope, 0, cache, batch)
+        for layer_idx in range(1, len(self.layers)):
+            delta, residual = self.layers[layer_idx](delta, residual, rope, layer_idx, cache, batch)
+        return ops.add_rms_norm(delta, residual, self.norm, self.cfg.rms_norm_eps)[0]
+
+    def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin of each token's angles, each `[T, 1, D]` with both halves alike, computed in fp32."""
+        if self._inv_freq is None or self._inv_freq.device != positions.device:
+            self._inv_freq = torch.tensor(self.cfg.inv_freq, dtype=torch.float32, device=positions.device)
+        angles = torch.outer(positions.float(), self._inv_freq).repeat(1, 2).unsqueeze(1)
+        return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
+
+    def _check(self, batch: FlatBatch) -> None:
+        """Raises ValueError for what the embedding or the rotary angles cannot represent."""
+        if batch.max_token_id >= self.cfg.vocab_size:
+            raise ValueError(f"token ids must be under {self.cfg.vocab_size}, got {batch.max_token_id}")
+        if max(batch.seq_lens) > self.cfg.max_positions:
+            raise ValueError(
+                f"the model knows {self.cfg.max_positions} positions, a sequence has {max(batch.seq_lens)}"
+            )

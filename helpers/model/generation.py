@@ -1,0 +1,96 @@
+"""Greedy text generation, one request at a time: the loop that the whole course makes faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from helpers.model.batch import FlatBatch
+from helpers.model.cache import Cache
+from helpers.model.decoder import DecoderLM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+CLEAR_MARGIN = 0.05
+"""Logit distance under which rounding on another processor may turn a greedy choice."""
+
+
+@dataclass
+class Generation:
+    """What came out of one request."""
+
+    prompt_ids: list[int]
+    token_ids: list[int] = field(default_factory=list)
+    """New tokens, the end-of-text token included when the model chose it."""
+    margins: list[float] = field(default_factory=list)
+    """For each new token: how far its logit lay above the second best."""
+    tokens_computed: int = 0
+    """Tokens that went through the model, over all passes."""
+
+    @property
+    def min_margin(self) -> float:
+        """The closest call among the choices, in logits."""
+        return min(self.margins)
+
+    def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The answer in words, for showing where outputs are compared across machines.
+
+        Raises ValueError when a choice was closer than `CLEAR_MARGIN`: print a verdict instead of such a text.
+        """
+        if self.min_margin <= CLEAR_MARGIN:
+            place = self.margins.index(self.min_margin)
+            raise ValueError(
+                f"token {place} was chosen by {self.min_margin:.3f}, not clearly ({CLEAR_MARGIN}); "
+                "another processor may answer differently, so do not show this text"
+            )
+        return str(tokenizer.decode(self.token_ids, skip_special_tokens=True))
+
+
+def generate(
+    model: DecoderLM,
+    prompt_ids: Sequence[int],
+    max_new_tokens: int,
+    cache: Cache | None = None,
+    stop_ids: Sequence[int] = (),
+    on_token: Callable[[int], None] | None = None,
+    cached: int = 0,
+) -> Generation:
+    """The greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of `stop_ids`.
+
+    With a cache each pass computes the new tokens only; without one, every pass computes the whole text again. The cache is
+    fresh, or holds the prompt's first `cached` tokens. `on_token` is called with each new token as it comes. Raises
+    ValueError for an empty prompt, a count under 1, or as many cached tokens as the prompt has: its last one is always computed.
+    """
+    if not prompt_ids:
+        raise ValueError("the prompt is empty; give at least one token")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be 1 or more, got {max_new_tokens}")
+    if not 0 <= cached < len(prompt_ids) or (cached and cache is None):
+        raise ValueError(
+            f"of {len(prompt_ids)} prompt tokens {cached} cannot be cached; the last is always computed"
+        )
+    result = Generation(list(prompt_ids))
+    computed = cached  # tokens that the cache holds
+    while True:
+        text = result.prompt_ids + result.token_ids
+        batch = FlatBatch.pack([text[computed:]], history=[computed], device=model.device)
+        best = model(batch, cache)[0].topk(2)
+        token = int(best.indices[0])
+        result.token_ids.append(token)
+        result.margins.append(float(best.values[0] - best.values[1]))
+        result.tokens_computed += len(text) - computed
+        computed = len(text) if cache is not None else 0
+        if on_token is not None:
+            on_token(token)
+        if token in stop_ids or len(result.token_ids) == max_new_tokens:
+            return result
+
+
+def chat_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
+    """The token ids of a one-question conversation in the model's own chat format, ready for its answer."""
+    messages = [{"role": "user", "content": question}]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,0 +1,31 @@
+"""The engine on paper and on a virtual clock: the same scheduler and pool, no tensors. Chapters 5, 6 and 8."""
+
+from helpers.simulation.calibration import calibrate, calibration_run
+from helpers.simulation.occupancy import Occupancy, replay_occupancy
+from helpers.simulation.paper_model import PaperModel, serve_on_paper
+from helpers.simulation.paper_pages import PaperPages
+from helpers.simulation.pass_time import FittedTime, Load, PassTime, RooflineTime, pass_cost
+from helpers.simulation.replicas import simulate, simulate_replicas, together
+from helpers.simulation.simulator import SimulatedEngine
+from helpers.simulation.sweeps import Setting, sweep
+
+__all__ = [
+    "FittedTime",
+    "Load",
+    "Occupancy",
+    "PaperModel",
+    "PaperPages",
+    "PassTime",
+    "RooflineTime",
+    "Setting",
+    "SimulatedEngine",
+    "calibrate",
+    "calibration_run",
+    "pass_cost",
+    "replay_occupancy",
+    "serve_on_paper",
+    "simulate",
+    "simulate_replicas",
+    "sweep",
+    "together",
+]

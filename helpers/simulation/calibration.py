@@ -1,0 +1,64 @@
+"""How long passes take on this machine, from a short run of the engine itself."""
+
+from __future__ import annotations
+
+import random
+
+from helpers.caches.paged_kv_cache import PagedKVCache
+from helpers.engine.batching import ContinuousBatcher
+from helpers.engine.request import Request
+from helpers.engine.step import Step
+from helpers.model.decoder import DecoderLM
+from helpers.simulation.pass_time import FittedTime
+from helpers.traffic.lengths import Lengths, stream
+
+
+def calibrate(
+    model: DecoderLM,
+    max_batch_size: int = 16,
+    token_budget: int = 512,
+    page_size: int = 16,
+    rounds: int = 2,
+    prompts: Lengths | None = None,
+) -> FittedTime:
+    """Pass times fitted to `calibration_run`, for engines with the same limits; measured, so never the same twice."""
+    return FittedTime.of(calibration_run(model, max_batch_size, token_budget, page_size, rounds, prompts))
+
+
+def calibration_run(
+    model: DecoderLM,
+    max_batch_size: int = 16,
+    token_budget: int = 512,
+    page_size: int = 16,
+    rounds: int = 2,
+    prompts: Lengths | None = None,
+) -> list[Step]:
+    """The log of a run that sees batches of all sizes and prompts of many lengths, alone and beside decode steps.
+
+    In each round requests join one by one, every other pass, until the engine is full; then they end one by one. Kernels that pad
+    rows to the longest take longer where lengths differ more: give the `prompts` of the traffic that is to be predicted (default:
+    all powers of two). Raises ValueError for sizes or rounds under 1.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds must be 1 or more, got {rounds}")
+    longest = min(token_budget, model.cfg.max_positions // 2)
+    lengths = [2**i for i in range(3, longest.bit_length()) if 2**i < longest] + [longest]
+    if prompts is not None:
+        drawn = prompts.draw(max_batch_size * rounds, stream(0, "calibration"))
+        lengths = [min(count, longest) for count in drawn]
+        lengths[-1] = longest  # a pass as large as they come is seen in any case, and not as the first
+    pages = max_batch_size * -(-(longest + 4 * max_batch_size + 8) // page_size)
+    batcher = ContinuousBatcher(
+        model, PagedKVCache.for_model(model, pages, page_size), max_batch_size, token_budget
+    )
+    rng = random.Random(0)
+    for turn in range(rounds):
+        for i in range(max_batch_size):
+            count = lengths[(i + turn * max_batch_size if prompts else i + turn) % len(lengths)]
+            prompt = [rng.randrange(model.cfg.vocab_size) for _ in range(count)]
+            answer = min(3 * (max_batch_size - i) + rng.randint(1, 8), model.cfg.max_positions - count)
+            batcher.add_request(Request((turn, i), prompt, answer))
+            for _ in range(2):
+                batcher.process_batch()
+        batcher.run()
+    return batcher.steps

@@ -1,0 +1,155 @@
+"""How long a pass of the engine takes: predicted from a roofline, or fitted to passes that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from helpers.engine.step import Step
+from helpers.estimates.ceilings import Ceilings
+from helpers.estimates.cost import StepCost, step_cost
+from helpers.model.shapes import ModelShape
+
+
+def pass_cost(shape: ModelShape, step: Step, **sizes: float) -> StepCost:
+    """Operations and bytes of one logged pass, by chapter 2's arithmetic; `sizes` as in `step_cost`."""
+    return step_cost(shape, [p.num_tokens for p in step.parts], [p.start for p in step.parts], **sizes)
+
+
+class Load(NamedTuple):
+    """What a pass computes, in sums over its sequences: all that its time is taken to depend on."""
+
+    tokens: int
+    """New tokens."""
+    sequences: int
+    history: int
+    """Cached tokens that are read."""
+    attended: int
+    """Pairs of a new token and a token that it attends to, itself included."""
+
+    @classmethod
+    def of(cls, parts: Iterable[tuple[int, int]]) -> Load:
+        """The load of sequences given as (new tokens, cached tokens)."""
+        tokens = sequences = history = attended = 0
+        for new, old in parts:
+            tokens += new
+            sequences += 1
+            history += old
+            attended += new * old + new * (new + 1) // 2
+        return cls(tokens, sequences, history, attended)
+
+
+class PassTime(Protocol):
+    """The seconds that a pass takes, by its load."""
+
+    def __call__(self, load: Load) -> float:
+        """The seconds; above 0."""
+
+
+class RooflineTime:
+    """A prediction: the least time that a pass can take under `ceilings` (`helpers.estimates.cost`), and `overhead` seconds.
+
+    With `ceilings.accelerator_ceilings(name)` it speaks of an accelerator that is not here.
+    """
+
+    def __init__(self, shape: ModelShape, ceilings: Ceilings, overhead: float = 0.0, **sizes: float):
+        """`sizes` are `step_cost`'s. Raises ValueError for an overhead below 0."""
+        if not overhead >= 0:
+            raise ValueError(f"the overhead must be 0 seconds or more, got {overhead}")
+        self.ceilings, self.overhead = ceilings, overhead
+        # Operations and bytes are linear in the load's sums: five passes tell all coefficients.
+        probes = (((1,), (0,)), ((1, 1), (0, 0)), ((2,), (0,)), ((1,), (1,)), ((2,), (1,)))
+        costs = [step_cost(shape, new, old, **sizes) for new, old in probes]
+        loads = [(1, *Load.of(zip(new, old, strict=True))) for new, old in probes]
+        found = np.linalg.solve(np.array(loads, float), np.array([(c.flops, c.nbytes) for c in costs]))
+        self._flops, self._bytes = ([float(x) for x in column] for column in np.rint(found).T)
+
+    def __call__(self, load: Load) -> float:
+        """The seconds."""
+        f, b = self._flops, self._bytes
+        tokens, sequences, history, attended = load
+        flops = f[0] + f[1] * tokens + f[2] * sequences + f[3] * history + f[4] * attended
+        nbytes = b[0] + b[1] * tokens + b[2] * sequences + b[3] * history + b[4] * attended
+        return self.ceilings.seconds(flops, nbytes) + self.overhead
+
+
+class FittedTime:
+    """Measured: a curve over the pass's tokens, and a share for each sequence and each attended pair, fitted to a batcher's log.
+
+    The curve is linear between `knots`, because matrix products of 1, 2 or 8 rows are different kernels; beyond the last it goes on
+    with its slope. No share is negative. The fit is by least squares of the relative error.
+    """
+
+    def __init__(self, knots: Sequence[int], at_knots: Sequence[float], per_sequence: float, per_pair: float):
+        """A fit as `of` finds it: seconds at each of the `knots` (tokens, ascending), per sequence and per attended pair."""
+        self.knots, self.at_knots = tuple(knots), tuple(at_knots)
+        self.per_sequence, self.per_pair = per_sequence, per_pair
+        self._curve: dict[int, float] = {}
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], skip: int = 1) -> FittedTime:
+        """The fit to a log, without the first `skip` passes, which warm up. Raises ValueError for fewer than 8 passes."""
+        steps = steps[skip:]
+        if len(steps) < 8:
+            raise ValueError(f"expected 8 passes or more to fit a curve to, got {len(steps)}")
+        loads = [Load.of((part.num_tokens, part.start) for part in step.parts) for step in steps]
+        seconds = np.array([step.end - step.begin for step in steps])
+        knots = _knots([load.tokens for load in loads])
+        rows = np.array([[*_hats(knots, load.tokens), load.sequences, load.attended] for load in loads])
+        shares = _non_negative(rows / seconds[:, None], np.ones(len(rows)))
+        return cls(knots, shares[:-2], shares[-2], shares[-1])
+
+    def __call__(self, load: Load) -> float:
+        """The seconds."""
+        if load.tokens not in self._curve:
+            self._curve[load.tokens] = self._at(load.tokens)
+        return self._curve[load.tokens] + self.per_sequence * load.sequences + self.per_pair * load.attended
+
+    def _at(self, tokens: int) -> float:
+        """The curve; beyond its knots it neither falls nor rises faster than in proportion, whatever noise says of its slope."""
+        knots, seconds = self.knots, self.at_knots
+        inside = min(max(tokens, knots[0]), knots[-1])
+        value = sum(h * s for h, s in zip(_hats(knots, inside), seconds, strict=True))
+        if tokens <= knots[-1] or len(knots) == 1:
+            return value
+        slope = (seconds[-1] - seconds[-2]) / (knots[-1] - knots[-2])
+        return value + (tokens - knots[-1]) * min(max(slope, 0.0), seconds[-1] / knots[-1])
+
+    def errors(self, steps: Sequence[Step]) -> list[float]:
+        """For each pass of a log, predicted over measured seconds, less 1."""
+        loads = (Load.of((part.num_tokens, part.start) for part in step.parts) for step in steps)
+        return [self(load) / (step.end - step.begin) - 1 for load, step in zip(loads, steps, strict=True)]
+
+
+def _knots(tokens: Sequence[int]) -> list[int]:
+    """The ends of what was seen, and the powers of two between them that are not close to one."""
+    low, high = min(tokens), max(tokens)
+    return sorted({low, high, *(2**i for i in range(20) if 1.5 * low < 2**i < high / 1.5)})
+
+
+def _hats(knots: Sequence[int], tokens: int) -> list[float]:
+    """The weights of the values at the knots in the value at `tokens`, which lies between two of them."""
+    weights = [0.0] * len(knots)
+    if len(knots) == 1:
+        return [1.0]
+    right = min(max(1, int(np.searchsorted(knots, tokens))), len(knots) - 1)
+    share = (tokens - knots[right - 1]) / (knots[right] - knots[right - 1])
+    weights[right - 1], weights[right] = 1 - share, share
+    return weights
+
+
+def _non_negative(rows: NDArray[np.float64], wanted: NDArray[np.float64]) -> list[float]:
+    """Least squares without negative answers: a column whose answer would be below 0 is left out, the worst one first."""
+    scale = np.maximum(np.abs(rows).max(axis=0), 1e-300)
+    kept = [j for j in range(rows.shape[1]) if np.abs(rows[:, j]).max() > 0]
+    answer = np.zeros(rows.shape[1])
+    while kept:
+        found = np.linalg.lstsq(rows[:, kept] / scale[kept], wanted, rcond=None)[0]
+        if found.min() >= 0:
+            answer[kept] = found / scale[kept]
+            break
+        del kept[int(found.argmin())]
+    return [float(x) for x in answer]

@@ -1,0 +1,187 @@
+"""The engine's own scheduler and page accounts on a virtual clock: what a trace would meet, in seconds instead of hours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+
+from helpers.engine.policy import Policy
+from helpers.engine.request import Request, RequestState
+from helpers.engine.scheduling import RequestScheduler
+from helpers.simulation.paper_pages import PaperPages
+from helpers.simulation.pass_time import Load, PassTime
+from helpers.traffic.clock import VirtualClock
+from helpers.traffic.outcome import Outcome
+from helpers.traffic.report import Report
+
+_ANSWER = 2**31  # paper token ids: where those of answers begin
+
+
+class SimulatedEngine:
+    """`ContinuousBatcher` without a model: `RequestScheduler` plans, `PagePool` counts, and a pass takes `pass_time` seconds.
+
+    Passes of one token for everybody, in which nothing is decided, are gone through at once where `leap` allows it; that
+    changes no time and no count.
+    """
+
+    def __init__(
+        self,
+        pass_time: PassTime,
+        num_pages: int = 4096,
+        page_size: int = 16,
+        max_batch_size: int = 32,
+        token_budget: int = 512,
+        chunk_size: int | None = None,
+        policy: str | Callable[[], Policy] = "fcfs",
+        sharing: bool = True,
+        leap: bool = True,
+    ):
+        """`policy` is a name, or what makes one. Raises ValueError as `RequestScheduler` and `PagePool` do."""
+        self.clock, self.pages = VirtualClock(), PaperPages(num_pages, page_size, sharing)
+        chosen = policy if isinstance(policy, str) else policy()
+        self.scheduler = RequestScheduler(
+            max_batch_size, chosen, token_budget, chunk_size, self.pages, clock=self.clock
+        )
+        self.outcomes: list[Outcome] = []
+        self.tokens_asked = 0
+        """Tokens of the prompts and answers of those who are on their way, as far as the engine knows: caps, not true lengths."""
+        self._pass_time, self._leap = pass_time, leap
+        self._answers: dict[Hashable, int] = {}  # the true lengths
+        self._busy = self._row_seconds = 0.0
+        self._passes = self._computed = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody is here."""
+        return bool(self._answers)
+
+    @property
+    def num_requests(self) -> int:
+        """Those who are on their way here."""
+        return len(self._answers)
+
+    def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
+        """Tokens of a prompt that full cached pages hold."""
+        return self.pages.pool.cached_tokens(tokens, salt)
+
+    def submit(self, request: Request, at: float, answer: int) -> None:
+        """A request comes at a moment, and its answer will have so many tokens, 1 to `max_tokens`. ValueError as `add_request`."""
+        if not 1 <= answer <= request.max_tokens:
+            raise ValueError(
+                f"request {request.request_id!r}: an answer of {answer} tokens, allowed are 1 to {request.max_tokens}"
+            )
+        if not self.busy:
+            self.clock.wait_until(at)
+        with self.clock.back_at(at):
+            self.scheduler.add_request(request)
+        self._answers[request.request_id] = answer
+        self.tokens_asked += len(request.prompt_ids) + request.max_tokens
+
+    def run_until(self, moment: float, awaited: Collection[Hashable] = ()) -> list[RequestState]:
+        """Works until a moment (a pass that has begun is finished), until nobody is here, or until one of `awaited` is done: those."""
+        while self.busy and self.clock.now < moment:
+            ended = [state for state in self._pass(moment) if state.name in awaited]
+            if ended:
+                return ended
+        return []
+
+    def report(self, others: Iterable[Outcome] = ()) -> Report:
+        """What it came to, with `others` that never reached it."""
+        outcomes = [*self.outcomes, *others]
+        return Report.summed(outcomes, self._busy, self._passes, self._computed, self._row_seconds)
+
+    def _pass(self, moment: float) -> list[RequestState]:
+        """One pass, and the quiet ones after it that begin before `moment`; gives the requests that are done with them."""
+        planned = self.scheduler.schedule()
+        load = Load.of((count, state.computed) for state, count in planned)
+        if planned:
+            self._spend(self._pass_time(load), load)
+        self.pages.commit()
+        due, last, now, answers = 0, list[RequestState](), self.clock.now, self._answers
+        for state, count in planned:
+            state.computed += count
+            state.tokens_computed += count
+            ids = state.token_ids
+            if len(state.request.prompt_ids) + len(ids) == state.computed:
+                due += 1
+                if len(ids) + 1 < answers[state.name]:
+                    ids.append(_ANSWER + state.order)
+                    state.token_times.append(now)
+                else:
+                    last.append(state)
+        if last:
+            return self._end(last)
+        quiet = self._leap and due == len(self.scheduler.running) > 0
+        return self._quiet_passes([state for state, _ in planned], moment) if quiet else []
+
+    def _quiet_passes(self, running: Sequence[RequestState], moment: float) -> list[RequestState]:
+        """Passes of one token each until the first request is done or something could be decided; gives those done."""
+        count, times = self._quiet(running), list[float]()
+        history, rows = sum(state.computed for state in running), len(running)
+        while len(times) < count and self.clock.now < moment:
+            load = Load(rows, rows, history, history + rows)
+            self._spend(self._pass_time(load), load)
+            times.append(self.clock.now)
+            history += rows
+        return self._catch_up(running, times) if times else []
+
+    def _catch_up(self, running: Sequence[RequestState], times: list[float]) -> list[RequestState]:
+        """Notes that each of these has computed a token and been given one at each of these times; gives those done with it."""
+        passes, reserve, last = len(times), self.scheduler.reserve, []
+        for state in running:
+            state.token_ids += [_ANSWER + state.order] * (passes - 1)
+            reserve(state, passes)
+            state.computed += passes
+            state.tokens_computed += passes
+            state.token_times += times
+            if len(state.token_ids) + 1 < self._answers[state.name]:
+                state.token_ids.append(_ANSWER + state.order)
+            else:
+                state.token_times.pop()
+                last.append(state)
+        self.pages.commit()
+        return self._end(last)
+
+    def _quiet(self, running: Sequence[RequestState]) -> int:
+        """For how many passes, of one token each, nobody comes in, gives way, is done before the last, or lacks a page."""
+        scheduler = self.scheduler
+        if len(running) > scheduler.token_budget or scheduler.would_admit():
+            return 0
+        if scheduler.waiting and not scheduler.policy.static and len(running) < scheduler.max_batch_size:
+            return 0
+        left = min(self._answers[state.name] - len(state.token_ids) for state in running)
+        if scheduler.waiting and scheduler.policy.preemptive:
+            left = int(min(left, scheduler.policy.steady(list(running))))
+        while left > 0 and not self._enough(running, left):
+            left //= 2
+        return left
+
+    def _enough(self, running: Sequence[RequestState], passes: int) -> bool:
+        """Whether so many passes find their pages."""
+        free, size = self.pages.pool.num_free, self.pages.pool.page_size
+        if len(running) * (passes // size + 1) <= free:
+            return True
+        lengths = (state.computed for state in running)
+        return sum(-(-(n + passes) // size) - -(-n // size) for n in lengths) <= free
+
+    def _spend(self, seconds: float, load: Load) -> None:
+        """Lets the time of a pass go by."""
+        self.clock.advance(seconds)
+        self._busy += seconds
+        self._row_seconds += seconds * load.sequences
+        self._passes += 1
+        self._computed += load.tokens
+
+    def _end(self, last: Sequence[RequestState]) -> list[RequestState]:
+        """Gives these their last tokens; gives those who are done with them: all."""
+        for state in last:
+            self.scheduler.took(state, _ANSWER + state.order, self.clock.now)
+            if state.finish_reason is None:
+                self.scheduler.finish(state, "stop")
+            self._leave(state)
+        return list(last)
+
+    def _leave(self, state: RequestState) -> None:
+        """Notes the outcome of a request, and forgets the request."""
+        del self.scheduler.finished[state.name], self._answers[state.name]
+        self.tokens_asked -= len(state.request.prompt_ids) + state.request.max_tokens
+        self.outcomes.append(Outcome.of(state))

@@ -1,0 +1,27 @@
+"""Files in the user's cache folder, and the default model out of its package. Chapter 0."""
+
+from helpers.storage import smollm2
+from helpers.storage.files import (
+    CacheError,
+    cache_folder,
+    matches,
+    record,
+    remove_leftovers,
+    replacing,
+    require_space,
+    sha256,
+    writing_to,
+)
+
+__all__ = [
+    "CacheError",
+    "cache_folder",
+    "matches",
+    "record",
+    "remove_leftovers",
+    "replacing",
+    "require_space",
+    "sha256",
+    "smollm2",
+    "writing_to",
+]

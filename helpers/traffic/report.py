@@ -1,0 +1,175 @@
+"""How well people were served: percentiles, goodput, fairness, worst wait; of a run on the engine or in the simulator alike."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from helpers.traffic.outcome import Outcome
+from helpers.traffic.served import Run
+
+Metric = Literal["ttft", "tpot", "latency", "wait", "largest_gap"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a client counts as well served, in seconds; None: no matter."""
+
+    ttft: float | None = None
+    tpot: float | None = None
+    latency: float | None = None
+
+    def met(self, outcome: Outcome) -> bool:
+        """Whether a request came to its own end within the bounds; one without the tokens for a bound cannot break it."""
+        pairs = ((outcome.ttft, self.ttft), (outcome.tpot, self.tpot), (outcome.latency, self.latency))
+        late = any(bound is not None and value is not None and value > bound for value, bound in pairs)
+        return outcome.served and not late
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run, summed up. Cancelled and failed requests count as requests, and their waits as waits."""
+
+    outcomes: tuple[Outcome, ...]
+    """In order of arrival."""
+    seconds: float
+    """From the first arrival until nobody was left."""
+    busy: float
+    """Seconds of these in passes."""
+    passes: int
+    computed: int
+    """Tokens that went through the model."""
+    row_seconds: float
+    """Requests in a pass times its seconds, summed."""
+    engines: int = 1
+    """Over how many engines time at work, passes and tokens are summed."""
+
+    @classmethod
+    def of(cls, run: Run, others: Iterable[Outcome] = ()) -> Report:
+        """The report of a batcher's log, and of `others` that never reached it. Raises ValueError for requests not done."""
+        outcomes = [*(Outcome.of(state) for state in run.finished.values()), *others]
+        times = [(step.end - step.begin, len(step.parts)) for step in run.steps]
+        busy = sum(seconds for seconds, _ in times)
+        computed = sum(part.num_tokens for step in run.steps for part in step.parts)
+        return cls.summed(outcomes, busy, len(times), computed, sum(s * rows for s, rows in times))
+
+    @classmethod
+    def summed(
+        cls,
+        outcomes: Iterable[Outcome],
+        busy: float,
+        passes: int,
+        computed: int,
+        row_seconds: float,
+        engines: int = 1,
+    ) -> Report:
+        """The report of these outcomes, in any order."""
+        ordered = tuple(sorted(outcomes, key=lambda outcome: outcome.arrived))
+        end = max((outcome.ended for outcome in ordered), default=0.0)
+        seconds = end - ordered[0].arrived if ordered else 0.0
+        return cls(ordered, seconds, busy, passes, computed, row_seconds, engines)
+
+    def values(self, metric: Metric) -> list[float]:
+        """That number of every request that has it, in order of arrival."""
+        values = (getattr(outcome, metric) for outcome in self.outcomes)
+        return [value for value in values if value is not None]
+
+    def percentile(self, metric: Metric, percent: float) -> float:
+        """The value that so many percent of the requests do not exceed, interpolated; 0 when nobody has one."""
+        values = self.values(metric)
+        return float(np.percentile(values, percent)) if values else 0.0
+
+    @property
+    def throughput(self) -> float:
+        """New tokens per second; 0 when there was no time."""
+        answered = sum(outcome.new_tokens for outcome in self.outcomes)
+        return answered / self.seconds if self.seconds else 0.0
+
+    @property
+    def utilisation(self) -> float:
+        """The share of the time in which the engine was at work; of several, the mean."""
+        return self.busy / self.seconds / self.engines if self.seconds else 0.0
+
+    @property
+    def mean_batch(self) -> float:
+        """Requests in a pass, on average over the time at work."""
+        return self.row_seconds / self.busy if self.busy else 0.0
+
+    @property
+    def worst_wait(self) -> float:
+        """The longest that anybody waited to be part of a pass."""
+        return max(self.values("wait"), default=0.0)
+
+    @property
+    def preemptions(self) -> int:
+        """How often somebody gave way."""
+        return sum(outcome.preemptions for outcome in self.outcomes)
+
+    @property
+    def hit_rate(self) -> float:
+        """The share of prompt tokens that were found cached when their request was last admitted."""
+        prompts = sum(outcome.prompt_tokens for outcome in self.outcomes)
+        return sum(outcome.cached_tokens for outcome in self.outcomes) / prompts if prompts else 0.0
+
+    def attainment(self, objective: Objective) -> float:
+        """The share of the requests that met an objective; 1 when there were none."""
+        met = [objective.met(outcome) for outcome in self.outcomes]
+        return sum(met) / len(met) if met else 1.0
+
+    def goodput(self, objective: Objective) -> float:
+        """Requests per second that met an objective (DistServe, arXiv:2401.09670)."""
+        met = sum(objective.met(outcome) for outcome in self.outcomes)
+        return met / self.seconds if self.seconds else 0.0
+
+    @property
+    def fairness(self) -> float:
+        """Jain's index of what clients got, each over its fair share, while requests still came; 1 is fair.
+
+        What a client got are its new tokens until the last arrival; the fair shares are the max-min division of all that was given
+        then, no client's being more than it asked for. A single client is treated fairly.
+        """
+        until = self.outcomes[-1].arrived if self.outcomes else 0.0
+        got: dict[Hashable, float] = defaultdict(float)
+        asked: dict[Hashable, float] = defaultdict(float)
+        for outcome in self.outcomes:
+            got[outcome.client] += outcome.tokens_by(until)
+            asked[outcome.client] += outcome.new_tokens
+        shares = max_min(asked, sum(got.values()))
+        return jain([got[client] / share for client, share in shares.items() if share > 0])
+
+    def of_priority(self, priority: int) -> Report:
+        """The same run as those of one priority saw it; what the engine did stays the same."""
+        return self._only([outcome for outcome in self.outcomes if outcome.priority == priority])
+
+    def of_client(self, client: Hashable) -> Report:
+        """The same run as one client saw it; what the engine did stays the same."""
+        return self._only([outcome for outcome in self.outcomes if outcome.client == client])
+
+    def _only(self, outcomes: Sequence[Outcome]) -> Report:
+        """These requests of the run."""
+        return replace(self, outcomes=tuple(outcomes))
+
+
+def jain(values: Sequence[float]) -> float:
+    """Jain's fairness index, `(sum x)^2 / (n sum x^2)` (DEC-TR-301, 1984): 1 when all are equal, `1/n` when one has all.
+
+    1 for no values, or none above 0. Raises ValueError for a negative one.
+    """
+    if any(not value >= 0 for value in values):
+        raise ValueError(f"shares are 0 or more, got {list(values)}")
+    squares = sum(value * value for value in values)
+    return sum(values) ** 2 / (len(values) * squares) if squares else 1.0
+
+
+def max_min(asked: Mapping[Hashable, float], total: float) -> dict[Hashable, float]:
+    """The max-min fair division of `total`: nobody gets more than was asked, and nobody could get more but from one who has less."""
+    shares: dict[Hashable, float] = {}
+    left = total
+    for i, client in enumerate(sorted(asked, key=lambda name: asked[name])):
+        shares[client] = min(asked[client], left / (len(asked) - i))
+        left -= shares[client]
+    return shares

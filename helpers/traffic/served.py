@@ -1,0 +1,85 @@
+"""What a run of a batcher came to, from its own log: passes, tokens, padding, and how long people waited."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
+from typing import Protocol
+
+from helpers.engine.request import RequestState
+from helpers.engine.step import Step
+
+
+class Run(Protocol):
+    """A batcher that has worked: `ContinuousBatcher`, `StaticBatcher`."""
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """Its passes."""
+
+    @property
+    def finished(self) -> Mapping[Hashable, RequestState]:
+        """Its requests."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """Counts are exact; times are in seconds of the batcher's clock."""
+
+    passes: int
+    computed: int
+    """Tokens that went through the model."""
+    needed: int
+    """Those of them that had to: each token of a prompt or an answer at most once, and an answer's last one never."""
+    answered: int
+    """New tokens."""
+    seconds: float
+    """From the first arrival to the end of the last pass."""
+    ttft: tuple[float, ...]
+    """Each request's time to its first token, in order of arrival."""
+    tpot: tuple[float, ...]
+    """Each request's mean time between tokens; of those that have two or more."""
+    largest_gap: float
+    """The longest that anybody waited between two tokens; 0 when nobody has two."""
+
+    @classmethod
+    def of(cls, run: Run) -> Served:
+        """The sums of a run whose requests are all finished. Raises ValueError when nothing was served."""
+        states = sorted((s for s in run.finished.values() if s.token_ids), key=lambda s: s.arrived)
+        if not states or not run.steps:
+            raise ValueError("nothing was served yet; run the batcher first")
+        answers = [state for state in states if len(state.token_ids) > 1]
+        return cls(
+            passes=len(run.steps),
+            computed=sum(part.num_tokens for step in run.steps for part in step.parts),
+            needed=sum(min(state.tokens_computed, state.num_tokens - 1) for state in states),
+            answered=sum(len(state.token_ids) for state in states),
+            seconds=run.steps[-1].end - states[0].arrived,
+            ttft=tuple(state.ttft for state in states),
+            tpot=tuple(state.tpot for state in answers),
+            largest_gap=max(
+                (b - a for state in answers for a, b in pairwise(state.token_times)), default=0.0
+            ),
+        )
+
+    @property
+    def wasted(self) -> float:
+        """The share of the computed tokens that were computed for nothing: padding, or a second time."""
+        return 1 - self.needed / self.computed
+
+    @property
+    def throughput(self) -> float:
+        """New tokens per second."""
+        return self.answered / self.seconds
+
+    @property
+    def mean_ttft(self) -> float:
+        """The mean time to the first token."""
+        return fmean(self.ttft)
+
+    @property
+    def mean_tpot(self) -> float:
+        """The mean time between tokens, each request counting once; 0 when nobody has two."""
+        return fmean(self.tpot) if self.tpot else 0.0

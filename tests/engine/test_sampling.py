@@ -1,0 +1,61 @@
+"""The next token: the likeliest of each row, or one drawn with a seed, and nothing where there is no number."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.engine import Request, choose
+from helpers.ops import likeliest
+
+
+@settings(deadline=None)
+@given(rows=st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=5).map(tuple), min_size=1, max_size=4))
+def test_the_likeliest_is_the_first_of_the_largest(rows):
+    width = max(map(len, rows))
+    rows = [[*row, *[-9] * (width - len(row))] for row in rows]
+    places, values = likeliest(torch.tensor(rows, dtype=torch.float32))
+    assert values == [max(row) for row in rows]
+    assert places == [row.index(max(row)) for row in rows]
+
+
+def test_a_nan_is_found_wherever_it_stands():
+    for place in (0, 3, 6):
+        logits = torch.zeros(2, 7)
+        logits[1, 5], logits[0, place] = math.inf, math.nan
+        assert [math.isnan(value) for value in likeliest(logits)[1]] == [True, False]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_there_is_no_likeliest_token_among_nans(temperature):
+    requests = [Request("good", [1]), Request("bad", [1], temperature=temperature)]
+    logits = torch.zeros(2, 5)
+    logits[1, 2] = math.nan
+    with pytest.raises(ValueError, match="logits of request 'bad' are not a number"):
+        choose(logits, requests, [0, 0])
+    assert choose(logits[:1], requests[:1], [0]) == [0]
+
+
+@pytest.mark.parametrize("seed", [0, -5, 2**62, 2**80, -(2**80)])
+def test_any_whole_number_is_a_seed(seed):
+    logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(0))
+    request = Request("a", [1], temperature=5.0, seed=seed)
+    drawn = [choose(logits, [request], [place])[0] for place in range(20)]
+    assert drawn == [choose(logits, [request], [place])[0] for place in range(20)]
+    assert len(set(drawn)) > 5, "the place counts, too"
+
+
+def test_a_temperature_near_zero_is_greedy():
+    logits = torch.tensor([[100.0, 300.0, 299.0, -1e30]])
+    for temperature in (1e-3, 1e-30, 5e-324):
+        assert choose(logits, [Request("a", [1], temperature=temperature)], [0]) == [1]
+
+
+def test_a_row_draws_the_same_whatever_stands_beside_it():
+    logits = torch.randn(6, 40, generator=torch.Generator().manual_seed(1))
+    requests = [Request(i, [1], temperature=2.0, top_p=0.9, top_k=30, seed=7) for i in range(6)]
+    together = choose(logits, requests, range(6))
+    assert together == [choose(logits[i : i + 1], requests[i : i + 1], [i])[0] for i in range(6)]
+    assert together != choose(logits, requests, range(1, 7))

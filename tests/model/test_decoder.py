@@ -1,0 +1,148 @@
+"""Our decoder gives the logits of `transformers`, for each architecture, whole and token by token."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from helpers import ops
+from helpers.model import ConcatCache, FlatBatch, NoCache, UnsupportedArchitecture, build
+from helpers.ops import materialised_attention, torch_ops
+from tests.tiny import CONFIGS, SIZES, reference, twin
+
+TOKENS = [[5, 96, 3, 3, 41, 0, 17, 22, 9, 60, 11, 2], [7, 7, 80], [1]]
+
+
+def expected(model, tokens):
+    with torch.no_grad():
+        return model(torch.tensor([tokens])).logits[0]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("attention", [None, materialised_attention], ids=["fused", "materialised"])
+def test_full_pass_over_a_ragged_batch(name, attention):
+    model = reference(name)
+    cache = NoCache(attention) if attention else None
+    got = twin(model)(FlatBatch.pack(TOKENS), cache, logits="all")
+    torch.testing.assert_close(got, torch.cat([expected(model, row) for row in TOKENS]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_weights_change_no_logit(name):
+    model = reference(name)
+    got = twin(model).pack()(FlatBatch.pack(TOKENS), logits="all")
+    torch.testing.assert_close(got, torch.cat([expected(model, row) for row in TOKENS]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("tokens", [1, 5, 70])
+def test_a_packed_weight_gives_the_plain_product(dtype, tokens):
+    torch.manual_seed(tokens)
+    x, weight, bias = (torch.randn(*size).to(dtype) for size in ((tokens, 96), (80, 96), (80,)))
+    packed = ops.pack_weight(weight)
+    assert packed.shape == weight.shape
+    assert packed.nbytes == (weight if torch_ops._can_pack(dtype) else weight.float()).nbytes
+    assert ops.linear(x, packed).dtype == dtype
+    for b in (bias, None):
+        exact = x.double() @ weight.double().T + (0 if b is None else b.double())
+        error = (ops.linear(x, packed, b).double() - exact).abs().max()
+        assert error < {torch.float32: 1e-4, torch.bfloat16: 0.3, torch.float16: 0.05}[dtype]
+
+
+def test_weights_stay_as_they_are_where_no_layout_is_known(monkeypatch):
+    monkeypatch.setattr(torch_ops, "_can_pack", lambda dtype: False)
+    model = reference("llama tied")
+    ours = twin(model).pack()
+    assert not any(parameter.is_mkldnn for parameter in ours.parameters())
+    torch.testing.assert_close(
+        ours(FlatBatch.pack(TOKENS[:1]))[0], expected(model, TOKENS[0])[-1], atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_token_by_token(name):
+    model, cache = reference(name), ConcatCache()
+    ours = twin(model)
+    got = [ours(FlatBatch.pack([[token]], history=[i]), cache) for i, token in enumerate(TOKENS[0])]
+    torch.testing.assert_close(torch.cat(got), expected(model, TOKENS[0]), atol=1e-4, rtol=0)
+
+
+def test_chunks_decodes_and_prefills_in_one_batch():
+    model, cache = reference("qwen3"), ConcatCache()
+    ours = twin(model)
+    ours(FlatBatch.pack([TOKENS[0][:5], TOKENS[1][:2]], seq_ids=["a", "b"]), cache)
+    mixed = FlatBatch.pack(
+        [TOKENS[0][5:], TOKENS[1][2:], TOKENS[2]], history=[5, 2, 0], seq_ids=["a", "b", "c"]
+    )
+    want = torch.stack([expected(model, row)[-1] for row in TOKENS])
+    torch.testing.assert_close(ours(mixed, cache), want, atol=1e-4, rtol=0)
+
+
+def test_half_precision_stays_near_fp32():
+    model = reference("llama")
+    exact = twin(model)(FlatBatch.pack(TOKENS), logits="all")
+    rounded = twin(model, torch.bfloat16)(FlatBatch.pack(TOKENS), logits="all")
+    assert rounded.dtype == torch.float32, "logits are fp32 whatever the weights are"
+    assert (rounded - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_long_positions_keep_the_rotary_angles_exact():
+    model = reference("llama 3 rope")
+    tokens = [(7 * i) % 97 for i in range(250)]
+    torch.testing.assert_close(
+        twin(model)(FlatBatch.pack([tokens]), logits="all"), expected(model, tokens), atol=1e-4, rtol=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (dict(model_type="mamba"), "mamba"),
+        (dict(hidden_act="gelu"), "gelu"),
+        (dict(layer_types=["full_attention", "sliding_attention"]), "sliding-window"),
+        (dict(rope_parameters={"rope_type": "longrope", "rope_theta": 1e4}), "longrope"),
+        (dict(rope_parameters={"rope_type": "default", "partial_rotary_factor": 0.5}), "partial rotary"),
+        (dict(quantization_config={"bits": 4}), "quantised"),
+    ],
+)
+def test_what_it_cannot_compute_is_refused_by_name(change, named):
+    config = SimpleNamespace(**{**SIZES, "model_type": "llama", "hidden_act": "silu", **change})
+    with pytest.raises(UnsupportedArchitecture, match=named):
+        build(config, {})
+
+
+def test_a_missing_or_misshapen_tensor_is_named():
+    model = reference("llama")
+    tensors = dict(model.state_dict())
+    tensors["model.norm.weight"] = torch.zeros(3)
+    with pytest.raises(ValueError, match=r"norm: expected shape \(32,\)"):
+        build(model.config, tensors)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    with pytest.raises(ValueError, match=r"layers.1.mlp.up_proj"):
+        build(model.config, tensors)
+
+
+def test_bad_batches_are_refused_before_the_cache_changes():
+    ours, cache = twin(reference("llama")), ConcatCache()
+    ours(FlatBatch.pack([[1, 2]]), cache)
+    with pytest.raises(ValueError, match="under 97, got 97"):
+        ours(FlatBatch.pack([[97]], history=[2]), cache)
+    with pytest.raises(ValueError, match="256 positions, a sequence has 300"):
+        ours(FlatBatch.pack([[1] * 298], history=[2]), cache)
+    with pytest.raises(ValueError, match="2 tokens are cached, the batch continues 5"):
+        ours(FlatBatch.pack([[1]], history=[5]), cache)
+    assert cache.seq_len(0) == 2
+    assert ours(FlatBatch.pack([[3]], history=[2]), cache).shape == (1, 97)
+
+
+def test_a_pass_that_fails_midway_changes_no_length(monkeypatch):
+    ours, cache = twin(reference("llama")), ConcatCache()
+    ours(FlatBatch.pack([[1, 2]]), cache)
+    step = FlatBatch.pack([[3]], history=[2])
+    with monkeypatch.context() as broken:
+        broken.setattr(ours.layers[1].mlp, "forward", lambda x: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            ours(step, cache)
+    assert cache.seq_len(0) == 2
+    want = ours(FlatBatch.pack([[1, 2, 3]]))
+    torch.testing.assert_close(ours(step, cache), want, atol=1e-5, rtol=0)

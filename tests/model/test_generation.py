@@ -1,0 +1,77 @@
+"""Greedy generation: the same tokens whatever the cache, counted work, clear refusals."""
+
+import pytest
+import torch
+
+from helpers import ops
+from helpers.model import ConcatCache, FlatBatch, Generation, chat_prompt, checkpoint, generate
+from tests.tiny import CONFIGS, reference, twin
+
+PROMPT = [5, 17, 80, 2]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tokens_equal_transformers(name):
+    model = reference(name)
+    with torch.no_grad():
+        want = model.generate(torch.tensor([PROMPT]), max_new_tokens=12, do_sample=False, eos_token_id=None)[
+            0, 4:
+        ].tolist()
+    ours = twin(model)
+    assert generate(ours, PROMPT, 12).token_ids == want
+    assert generate(ours, PROMPT, 12, ConcatCache()).token_ids == want
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_cache_attends_by_the_attention_that_it_is_given(name):
+    ours, called = twin(reference(name)), []
+
+    def attention(*arguments):
+        called.append(arguments[3])
+        return ops.materialised_attention(*arguments)
+
+    assert generate(ours, PROMPT, 6, ConcatCache(attention)).token_ids == generate(ours, PROMPT, 6).token_ids
+    assert len(called) == 6 * ours.cfg.num_layers
+
+
+def test_work_is_counted():
+    ours = twin(reference("llama"))
+    assert generate(ours, PROMPT, 5).tokens_computed == 4 + 5 + 6 + 7 + 8
+    assert generate(ours, PROMPT, 5, ConcatCache()).tokens_computed == 4 + 4
+
+
+def test_margins_are_the_distance_to_the_runner_up():
+    ours = twin(reference("llama"))
+    result = generate(ours, PROMPT, 1)
+    first, second = ours(FlatBatch.pack([PROMPT]))[0].sort(descending=True).values[:2]
+    assert result.min_margin == pytest.approx(float(first - second))
+
+
+def test_a_text_with_an_unclear_choice_is_not_shown():
+    _, tokenizer = checkpoint.load()
+    clear = Generation([1], tokenizer("Paris")["input_ids"], [0.051])
+    assert clear.text(tokenizer) == "Paris"
+    close = Generation([1], tokenizer("Paris, London")["input_ids"], [3.0, 0.05, 1.0])
+    with pytest.raises(ValueError, match=r"token 1 was chosen by 0\.050, not clearly"):
+        close.text(tokenizer)
+
+
+def test_it_stops_after_a_stop_token_and_reports_each_token():
+    ours = twin(reference("llama"))
+    free, seen = generate(ours, PROMPT, 8), []
+    stopped = generate(ours, PROMPT, 8, stop_ids=[free.token_ids[2]], on_token=seen.append)
+    assert stopped.token_ids == seen == free.token_ids[: free.token_ids.index(free.token_ids[2]) + 1]
+
+
+def test_bad_requests_are_refused():
+    ours = twin(reference("llama"))
+    with pytest.raises(ValueError, match="prompt is empty"):
+        generate(ours, [], 3)
+    with pytest.raises(ValueError, match="max_new_tokens must be 1 or more, got 0"):
+        generate(ours, PROMPT, 0)
+
+
+def test_the_chat_prompt_is_the_models_own_format():
+    _, tokenizer = checkpoint.load()
+    text = tokenizer.decode(chat_prompt(tokenizer, "Why?"))
+    assert text.endswith("<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n")

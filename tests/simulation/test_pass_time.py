@@ -1,0 +1,131 @@
+"""Pass times: the roofline's are `step_cost`'s, fits find what made the log, the calibration run sees what it should."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.engine import Part, Step
+from helpers.estimates import Ceilings, step_cost
+from helpers.model import PUBLISHED
+from helpers.simulation import FittedTime, Load, RooflineTime, calibrate, calibration_run
+from helpers.traffic import Lengths, VirtualClock, WallClock
+from tests.tiny import reference, twin
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 3000), st.integers(0, 10**5)), min_size=1, max_size=40),
+    st.sampled_from(["SmolLM2-135M", "Qwen3-32B", "GPT-3 175B"]),
+    st.floats(1e9, 1e16),
+)
+def test_the_rooflines_times_are_those_of_the_cost_model(parts, name, flops):
+    new, old = zip(*parts, strict=True)
+    ceilings, sizes = Ceilings(1e12, flops), dict(weight_bytes=1.0, element_bytes=4.0)
+    expected = step_cost(PUBLISHED[name], new, old, **sizes).seconds(ceilings) + 0.25
+    found = RooflineTime(PUBLISHED[name], ceilings, 0.25, **sizes)(Load.of(parts))
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_loads_are_sums():
+    assert Load.of([(1, 10), (3, 0), (2, 5)]) == Load(6, 3, 15, 11 + 6 + 10 + 3)
+
+
+def log(seconds, count=200, seed=0):
+    """Passes of many sizes that took so long."""
+    rng, steps = random.Random(seed), []
+    for _ in range(count):
+        rows = rng.choice([1, 1, 2, 3, 5, 8])
+        parts = [(1, rng.randrange(1, 500)) for _ in range(rows)]
+        if rng.random() < 0.5:
+            parts.append((rng.randrange(1, 200), rng.choice([0, 0, 64])))
+        taken = seconds(Load.of(parts))
+        steps.append(
+            Step(
+                5.0,
+                5.0 + taken,
+                tuple(Part(i, old, new, new == 1) for i, (new, old) in enumerate(parts)),
+                (),
+                0,
+            )
+        )
+    return steps
+
+
+def test_a_fit_finds_the_law_that_made_the_log():
+    def law(load):
+        return 0.02 + 0.001 * load.tokens + 0.002 * load.sequences + 1e-6 * load.attended
+
+    fit = FittedTime.of(log(law))
+    assert max(map(abs, fit.errors(log(law, seed=1)))) < 1e-6
+    assert fit.per_sequence == pytest.approx(0.002, rel=1e-3)
+    assert fit.per_pair == pytest.approx(1e-6, rel=1e-3)
+    assert fit(Load(1000, 1, 0, 500500)) == pytest.approx(law(Load(1000, 1, 0, 500500)), rel=1e-3), (
+        "beyond the log"
+    )
+
+
+def test_a_fit_follows_kernels_that_are_not_linear():
+    law = lambda load: 0.01 if load.tokens == 1 else 0.03 if load.tokens <= 8 else 0.003 * load.tokens  # noqa: E731
+    fit = FittedTime.of(log(law, 600))
+    assert fit(Load(1, 1, 0, 1)) == pytest.approx(0.01, rel=0.15)
+    assert fit(Load(128, 1, 0, 1)) == pytest.approx(0.384, rel=0.1)
+
+
+def test_no_share_is_negative():
+    rng = random.Random(1)
+    fit = FittedTime.of(log(lambda load: 0.05 * rng.uniform(0.5, 1.5)))
+    assert min(*fit.at_knots, fit.per_sequence, fit.per_pair) >= 0
+    assert fit(Load(10**4, 1, 0, 1)) >= 0
+
+
+def test_beyond_what_was_seen_no_time_is_negative():
+    """Two sizes at the end that noise turns round: the curve does not fall on for ever, nor rise out of all proportion."""
+    for last in (0.2, 0.4):
+        fit = FittedTime((1, 128, 136), (0.02, 0.3, last), 0.0, 0.0)
+        assert last <= fit(Load(1360, 1, 0, 1)) <= 10 * last
+    assert FittedTime((4, 8), (0.1, 0.3), 0.0, 0.0)(Load(1, 1, 0, 1)) == 0.1
+    seen = [Step(0.0, 1.0, (Part(0, 0, n, False),), (), 0) for n in [1, 2, 3, 100, 128, 131] * 3]
+    assert FittedTime.of(seen).knots == (1, 2, 4, 8, 16, 32, 64, 131)
+
+
+def test_little_is_not_fitted():
+    with pytest.raises(ValueError, match="8 passes or more"):
+        FittedTime.of(log(lambda load: 1.0, 8))
+    with pytest.raises(ValueError, match="overhead"):
+        RooflineTime(PUBLISHED["Llama-3-8B"], Ceilings(1.0, 1.0), -1.0)
+
+
+def test_the_calibration_run_sees_all_sizes():
+    model = twin(reference("llama"))
+    steps = calibration_run(model, max_batch_size=6, token_budget=64, page_size=4, rounds=1)
+    assert {len(step.parts) for step in steps} == {1, 2, 3, 4, 5, 6}
+    chunks = {part.num_tokens for step in steps for part in step.parts if not part.decode}
+    assert chunks >= {8, 16, 32}
+    assert any(len({part.decode for part in step.parts}) == 2 for step in steps), "prompts beside answers"
+    alike = calibration_run(model, 6, 64, 4, 1, prompts=Lengths(20, 0.2, 15, 25))
+    chunks = [part.num_tokens for step in alike for part in step.parts if not part.decode]
+    assert max(chunks) > 25, "and one as long as a pass may be"
+    assert sum(15 <= count <= 25 for count in chunks) >= 5
+    assert calibrate(model, 6, 64, 4, 1)(Load(1, 1, 10, 11)) > 0
+    with pytest.raises(ValueError, match="rounds"):
+        calibration_run(model, rounds=0)
+
+
+def test_clocks():
+    wall = WallClock()
+    before = wall()
+    wall.advance(0.01)
+    wall.wait_until(before + 0.02)
+    assert wall() >= before + 0.02
+    with wall.back_at(0.5):
+        assert wall() == 0.5
+    assert wall() > before
+    virtual = VirtualClock()
+    virtual.wait_until(3.0)
+    virtual.wait_until(2.0)
+    assert virtual() == 3.0
+    for clock in (wall, virtual):
+        with pytest.raises(ValueError, match="forward"):
+            clock.advance(-1.0)
