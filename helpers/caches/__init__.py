@@ -9,13 +9,14 @@ from helpers.caches.kv_cache import KVCache
 from helpers.caches.packed_text import packed
 from helpers.caches.page_allocator import PageAllocator
 from helpers.caches.page_index import PageIndex
-from helpers.caches.page_map import PageMap
-from helpers.caches.page_pool import OutOfPages, PagePool, PoolStats
+from helpers.caches.page_pool import Offer, OutOfPages, PagePool, PoolStats
 from helpers.caches.paged_kv_cache import PagedKVCache
+from helpers.caches.pages import Pages
 from helpers.caches.prefix_cache import KVCacheReuse
 from helpers.caches.prefix_store import PrefixStore, ReuseStats
 from helpers.caches.radix_node import Node
 from helpers.caches.radix_tree import Insertion, Match, RadixTree, TreeStats
+from helpers.caches.request_pages import RequestPages
 
 __all__ = [
     "POLICIES",
@@ -25,15 +26,17 @@ __all__ = [
     "KVCacheReuse",
     "Match",
     "Node",
+    "Offer",
     "OutOfPages",
     "PageAllocator",
     "PageIndex",
-    "PageMap",
     "PagePool",
     "PagedKVCache",
+    "Pages",
     "PoolStats",
     "PrefixStore",
     "RadixTree",
+    "RequestPages",
     "ReuseStats",
     "TreeStats",
     "packed",

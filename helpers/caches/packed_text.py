@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Hashable, Sequence
 
@@ -9,7 +10,10 @@ TOKEN = struct.Struct("I")
 
 
 def root(salt: Hashable) -> Hashable:
-    """What stands for the text before the first token, unlike any number. Raises ValueError for a salt that has no hash."""
+    """Return what stands for the text before the first token: unlike any number, equal for equal salts.
+
+    Raises ValueError for a salt that has no hash.
+    """
     try:
         hash(salt)
     except TypeError:
@@ -18,13 +22,32 @@ def root(salt: Hashable) -> Hashable:
 
 
 def packed(tokens: Sequence[int]) -> bytes:
-    """The tokens as bytes, 32 bits each. Raises ValueError for what is no whole number from 0 to 2**32 - 1."""
+    """Return the tokens as bytes, 32 bits each.
+
+    Raises ValueError for anything but whole numbers, of any integer type, from 0 to 2**32 - 1. A bool is no number here.
+    """
+    try:
+        kinds = {*map(type, tokens)}
+    except TypeError:
+        raise ValueError(f"expected a list of token ids, got {tokens!r:.80}") from None
+    if not kinds <= {int}:
+        tokens = [whole_number(token, "a token id") for token in tokens]
     try:
         return struct.pack(f"{len(tokens)}I", *tokens)
     except struct.error as error:
         raise ValueError(f"token ids must be whole numbers from 0 to 2**32 - 1: {error}") from None
 
 
+def whole_number(value: object, name: str) -> int:
+    """Return a number of any integer type as an int. Raises ValueError, with the name, for anything else and for a bool."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)  # type: ignore[arg-type]  # whatever has no index raises TypeError
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {value!r:.80}") from None
+
+
 def first_tokens(text: bytes, n: int) -> bytes:
-    """The first `n` tokens of packed ones."""
+    """Return the first `n` tokens of packed ones."""
     return text[: n * TOKEN.size]

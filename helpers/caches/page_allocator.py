@@ -81,6 +81,15 @@ class PageAllocator:
             elif count == 1:
                 self.num_shared -= 1
 
+    def blank(self, pages: Iterable[int]) -> None:
+        """Forget what kept pages are kept for: they are free, and taken before others."""
+        before, after = self._before, self._after
+        for page in pages:
+            left, right = before[page], after[page]
+            after[left], before[right] = right, left
+            self._blank.append(page)
+            self.num_kept -= 1
+
     def _oldest(self, n: int) -> list[int]:
         """The `n` kept pages that have been free for longest."""
         pages, page = [], self._end

@@ -7,103 +7,131 @@ from collections.abc import Hashable, Sequence
 
 from helpers.caches.packed_text import TOKEN
 
+Key = tuple[Hashable, bytes]
+"""A prefix id, and the packed tokens of the page that follows that prefix."""
+
 
 class PageIndex:
-    """Finds the page in which a text's next `page_size` tokens stand, given the number of the text before them.
+    """Finds the page in which a text's next `page_size` tokens stand, given the id of the prefix before them.
 
-    A number stands for one text from its first token on, and is never given twice. So equal keys (number, tokens) mean
-    equal texts, with no hash to trust, and the key of a page that is gone cannot come to mean another text.
-    One page has the key of a text. Another page with the same text is its *twin*: known, but not found. The index
-    remembers nothing but these pages. Tokens are packed into bytes (32 bits each), which unlike tuples of ints remember
-    their hash and compare in one go.
+    A prefix id stands for one text from its first token on, and is never given twice. So equal keys (prefix id, tokens)
+    mean equal texts, with no hash to trust, and the key of a page that is gone cannot come to mean another text.
+    One page has the key of a text. Another page with the same text is its *duplicate*: known, but not found, until the
+    page with the key is dropped: then a duplicate takes the key over. The index remembers nothing but these pages.
+    Tokens are packed into bytes (32 bits each), which unlike tuples of ints remember their hash and compare in one go.
     """
 
     def __init__(self, num_pages: int, page_size: int):
-        """An empty index."""
+        """Make an empty index for pages 0 to `num_pages - 1`."""
         self.tokens_of: list[bytes | None] = [None] * num_pages
         """For each page that has a key, its tokens. To read only."""
-        self.twins: dict[int, tuple[Hashable, bytes]] = {}
-        """Twins and the key of their text. To read only."""
-        self._before: list[Hashable] = [None] * num_pages  # number of the text before a page that has a key
-        self._number = [0] * num_pages  # of the text that ends with a page or twin
-        self._next = [
-            0
-        ] * num_pages  # the page that was last to continue a page's text: a guess that `match` checks
-        self._page_of: dict[tuple[Hashable, bytes], int] = {}
-        self._last_number = 0
+        self.duplicates: dict[int, Key] = {}
+        """Duplicates and the key of their text. To read only."""
+        self._duplicates_of: dict[Key, dict[int, None]] = {}
+        self._prefix: list[Hashable] = [None] * num_pages  # the id of the text before a page that has a key
+        self._id = [0] * num_pages  # of the text that ends with a page or duplicate
+        # The page that was last to continue a page's text: a guess that `match` checks.
+        self._next = [0] * num_pages
+        self._page_of: dict[Key, int] = {}
+        self._last_id = 0
         self._page_bytes = page_size * TOKEN.size
         self._iter_pages = struct.Struct(f"{self._page_bytes}s").iter_unpack
 
     def __len__(self) -> int:
         return len(self._page_of)
 
-    def find(self, key: tuple[Hashable, bytes]) -> int | None:
-        """The page that has this key, if there is one."""
+    def find(self, key: Key) -> int | None:
+        """Return the page that has this key, or None."""
         return self._page_of.get(key)
 
-    def text(self, page: int) -> tuple[Hashable, bytes] | None:
-        """The key of a page's text, if it is known, and whether or not the page is the one to be found by it."""
+    def text(self, page: int) -> Key | None:
+        """Return the key of the text in a page, also of a duplicate; None where the text is not known."""
         tokens = self.tokens_of[page]
-        return self.twins.get(page) if tokens is None else (self._before[page], tokens)
+        return self.duplicates.get(page) if tokens is None else (self._prefix[page], tokens)
 
-    def number(self, page: int) -> int:
-        """The number of the text that ends with a page of known text."""
-        return self._number[page]
+    def prefix_id(self, page: int) -> int:
+        """Return the id of the text that ends with a page of known text."""
+        return self._id[page]
 
-    def match(self, text: bytes, number: Hashable) -> tuple[list[int], Hashable]:
-        """The pages that packed tokens of whole pages start with, after the text `number`; the number of what they hold."""
+    def match(self, text: bytes, prefix_id: Hashable) -> tuple[list[int], Hashable]:
+        """Return the pages that a packed text of whole pages starts with, and the id of the text that those pages end.
+
+        `prefix_id` names the text before the packed one.
+        """
         pages: list[int] = []
-        before, tokens_of, numbers, following = self._before, self.tokens_of, self._number, self._next
+        prefix, tokens_of, ids, following = self._prefix, self.tokens_of, self._id, self._next
         page = 0
         for (tokens,) in self._iter_pages(text):
-            # The guess saves a hash and a search. `is` is enough: a number travels as one object, and if not, we search.
+            # The guess saves a hash and a search. `is` is enough: an id travels as one object, and if not, we search.
             page = following[page]
-            if before[page] is not number or tokens_of[page] != tokens:
-                found = self._page_of.get((number, tokens))
+            if prefix[page] is not prefix_id or tokens_of[page] != tokens:
+                found = self._page_of.get((prefix_id, tokens))
                 if found is None:
                     break
                 page = found
             pages.append(page)
-            number = numbers[page]
-        return pages, number
+            prefix_id = ids[page]
+        return pages, prefix_id
 
-    def enter(self, table: Sequence[int], start: int, number: Hashable, text: bytes) -> tuple[list[int], int]:
-        """Makes packed tokens of whole pages known as what stands in `table[start:]`, after the text `number`.
+    def after(self, prefix_id: Hashable, pages: Sequence[int]) -> list[int]:
+        """Return those of some pages with keys whose text begins with the text of this id: they can be found through it alone."""
+        following: dict[Hashable, list[int]] = {}
+        for page in pages:
+            following.setdefault(self._prefix[page], []).append(page)
+        found = following.get(prefix_id, [])
+        for page in found:  # grows while it is walked
+            found += following.get(self._id[page], [])
+        return found
 
-        Gives the pages that got a key, and the number of the text with them; the other pages are twins.
+    def enter(self, table: Sequence[int], start: int, prefix_id: Hashable, text: bytes) -> int:
+        """Make a packed text of whole pages known as what stands in `table[start:]`; return the id of the text with it.
+
+        A page whose text has a page already becomes that page's duplicate.
         """
-        new = []
-        previous = table[start - 1]  # of a first page some page or other: a wrong guess does no harm
+        # Before the first page of all, this is the table's last page: any page will do, because `match` checks the guess.
+        previous = table[start - 1]
         for page, (tokens,) in zip(table[start:], self._iter_pages(text), strict=False):
-            found = self._page_of.get((number, tokens))
+            key = (prefix_id, tokens)
+            found = self._page_of.get(key)
             if found is None:
-                new.append(page)
-                self._last_number += 1
-                self._add(page, (number, tokens), self._last_number)
+                self._last_id += 1
+                self._add(page, key, self._last_id)
                 self._next[previous] = page
                 previous = page
             else:
-                self.twins[page] = (number, tokens)
-                self._number[page] = self._number[found]
+                self.duplicates[page] = key
+                self._duplicates_of.setdefault(key, {})[page] = None
+                self._id[page] = self._id[found]
                 previous = found
-            number = self._number[page]
-        return new, self._number[page]
+            prefix_id = self._id[page]
+        return self._id[page]
 
-    def promote(self, twin: int) -> None:
-        """Gives a twin the key of its text, which no page has."""
-        self._add(twin, self.twins.pop(twin), self._number[twin])
-
-    def drop(self, page: int) -> None:
-        """Forgets what stands in a page, if it is known."""
+    def drop(self, page: int) -> int | None:
+        """Forget what stands in a page, if that is known; return the duplicate that has taken the key over, or None."""
         tokens = self.tokens_of[page]
         if tokens is None:
-            self.twins.pop(page, None)
-        else:
-            del self._page_of[self._before[page], tokens]
-            self.tokens_of[page] = None
+            self._forget_duplicate(page)
+            return None
+        key = self._prefix[page], tokens
+        del self._page_of[key]
+        self.tokens_of[page] = None
+        heir = next(iter(self._duplicates_of.get(key, ())), None)
+        if heir is not None:
+            self._forget_duplicate(heir)
+            self._add(heir, key, self._id[heir])
+        return heir
 
-    def _add(self, page: int, key: tuple[Hashable, bytes], number: int) -> None:
-        """Makes the page the one that this key finds."""
+    def _forget_duplicate(self, page: int) -> None:
+        """Take a page out of the duplicates, if it is one."""
+        key = self.duplicates.pop(page, None)
+        if key is not None:
+            pages = self._duplicates_of[key]
+            del pages[page]
+            if not pages:
+                del self._duplicates_of[key]
+
+    def _add(self, page: int, key: Key, prefix_id: int) -> None:
+        """Make the page the one that this key finds."""
         self._page_of[key] = page
-        self._before[page], self.tokens_of[page] = key
-        self._number[page] = number
+        self._prefix[page], self.tokens_of[page] = key
+        self._id[page] = prefix_id

@@ -1,22 +1,24 @@
-"""A fixed pool of pages: who holds which page, what may be shared, what must be copied. No tensors.
+"""A fixed pool of pages: which request holds which page, what may be shared, what must be copied. No tensors.
 
 Block tables and copy-on-write are PagedAttention's (Kwon et al., arXiv:2309.06180), which calls a page a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, KeysView, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Hashable, Iterable, KeysView, Sequence
+from dataclasses import dataclass
 
-from helpers.caches.packed_text import first_tokens, packed, root
+from helpers.caches.packed_text import first_tokens, packed, root, whole_number
 from helpers.caches.page_allocator import PageAllocator
 from helpers.caches.page_index import PageIndex
+from helpers.caches.request_pages import RequestPages, num_pages_of
 
 RequestId = Hashable
 
 
 class OutOfPages(ValueError):
-    """A request needs more pages than are free. Nothing has changed."""
+    """More pages are needed than are free. Nothing has changed."""
 
     def __init__(self, request_id: RequestId, needed: int, free: int, num_pages: int):
         super().__init__(
@@ -51,18 +53,25 @@ class PoolStats:
     """Shared pages copied before a write."""
 
 
-@dataclass(slots=True, eq=False)
-class _Request:
-    """One request's place in the pool."""
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a pool can give a text now; `PagePool.redeem` begins a request with it, as long as the pool has not changed."""
 
-    name: RequestId
-    table: list[int]
-    root: Hashable  # its salt: what stands before the first token
-    number: Hashable  # of the text in its full pages, as far as its tokens are known
-    tail: bytes | None = b""  # the known tokens after those pages; None once some are anonymous
-    length: int = 0
-    written: int = 0  # tokens that finished steps have written
-    hits: int = 0  # leading pages among which another request may have some yet to write
+    text: bytes
+    """The packed tokens, all of them."""
+    salt_key: Hashable
+    pages: tuple[int, ...]
+    """Cached pages that the text starts with."""
+    prefix_id: Hashable
+    """The index's id of what those pages hold."""
+    num_tokens: int
+    """Tokens of the text."""
+    num_cached: int
+    """Tokens in those pages."""
+    num_needed: int
+    """Pages that leave the free queue when the text is admitted and appended whole."""
+    version: int
+    """The state of the pool that the offer is true of."""
 
 
 class PagePool:
@@ -72,40 +81,49 @@ class PagePool:
     that, step by step; `free` ends it. A token's slot is `page * page_size + offset`.
 
     **A step**: `append` each request's new tokens and make the copies it asks for; compute; then `confirm` all these
-    requests in one call. A page gets its key when it fills up on paper, in `append`, so that a prompt admitted later in the
-    same step shares it already. That is sound only if each layer writes the keys and values of all rows before any row
-    attends. Until `confirm` such a page is *pending*. If the step fails, `rollback`. Whatever takes tokens back (`rollback`,
-    `truncate`, `free`) withdraws the keys of pending pages among them, and takes requests that counted on such a page
-    back to where it begins: no page with a key ever stays unwritten.
+    requests in one call. A page gets its key when it fills up on paper, in `append`, so that a prompt admitted later in
+    the same step shares it already. That is sound only if each layer writes the keys and values of all sequences before
+    any sequence attends. Until `confirm` such a page is *pending*. If the step fails, `rollback`. Whatever takes tokens
+    back (`rollback`, `truncate`, `free`) withdraws the keys of pending pages among them, and takes requests that counted
+    on such a page back to where it begins: no page with a key ever stays unwritten.
 
     **Writing** happens only in pages that one table names and that have no key: `append` copies a shared partial page
     first, and withdraws the key of a page of its own that will be overwritten after a `truncate`.
+
+    **Duplicates**: two requests that computed the same page at the same time have a page each. One is found, the other is
+    its duplicate. When the found page is taken for something else, a duplicate takes its place, so that no text is lost
+    while a request holds it, and every cached page can be found.
 
     Unknown requests, and one admitted twice, are refused with ValueError. Refusals change nothing.
     """
 
     def __init__(self, num_pages: int, page_size: int = 16, sharing: bool = True):
-        """Without `sharing` no prompt hits; `fork` shares all the same. Raises ValueError for a size under 1."""
+        """Make a pool of free pages. Without `sharing` no prompt hits; `fork` shares all the same.
+
+        Raises ValueError for a size under 1.
+        """
         if num_pages < 1 or page_size < 1:
             raise ValueError(f"sizes must be 1 or more, got {num_pages} pages of {page_size} slots")
         self.num_pages, self.page_size, self.sharing = num_pages, page_size, sharing
-        self.last_taken: list[int] = []
-        """Pages that the latest `append` took from the free queue; what stood in them is void."""
-        self._stock = PageAllocator(num_pages)
-        self._index = PageIndex(num_pages, page_size)
-        self._requests: dict[RequestId, _Request] = {}
-        self._pending: dict[int, _Request] = {}  # page with a key: who has yet to write it
         self._peak_used = self._hit_tokens = self._looked_up_tokens = self._evictions = self._copies = 0
+        self._version = 0  # of what an offer depends on: the index and the free queue
+        self._requests: dict[RequestId, RequestPages] = {}
+        self._forget_everything()
 
     @property
     def num_free(self) -> int:
         """Pages that `append` could take now, cached ones included."""
-        return self._stock.num_free
+        return self._allocator.num_free
 
     @property
     def num_used(self) -> int:
         """Pages in at least one table."""
-        return self.num_pages - self._stock.num_free
+        return self.num_pages - self._allocator.num_free
+
+    @property
+    def version(self) -> int:
+        """A number that changes when offers may no longer be true."""
+        return self._version
 
     @property
     def requests(self) -> KeysView[RequestId]:
@@ -113,12 +131,12 @@ class PagePool:
         return self._requests.keys()
 
     def stats(self) -> PoolStats:
-        """Counts of this moment, and totals since the pool was made."""
+        """Return counts of this moment, and totals since the pool was made."""
         return PoolStats(
             used=self.num_used,
             free=self.num_free,
-            cached=self._stock.num_kept,
-            shared=self._stock.num_shared,
+            cached=self._allocator.num_kept,
+            shared=self._allocator.num_shared,
             wasted_slots=self._wasted_slots(),
             peak_used=self._peak_used,
             hit_tokens=self._hit_tokens,
@@ -128,115 +146,166 @@ class PagePool:
         )
 
     def refs(self, page: int) -> int:
-        """The tables that name a page. Raises ValueError for a page that is not there."""
+        """Return the number of tables that name a page. Raises ValueError for a page that is not there."""
         if not 0 <= page < self.num_pages:
             raise ValueError(f"there are pages 0 to {self.num_pages - 1}, got {page}")
-        return self._stock.refs[page]
+        return self._allocator.refs[page]
 
     def cached_pages(self) -> list[int]:
-        """The free pages that still hold a text, the one to be taken first before the others."""
-        return self._stock.kept()
+        """Return the free pages that still hold a text, in the order in which they will be taken."""
+        return self._allocator.kept()
 
     def length(self, request_id: RequestId) -> int:
-        """Tokens of a request."""
+        """Return the tokens of a request."""
         return self._known(request_id).length
 
     def table(self, request_id: RequestId) -> Sequence[int]:
-        """A request's pages in the order of its tokens: `ceil(length / page_size)` of them."""
+        """Return a request's pages in the order of its tokens: `ceil(length / page_size)` of them."""
         return tuple(self._known(request_id).table)
 
     def slots(self, request_id: RequestId, start: int, stop: int) -> list[int]:
-        """Where the tokens `start:stop` of a request live. Raises ValueError for a range beyond its length."""
-        request, size = self._known(request_id), self.page_size
+        """Return the slots of a request's tokens `start:stop`. Raises ValueError for a range beyond its length."""
+        request = self._known(request_id)
         if not 0 <= start <= stop <= request.length:
             raise ValueError(
                 f"request {request_id!r} has {request.length} tokens, got the range {start}:{stop}"
             )
-        first = start // size
-        pages = request.table[first : _ceil_div(stop, size)]
-        slots = [slot for page in pages for slot in range(page * size, page * size + size)]
-        return slots[start - first * size : stop - first * size]
+        return request.slots(start, stop, self.page_size)
 
     def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
-        """Tokens of a prompt that full cached pages hold: a multiple of the page size. Changes nothing.
+        """Return how many tokens of a prompt full cached pages hold: a multiple of the page size. Changes nothing.
 
         At most all but the last token, because a model must compute that one to say what follows; a cached prompt of
         whole pages therefore computes its last page again. `salt` keeps tenants apart: only prompts of equal salts share.
         """
-        return len(self._match(tokens, root(salt))[0]) * self.page_size
+        return self.offer(tokens, salt).num_cached
 
     def pages_to_admit(self, tokens: Sequence[int], salt: Hashable = None) -> int:
-        """Pages that would leave the free queue if this prompt were admitted and appended whole. Changes nothing."""
-        pages = self._match(tokens, root(salt))[0]
-        return _ceil_div(len(tokens), self.page_size) - sum(self._stock.refs[page] > 0 for page in pages)
+        """Return the pages that would leave the free queue if this prompt were admitted and appended whole."""
+        return self.offer(tokens, salt).num_needed
+
+    def offer(self, tokens: Sequence[int], salt: Hashable = None) -> Offer:
+        """Return what the pool can give a text now. Changes nothing.
+
+        Raises ValueError for tokens that are no unsigned 32-bit numbers, and a salt that has no hash.
+        """
+        return self._offer(packed(tokens), len(tokens), root(salt))
+
+    def renewed(self, offer: Offer) -> Offer:
+        """Return the same offer if it is still true, else what the pool can give its text now."""
+        if offer.version == self._version:
+            return offer
+        return self._offer(offer.text, offer.num_tokens, offer.salt_key)
+
+    def fits(self, offer: Offer, freed: Iterable[RequestId] = (), owed: int = 0) -> bool:
+        """Return whether the free pages suffice for a text that `offer` is true of, and for `owed` pages besides.
+
+        Counts the pages that would be free if the requests `freed` were. Raises ValueError for an unknown one. Changes nothing.
+        """
+        gone = Counter(page for name in freed for page in self._known(name).table)
+        if not gone:
+            return offer.num_needed + owed <= self.num_free
+        refs = self._allocator.refs
+        kept = sum(refs[page] > gone[page] for page in offer.pages)
+        room = self.num_free + sum(refs[page] == count for page, count in gone.items())
+        return num_pages_of(offer.num_tokens, self.page_size) - kept + owed <= room
 
     def admit(self, request_id: RequestId, tokens: Sequence[int], salt: Hashable = None) -> int:
-        """Begins a request and gives the tokens of its prompt that are cached, as `cached_tokens` does.
+        """Begin a request; return how many tokens of its prompt are cached, as `cached_tokens` does.
 
         Its table starts with their pages. No other page is taken: `append` the rest of the prompt, `tokens[cached:]`, at
         once or in chunks. Raises ValueError for a request that is here already, tokens that are no unsigned
         32-bit numbers, and a salt that has no hash.
         """
         self._check_new(request_id)
-        start = root(salt)
-        pages, number = self._match(tokens, start)
-        cached, hits = len(pages) * self.page_size, len(pages)
-        self._stock.hold(pages)
-        self._requests[request_id] = _Request(request_id, pages, start, number, b"", cached, cached, hits)
+        return self.redeem(request_id, self.offer(tokens, salt))
+
+    def redeem(self, request_id: RequestId, offer: Offer) -> int:
+        """Begin a request with what `offer` found, as `admit` does, without a second look-up.
+
+        Raises ValueError for a request that is here already, and when the pool has changed since the offer.
+        """
+        self._check_new(request_id)
+        if offer.version != self._version:
+            raise ValueError(
+                f"the pool has changed since the offer to request {request_id!r}; renew the offer"
+            )
+        cached, pages = offer.num_cached, list(offer.pages)
+        self._allocator.hold(pages)
+        self._requests[request_id] = RequestPages(
+            request_id, pages, offer.salt_key, offer.prefix_id, cached, b"", cached, cached, len(pages)
+        )
+        self._version += 1
         self._peak_used = max(self._peak_used, self.num_used)
         self._hit_tokens += cached
-        self._looked_up_tokens += len(tokens)
+        self._looked_up_tokens += offer.num_tokens
         return cached
 
-    def pages_needed(self, request_id: RequestId, num_tokens: int) -> int:
-        """Free pages that `append` of so many tokens would take now, a copy's included. Raises ValueError as `append` does."""
+    def pages_needed(self, request_id: RequestId, num_tokens: int, freed: Iterable[RequestId] = ()) -> int:
+        """Return the free pages that `append` of so many tokens would take now, a copy's included.
+
+        With `freed`, as if those requests were freed already. Raises ValueError as `append` does.
+        """
         request = self._known(request_id)
         if num_tokens < 0:
             raise ValueError(f"the number of tokens must be 0 or more, got {num_tokens}")
-        pages = _ceil_div(request.length + num_tokens, self.page_size) - len(request.table)
-        if num_tokens and request.length % self.page_size and self._stock.refs[request.table[-1]] > 1:
-            if request.table[-1] in self._pending:
-                raise ValueError(
-                    f"request {request_id!r} would copy a page before it is written; confirm that first"
-                )
-            return pages + 1
-        return pages
+        pages = num_pages_of(request.length + num_tokens, self.page_size) - len(request.table)
+        if not num_tokens or not request.length % self.page_size:
+            return pages
+        last = request.table[-1]
+        others = self._allocator.refs[last] - 1
+        if others and freed:
+            others -= sum(last in self._known(name).table for name in freed)
+        if not others:
+            return pages
+        if last in self._pending:
+            raise ValueError(
+                f"request {request_id!r} would copy a page before it is written; confirm that first"
+            )
+        return pages + 1
 
-    def can_append(self, request_id: RequestId, num_tokens: int) -> bool:
-        """Whether `append` of so many tokens would find its pages. Raises ValueError as `append` does."""
-        return self.pages_needed(request_id, num_tokens) <= self.num_free
+    def can_append(self, request_id: RequestId, num_tokens: int, freed: Sequence[RequestId] = ()) -> bool:
+        """Return whether `append` of so many tokens would find its pages, if the requests `freed` were freed first.
 
-    def append(self, request_id: RequestId, tokens: Sequence[int] | int) -> list[tuple[int, int]]:
-        """Extends a request; gives the copies `(from page, to page)` to make at once, before anything is written.
-
-        `tokens` are ids, or a number of anonymous tokens; from the first anonymous one on, a request's pages are never
-        shared by content. `rollback` does not take a copy back, so make it even if the step is given up. Raises OutOfPages,
-        and ValueError for a negative number, tokens that are no unsigned 32-bit numbers, or a copy of a page yet to be written.
+        Raises ValueError as `append` does.
         """
-        request = self._known(request_id)
-        num_tokens = tokens if isinstance(tokens, int) else len(tokens)
-        text = packed(tokens) if self.sharing and not isinstance(tokens, int) else None
-        needed = self.pages_needed(request_id, num_tokens)
-        if needed > self.num_free:  # refused before anything changes
-            raise OutOfPages(request_id, needed, self.num_free, self.num_pages)
-        self.last_taken = taken = self._take(needed) if needed else []
-        # A partly filled last page must be the request's own: the first page taken replaces one that others name, too.
-        copies = self._own_tail(request, taken) if num_tokens and request.length % self.page_size else []
-        full = request.length // self.page_size
-        request.table += taken[len(copies) :]
-        request.length += num_tokens
-        # Pages that are full now are known by their text, as long as all of it is known.
-        if text is not None and request.tail is not None:
-            self._fill(request, full, request.tail + text)
-        elif num_tokens:
-            request.tail = None
-        return copies
+        gone = Counter(page for name in freed for page in self._known(name).table)
+        refs = self._allocator.refs
+        room = self.num_free + sum(refs[page] == count for page, count in gone.items())
+        return self.pages_needed(request_id, num_tokens, freed) <= room
+
+    def append(self, request_id: RequestId, tokens: Sequence[int]) -> list[tuple[int, int]]:
+        """Extend a request by these tokens; return the copies `(from page, to page)` to make before anything is written.
+
+        `rollback` does not take a copy back, so make it even if the step is given up. Raises OutOfPages, and ValueError
+        for tokens that are no unsigned 32-bit numbers or a copy of a page that is yet to be written.
+        """
+        return self._extend(self._known(request_id), packed(tokens), len(tokens))
+
+    def append_anonymous(self, request_id: RequestId, num_tokens: int) -> list[tuple[int, int]]:
+        """Extend a request by a number of tokens that are not known; return copies as `append` does.
+
+        From the first anonymous token on, a request's pages are never shared by content. Raises OutOfPages, and ValueError
+        for what is no whole number of 0 or more.
+        """
+        return self._extend(self._known(request_id), None, whole_number(num_tokens, "the number of tokens"))
 
     def confirm(self, *request_ids: RequestId) -> None:
-        """States that a step has written all tokens of these requests: their pages are pending no longer.
+        """State that a step has written all tokens of these requests: their pages are pending no longer.
 
-        Name all requests of the step in one call. Raises ValueError, before anything changes, when one of them counts on
-        a page that a request not named has yet to write.
+        Name all requests of the step in one call. Raises ValueError as `check_together` does, before anything changes.
+        """
+        requests = self.check_together(request_ids)
+        for request in requests:
+            if self._pending:
+                for page in request.unwritten_pages(0, self.page_size):
+                    self._pending.pop(page, None)
+            request.written, request.num_hit_pages = request.length, 0
+
+    def check_together(self, request_ids: Iterable[RequestId]) -> set[RequestPages]:
+        """Raise ValueError unless these requests can be one step: none counts on a page that an absent one has yet to write.
+
+        Returns the requests' accounts, for `confirm`.
         """
         requests = {self._known(request_id) for request_id in request_ids}
         for request in requests if self._pending else ():
@@ -245,17 +314,12 @@ class PagePool:
                     f"request {request.name!r} counts on pages that {writer.name!r} has yet to write; "
                     "confirm them together"
                 )
-        for request in requests:
-            if self._pending:
-                start, stop = request.written // self.page_size, request.length // self.page_size
-                for page in request.table[start:stop]:
-                    self._pending.pop(page, None)
-            request.written, request.hits = request.length, 0
+        return requests
 
     def rollback(self, *request_ids: RequestId) -> list[RequestId]:
-        """Takes back what was appended to these requests since their last `confirm`, for a step that failed.
+        """Take back what was appended to these requests since their last `confirm`, for a step that failed.
 
-        Gives the other requests that lost tokens too, because they counted on pages that now stay unwritten. Ask for
+        Returns the other requests that lost tokens too, because they counted on pages that now stay unwritten. Ask for
         `length` afterwards: a request named here may have lost more than it appended, if it hit such a page.
         """
         requests = [self._known(request_id) for request_id in request_ids]
@@ -263,7 +327,7 @@ class PagePool:
         return [request.name for request in lost.difference(requests)]
 
     def truncate(self, request_id: RequestId, length: int) -> list[RequestId]:
-        """Takes back tokens at the end until `length` remain; gives the other requests that lost tokens, as `rollback` does.
+        """Take back tokens at the end until `length` remain; return the other requests that lost tokens, as `rollback` does.
 
         Pages beyond go back, and written ones stay cached. Raises ValueError for a length below 0 or above the present one.
         """
@@ -273,7 +337,7 @@ class PagePool:
         return [other.name for other in self._cut(request, length)]
 
     def fork(self, parent_id: RequestId, child_id: RequestId) -> None:
-        """Begins a request with its parent's tokens, sharing every page. Who first writes into a shared partial page copies it.
+        """Begin a request with its parent's tokens, sharing every page. The first to write into a shared partial page copies it.
 
         Raises ValueError for a parent with tokens that no finished step has written, and a child that is here already.
         """
@@ -281,11 +345,12 @@ class PagePool:
         self._check_new(child_id)
         if parent.written < parent.length or self._awaited(parent):
             raise ValueError(f"request {parent_id!r} has unwritten tokens; confirm its step before a fork")
-        self._stock.hold(parent.table)
-        self._requests[child_id] = replace(parent, name=child_id, table=parent.table[:])
+        self._allocator.hold(parent.table)
+        self._requests[child_id] = parent.fork(child_id)
+        self._version += 1
 
     def free(self, request_id: RequestId) -> list[RequestId]:
-        """Ends a request; gives the other requests that lost tokens, as `rollback` does.
+        """End a request; return the other requests that lost tokens, as `rollback` does.
 
         Its pages go back in reverse order, so that the end of a text is evicted before its beginning: pages with a key
         to the tail of the free queue, where they stay cached until they are taken; others to its head.
@@ -294,136 +359,177 @@ class PagePool:
         del self._requests[request_id]
         return [other.name for other in lost]
 
-    def _known(self, request_id: RequestId) -> _Request:
-        """The request of that name; ValueError if there is none."""
+    def reset(self) -> None:
+        """Forget every cached text, as after a change of weights; totals go on. Raises ValueError while a request lives."""
+        if self._requests:
+            names = ", ".join(map(repr, list(self._requests)[:3]))
+            raise ValueError(f"{len(self._requests)} requests hold pages ({names}); free them before a reset")
+        self._forget_everything()
+
+    def _forget_everything(self) -> None:
+        """Make all pages free and blank."""
+        self._allocator = PageAllocator(self.num_pages)
+        self._index = PageIndex(self.num_pages, self.page_size)
+        self._pending: dict[
+            int, RequestPages
+        ] = {}  # a full page that is yet to be written: which request writes it
+        self.last_taken: list[int] = []
+        """Pages that the latest `append` took from the free queue; what stood in them is void."""
+        self._version += 1
+
+    def _known(self, request_id: RequestId) -> RequestPages:
+        """Return the request of that name; raise ValueError if there is none."""
         request = self._requests.get(request_id)
         if request is None:
             raise ValueError(f"no request {request_id!r} here: it was never admitted, or is freed already")
         return request
 
     def _check_new(self, request_id: RequestId) -> None:
-        """Raises ValueError if there is a request of that name."""
+        """Raise ValueError if there is a request of that name."""
         if request_id in self._requests:
             raise ValueError(f"request {request_id!r} is here already; free it first")
 
-    def _match(self, tokens: Sequence[int], start: Hashable) -> tuple[list[int], Hashable]:
-        """The cached pages that a prompt starts with, its last token left out; the number of their text."""
-        whole = (len(tokens) - 1) // self.page_size * self.page_size if self.sharing else 0
-        return self._index.match(packed(tokens[:whole]), start) if whole > 0 else ([], start)
+    def _offer(self, text: bytes, num_tokens: int, salt_key: Hashable) -> Offer:
+        """Return what the pool has for a packed text; its last token is left out."""
+        size = self.page_size
+        whole = (num_tokens - 1) // size * size if self.sharing else 0
+        pages, prefix_id = (
+            self._index.match(first_tokens(text, whole), salt_key) if whole > 0 else ([], salt_key)
+        )
+        refs = self._allocator.refs
+        needed = num_pages_of(num_tokens, size) - sum(refs[page] > 0 for page in pages)
+        return Offer(
+            text, salt_key, tuple(pages), prefix_id, num_tokens, len(pages) * size, needed, self._version
+        )
+
+    def _extend(self, request: RequestPages, text: bytes | None, num_tokens: int) -> list[tuple[int, int]]:
+        """Extend a request by tokens whose packed text is known, or not; return the copies to make."""
+        needed = self.pages_needed(request.name, num_tokens)
+        if needed > self.num_free:  # refused before anything changes
+            raise OutOfPages(request.name, needed, self.num_free, self.num_pages)
+        self.last_taken = taken = self._take(needed) if needed else []
+        # A partly filled last page must be the request's own: the first page taken replaces one that others name, too.
+        copies = self._own_tail(request, taken) if num_tokens and request.length % self.page_size else []
+        all_known = text is not None and self.sharing and request.num_known == request.length
+        request.table += taken[len(copies) :]
+        request.length += num_tokens
+        if text is not None and all_known:
+            self._fill(request, text)
+        return copies
 
     def _take(self, n: int) -> list[int]:
-        """That many pages from the free queue, without keys."""
-        taken, evicted = self._stock.take(n)
+        """Return that many pages from the free queue, without keys."""
+        taken, evicted = self._allocator.take(n)
         for page in evicted:
             self._index.drop(page)
         self._evictions += len(evicted)
+        self._version += 1
         self._peak_used = max(self._peak_used, self.num_used)
         return taken
 
-    def _own_tail(self, request: _Request, taken: list[int]) -> list[tuple[int, int]]:
-        """Makes the request's partial page its own to write; the copy that this takes, if any, into the first page taken."""
+    def _own_tail(self, request: RequestPages, taken: list[int]) -> list[tuple[int, int]]:
+        """Make the request's partial page its own to write; return the copy that this takes, into the first page taken."""
         page = request.table[-1]
-        if self._stock.refs[page] == 1:
-            self._index.drop(page)
+        if self._allocator.refs[page] == 1:
+            if self._index.text(page) is not None:
+                self._overwrite(page)
             return []
-        self._stock.release((page,), self._index.tokens_of)
+        self._allocator.release((page,), self._index.tokens_of)
         self._copies += 1
         request.table[-1] = taken[0]
         return [(page, taken[0])]
 
-    def _fill(self, request: _Request, start: int, text: bytes) -> None:
-        """Enters the pages from index `start` on that the text after them fills up; the rest of it is the new tail."""
-        full = request.length // self.page_size
+    def _overwrite(self, page: int) -> None:
+        """Withdraw the key of a page that will be written again, and of cached pages whose text went through it."""
+        found, prefix_id = self._index.tokens_of[page] is not None, self._index.prefix_id(page)
+        self._version += 1
+        if self._index.drop(page) is None and found and self._allocator.num_kept:
+            orphans = self._index.after(prefix_id, self._allocator.kept())
+            for orphan in orphans:
+                self._index.drop(orphan)
+            self._allocator.blank(orphans)
+
+    def _fill(self, request: RequestPages, text: bytes) -> None:
+        """Enter the pages that known tokens have filled up, under their text; the rest of the tokens is the new tail."""
+        start, full = request.num_known // self.page_size, request.length // self.page_size
+        text, request.num_known = request.tail + text, request.length
         whole = first_tokens(text, (full - start) * self.page_size)
         if full > start:
-            new, request.number = self._index.enter(request.table, start, request.number, whole)
-            self._pending.update(dict.fromkeys(new, request))
+            request.prefix_id = self._index.enter(request.table, start, request.prefix_id, whole)
+            self._pending.update(dict.fromkeys(request.table[start:full], request))
+            self._version += 1
         request.tail = text[len(whole) :]
 
-    def _awaited(self, request: _Request) -> set[_Request]:
-        """The other requests that have yet to write pages which this one hit."""
+    def _awaited(self, request: RequestPages) -> set[RequestPages]:
+        """Return the other requests that have yet to write pages which this one hit."""
         if not self._pending:
             return set()
-        return {self._pending[page] for page in request.table[: request.hits] if page in self._pending}
+        hit = request.table[: request.num_hit_pages]
+        return {self._pending[page] for page in hit if page in self._pending}
 
-    def _cut(self, request: _Request, length: int) -> set[_Request]:
-        """Shortens a request and those that counted on pages which it now leaves unwritten: the latter."""
+    def _cut(self, request: RequestPages, length: int) -> set[RequestPages]:
+        """Shorten a request and those that counted on pages which it now leaves unwritten; return the latter."""
         todo, lost = [(request, length)], set()
+        self._version += 1
         while todo:
             victim, length = todo.pop()
             if length < victim.length:
-                victim.number, victim.tail = self._text_at(victim, length)
+                victim.forget_text(length, self._index, self.page_size)
                 if self._pending:
                     todo += self._withdraw(victim, length)
                 self._shorten(victim, length)
                 lost.add(victim)
         return lost - {request}
 
-    def _text_at(self, request: _Request, length: int) -> tuple[Hashable, bytes | None]:
-        """The number and tail that a request has at a length up to its own."""
-        full, rest = divmod(length, self.page_size)
-        if full < len(request.table) and (text := self._index.text(request.table[full])):
-            return text[0], first_tokens(text[1], rest)
-        if full == request.length // self.page_size and request.tail is not None:
-            return request.number, first_tokens(request.tail, rest)
-        if not length:
-            return request.root, b""
-        if rest or not self._index.text(request.table[full - 1]):
-            return request.number, None
-        return self._index.number(request.table[full - 1]), b""
-
-    def _withdraw(self, request: _Request, length: int) -> list[tuple[_Request, int]]:
-        """Drops the keys of pages beyond `length` that stay unwritten; who else holds such a page, and the length before it."""
-        holders: list[tuple[_Request, int]] = []
+    def _withdraw(self, request: RequestPages, length: int) -> list[tuple[RequestPages, int]]:
+        """Drop the keys of pages beyond `length` that stay unwritten; return who else holds such a page, and the length before it."""
+        holders: list[tuple[RequestPages, int]] = []
         start = max(length, request.written) // self.page_size
         for i in range(start, request.length // self.page_size):
             page = request.table[i]
             if self._pending.pop(page, None) is None:
                 continue
             self._index.drop(page)
-            if self._stock.refs[page] > 1:  # shared by content, so it stands at the same place in each table
+            if (
+                self._allocator.refs[page] > 1
+            ):  # shared by content, so it stands at the same place in each table
                 others = [o for o in self._requests.values() if page in o.table[i : i + 1]]
                 holders += [(other, i * self.page_size) for other in others if other is not request]
         return holders
 
-    def _shorten(self, request: _Request, length: int) -> None:
-        """Cuts a request's table and counts; pages beyond go back, last first."""
-        kept = _ceil_div(length, self.page_size)
+    def _shorten(self, request: RequestPages, length: int) -> None:
+        """Cut a request's table and counts; pages beyond go back, last first."""
+        kept = num_pages_of(length, self.page_size)
         pages = request.table[kept:]
         pages.reverse()
-        if self._index.twins:
-            self._part_with_twins(request, pages)
-        self._stock.release(pages, self._index.tokens_of)
+        if self._index.duplicates:
+            pages = self._without_duplicates(pages)
+        self._allocator.release(pages, self._index.tokens_of)
         del request.table[kept:]
         request.length, request.written = length, min(length, request.written)
 
-    def _part_with_twins(self, request: _Request, leaving: list[int]) -> None:
-        """Sees to it that the text of twins among these pages stays cached; `leaving` may become longer.
+    def _without_duplicates(self, leaving: list[int]) -> list[int]:
+        """Forget the duplicates among pages that leave; return the pages to give back.
 
-        Before a twin leaves the page that has its key, used just now; if there is none, the twin gets the key.
+        Before a duplicate goes the page that is found for its text, if that is free: its text was used just now.
         """
-        twins, refs = self._index.twins, self._stock.refs
-        for twin in [page for page in leaving if page in twins and refs[page] == 1]:
-            found = self._index.find(twins[twin])
-            if found is None and request.table.index(twin) < request.written // self.page_size:
-                self._index.promote(twin)
-                continue
-            self._index.drop(twin)
-            if found is not None and not refs[found]:
-                self._stock.hold((found,))
-                leaving.insert(leaving.index(twin), found)
+        duplicates, refs, given_back = self._index.duplicates, self._allocator.refs, list[int]()
+        for page in leaving:
+            if page in duplicates and refs[page] == 1:
+                found = self._index.find(duplicates[page])
+                self._index.drop(page)
+                if found is not None and not refs[found]:
+                    self._allocator.hold((found,))
+                    given_back.append(found)
+            given_back.append(page)
+        return given_back
 
     def _wasted_slots(self) -> int:
-        """Slots of used pages that hold no request's token."""
+        """Return the slots of used pages that hold no request's token."""
         fills: dict[int, list[int]] = {}
         for request in self._requests.values():
             if rest := request.length % self.page_size:
                 fills.setdefault(request.table[-1], []).append(rest)
-        size, refs = self.page_size, self._stock.refs
+        size, refs = self.page_size, self._allocator.refs
         # A page that more tables name than end in it is full in one of them.
         return sum(size - max(fill) for page, fill in fills.items() if len(fill) == refs[page])
-
-
-def _ceil_div(a: int, b: int) -> int:
-    """`a / b` rounded up."""
-    return -(-a // b)

@@ -10,7 +10,9 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
+from helpers.caches.packed_text import whole_number
 from helpers.caches.page_pool import OutOfPages, PagePool
+from helpers.caches.pages import Pages
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
 from helpers.model.decoder import DecoderLM
@@ -18,7 +20,7 @@ from helpers.ops import by_device as ops
 from helpers.ops.block_tables import BlockTables
 
 
-class PagedKVCache(Cache):
+class PagedKVCache(Pages, Cache):
     """Keys and values of any number of requests in one pool of pages: two tensors `[layers, pages, page_size, kv_heads, dim]`.
 
     `pool` keeps the accounts: tables, sharing, copy-on-write. A request's name is its `FlatBatch.seq_ids`. A prompt that is
@@ -45,9 +47,9 @@ class PagedKVCache(Cache):
             )
         if not dtype.is_floating_point:
             raise ValueError(f"keys and values are floating-point numbers, got {dtype}")
+        super().__init__(PagePool(num_pages, page_size, sharing))
         self.k = torch.zeros(sizes, dtype=dtype, device=device)
         self.v = torch.zeros_like(self.k)
-        self.pool = PagePool(num_pages, page_size, sharing)
         self._own: dict[int, Hashable] = {}  # pages given out singly, and the names they have in the pool
         self._step: tuple[Hashable, ...] = ()  # requests of the pass that has begun
         self._reserved: dict[
@@ -67,11 +69,6 @@ class PagedKVCache(Cache):
         )  # fmt: skip
 
     @property
-    def page_size(self) -> int:
-        """Slots of a page."""
-        return self.pool.page_size
-
-    @property
     def nbytes(self) -> int:
         """Bytes of the whole pool, used or not."""
         return self.k.nbytes + self.v.nbytes
@@ -81,7 +78,7 @@ class PagedKVCache(Cache):
         name = ("page", object())
         self.pool.admit(name, [])
         try:
-            self.pool.append(name, self.page_size)
+            self.pool.append_anonymous(name, self.page_size)
         except OutOfPages:
             self.pool.free(name)
             raise
@@ -105,8 +102,9 @@ class PagedKVCache(Cache):
         beginning is shared, and its next pass starts behind that. Raises ValueError for a request that is here already
         and OutOfPages, before anything changes.
         """
-        if not isinstance(initial_length, int):
+        if not isinstance(initial_length, int) and hasattr(initial_length, "__len__"):
             return self.pool.admit(request_id, initial_length, salt)
+        initial_length = whole_number(initial_length, "initial_length")
         self.pool.admit(request_id, [], salt)
         try:
             self.append_tokens(request_id, initial_length)
@@ -117,7 +115,7 @@ class PagedKVCache(Cache):
 
     def append_tokens(self, request_id: Hashable, num_tokens: int) -> None:
         """Makes room for more tokens of a request, to be filled by `write`; counted from its length, not from its pages' end."""
-        self._copy(self.pool.append(request_id, num_tokens))
+        self._copy(self.pool.append_anonymous(request_id, num_tokens))
         self.pool.confirm(request_id)
 
     def write(self, request_id: Hashable, layer_idx: int, k: Tensor, v: Tensor, start: int) -> None:
@@ -154,14 +152,6 @@ class PagedKVCache(Cache):
         )
         return self.k[layer_idx].flatten(0, 1)[slots], self.v[layer_idx].flatten(0, 1)[slots]
 
-    def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
-        """Begins a request with all of its parent's tokens, sharing the pages; who writes first into a shared one copies it."""
-        self.pool.fork(parent_id, child_id)
-
-    def free_request(self, request_id: Hashable) -> None:
-        """Ends a request; full pages stay cached until their room is needed. ValueError for one that is not here."""
-        self.pool.free(request_id)
-
     def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
         """Takes pages for tokens that the next pass will bring, so that a prompt admitted after this may share them already.
 
@@ -182,6 +172,8 @@ class PagedKVCache(Cache):
         if self._step:
             self.abandon()
         self._check(batch)
+        here = [name for name in batch.seq_ids if name in self.pool.requests]
+        self.pool.check_together(here)
         new = [name for name in batch.seq_ids if name not in self.pool.requests]
         for name in new:
             self.pool.admit(name, [])

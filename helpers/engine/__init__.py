@@ -3,7 +3,7 @@
 from helpers.engine.batching import ContinuousBatcher
 from helpers.engine.cache_aware import CacheAware
 from helpers.engine.fair_policies import FairShare, RoundRobin
-from helpers.engine.pages import Pages
+from helpers.engine.offers import Offers
 from helpers.engine.policies import (
     POLICIES,
     FirstComeFirstServed,
@@ -19,17 +19,18 @@ from helpers.engine.samples import Samples
 from helpers.engine.sampling import choose
 from helpers.engine.scheduling import RequestScheduler
 from helpers.engine.static_batching import PaddedBatch, StaticBatcher
-from helpers.engine.step import Part, Step
+from helpers.engine.step import Chunk, Part, Step
 
 __all__ = [
     "POLICIES",
     "CacheAware",
+    "Chunk",
     "ContinuousBatcher",
     "FairShare",
     "FinishReason",
     "FirstComeFirstServed",
+    "Offers",
     "PaddedBatch",
-    "Pages",
     "Part",
     "Policy",
     "PrefixRouter",

@@ -12,7 +12,7 @@ from helpers.engine.policy import Policy
 from helpers.engine.request import Request, RequestState
 from helpers.engine.sampling import choose
 from helpers.engine.scheduling import RequestScheduler
-from helpers.engine.step import Part, Step
+from helpers.engine.step import Chunk, Part, Step
 from helpers.model.batch import FlatBatch
 from helpers.model.decoder import DecoderLM
 
@@ -44,7 +44,7 @@ class ContinuousBatcher:
             max_batch_size, policy, token_budget, chunk_size, cache, model.cfg.max_positions, clock
         )
         self.steps: list[Step] = []
-        self._planned: list[tuple[RequestState, int]] = []  # what is not computed yet
+        self._planned: list[Chunk] = []  # what is not computed yet
 
     @property
     def waiting(self) -> Policy:
@@ -89,20 +89,20 @@ class ContinuousBatcher:
         """Ends a request wherever it is; what it has so far stays in `finished`. ValueError for one that is not on its way."""
         self.scheduler.cancel(request_id)
 
-    def schedule_batch(self) -> list[tuple[RequestState, int]]:
-        """Who computes how many tokens in the next pass; their pages are taken.
+    def schedule_batch(self) -> list[Chunk]:
+        """Return the chunks that the next pass computes; their pages are taken.
 
         The plan stands until `process_batch` has computed it, or somebody in it is cancelled.
         """
-        if any(state.finish_reason is not None for state, _ in self._planned):
-            self._take_back()
+        if any(chunk.state.finish_reason is not None for chunk in self._planned):
+            self._drop_plan()
         if not self._planned:
             try:
                 self._planned = self.scheduler.schedule()
             except (
                 BaseException
             ):  # a policy that raises, an interrupt: what was reserved so far is taken back
-                self._take_back()
+                self._drop_plan()
                 raise
         return list(self._planned)
 
@@ -113,10 +113,10 @@ class ContinuousBatcher:
         if not planned:
             return []
         parts = tuple(
-            Part(state.name, state.computed, count, state.remaining == 1 and bool(state.token_ids))
-            for state, count in planned
+            Part(state.name, state.computed, len(tokens), state.remaining == 1 and bool(state.token_ids))
+            for state, tokens in planned
         )
-        used = self.cache.pool.num_used
+        used = self.cache.used_pages
         chosen = self._compute(planned)
         self._planned = []
         self.steps.append(Step(begin, self._clock(), parts, tuple(self.scheduler.preempted), used))
@@ -130,7 +130,7 @@ class ContinuousBatcher:
                     on_token(name, token)
         return self.finished
 
-    def _compute(self, planned: list[tuple[RequestState, int]]) -> list[tuple[Hashable, int]]:
+    def _compute(self, planned: list[Chunk]) -> list[tuple[Hashable, int]]:
         """One pass. When it raises, each request is tried alone, so that only the one at fault fails.
 
         An interrupt is passed on; the next pass goes on from there.
@@ -142,37 +142,43 @@ class ContinuousBatcher:
             if not isinstance(error, Exception):
                 raise
             if len(planned) == 1:
-                self.scheduler.finish(planned[0][0], "failed", f"{type(error).__name__}: {error}")
+                self.scheduler.finish(planned[0].state, "failed", f"{type(error).__name__}: {error}")
                 return []
-        return [event for state, count in planned for event in self._alone(state, count)]
+        return [event for chunk in planned for event in self._alone(chunk.state, chunk.num_tokens)]
 
     def _alone(self, state: RequestState, count: int) -> list[tuple[Hashable, int]]:
         """One request's part of a pass that failed, by itself; it starts where its cached tokens end."""
         count = min(count, state.remaining)
         try:
-            self.cache.reserve(state.name, state.tokens(state.computed, state.computed + count))
+            tokens = state.tokens(state.computed, state.computed + count)
+            self.cache.reserve(state.name, tokens)
         except OutOfPages:  # what it would have shared has gone; the next pass finds room for it
             return []
-        return self._compute([(state, count)])
+        return self._compute([Chunk(state, tokens)])
 
     def _take_back(self) -> None:
-        """After a pass that failed, or never was: everybody who runs holds what the cache holds, and lacks the last token at least."""
-        self.cache.abandon()
-        self._planned, pool = [], self.cache.pool
-        for state in self.running:
-            if pool.length(state.name) == state.num_tokens:  # computed, and then no token was chosen
-                pool.truncate(state.name, state.num_tokens - 1)
-            state.computed = pool.length(state.name)
+        """Roll back: set each running request to its cached length, leaving at least one token to compute.
 
-    def _forward(self, planned: list[tuple[RequestState, int]]) -> list[tuple[Hashable, int]]:
+        A request whose text was computed whole, but whose next token could not be chosen, computes its last token again.
+        """
+        self._planned = []
+        lengths = self.cache.take_back({state.name: state.num_tokens - 1 for state in self.running})
+        for state in self.running:
+            state.computed = lengths[state.name]
+
+    def _drop_plan(self) -> None:
+        """Roll back a plan that is not computed: its tokens are charged to no request."""
+        self.scheduler.drop_plan()
+        self._take_back()
+
+    def _forward(self, planned: list[Chunk]) -> list[tuple[Hashable, int]]:
         """The pass itself, and a new token for each request whose text is computed to its end."""
-        chunks = [state.tokens(state.computed, state.computed + count) for state, count in planned]
-        history = [state.computed for state, _ in planned]
-        names = [state.name for state, _ in planned]
-        logits = self.model(FlatBatch.pack(chunks, history, names), self.cache)
-        for state, count in planned:
-            state.computed += count
-            state.tokens_computed += count
+        history = [chunk.state.computed for chunk in planned]
+        names = [chunk.state.name for chunk in planned]
+        logits = self.model(FlatBatch.pack([chunk.tokens for chunk in planned], history, names), self.cache)
+        for state, tokens in planned:
+            state.computed += len(tokens)
+            state.tokens_computed += len(tokens)
         due = [
             (row, member)
             for row, (state, _) in enumerate(planned)

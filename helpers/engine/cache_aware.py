@@ -5,8 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Hashable, Iterator
 
-from helpers.caches.page_pool import PagePool
-from helpers.engine.policy import Policy
+from helpers.engine.policy import CachedTokens, Policy
 from helpers.engine.request import RequestState
 
 
@@ -27,7 +26,7 @@ class CacheAware(Policy):
                 f"expected a window of 1 or more and patience of 0 or more, got {window}, {patience}"
             )
         self.patience, self.window = patience, window
-        self._pool: PagePool | None = None
+        self._cached_tokens: CachedTokens | None = None
         self._oldest: list[tuple[tuple[float, ...], RequestState]] = []  # the window, in order of arrival
         self._passed: dict[Hashable, int] = {}
 
@@ -38,9 +37,9 @@ class CacheAware(Policy):
         yield from (state for _, state in self._oldest)
         yield from super().__iter__()
 
-    def attach(self, pool: PagePool | None) -> None:
-        """Where to look. Without a pool nothing is cached."""
-        self._pool = pool
+    def attach(self, cached_tokens: CachedTokens | None) -> None:
+        """Keep the look-up. Without one, nothing is cached."""
+        self._cached_tokens = cached_tokens
 
     def push(self, state: RequestState) -> None:
         """A request joins the queue, and the window if it is old enough."""
@@ -82,4 +81,4 @@ class CacheAware(Policy):
 
     def _cached(self, state: RequestState) -> int:
         """Tokens that it would find."""
-        return self._pool.cached_tokens(state.text, state.request.salt) if self._pool is not None else 0
+        return self._cached_tokens(state) if self._cached_tokens is not None else 0

@@ -109,12 +109,15 @@ class RoundRobin(_ByClient):
         self._begun[state.name] = len(state.token_ids)
 
     def displaced(self, running: Sequence[RequestState], now: float) -> RequestState | None:
-        """The first of the running whose quantum is used up; it will queue up behind."""
+        """Return the first of the running whose quantum is used up."""
         for state in running:
             if self._left(state) <= 0:
-                self._number(state)
                 return state
         return None
+
+    def displace(self, state: RequestState) -> None:
+        """Put the request behind its client's others."""
+        self._number(state)
 
     def leave(self, state: RequestState) -> None:
         """Forgets it."""

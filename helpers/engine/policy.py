@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-from helpers.caches.page_pool import PagePool
 from helpers.engine.request import Request, RequestState
 
+CachedTokens = Callable[[RequestState], int]
+"""How many tokens of a waiting request's text the engine's cache holds."""
 Length = Callable[[Request], float]
 """How long a job is thought to be, in passes of the engine."""
 
@@ -58,8 +59,8 @@ class Policy:
         """Those who wait, in no particular order."""
         return (state for _, ticket, state in self._heap if self._tickets.get(state.name) == ticket)
 
-    def attach(self, pool: PagePool | None) -> None:
-        """Tells the policy, before anybody waits, the pool in which its engine keeps its cache; None without one."""
+    def attach(self, cached_tokens: CachedTokens | None) -> None:
+        """Tell the policy, before any request waits, how to ask what of a waiting request is cached; None without a cache."""
 
     def push(self, state: RequestState) -> None:
         """A request joins the queue: a new one, or one that was preempted."""
@@ -92,8 +93,11 @@ class Policy:
         """Who of the `running` gives its place to the first of those who wait, when there is no place for it; None: nobody."""
         return None
 
+    def displace(self, state: RequestState) -> None:
+        """Note that a running request, named by `displaced`, loses its seat; `push` follows. Changes nothing here."""
+
     def charge(self, state: RequestState, tokens: int) -> None:
-        """A running request computes so many tokens in the pass that is planned."""
+        """Note that a running request computes so many tokens in the planned pass; fewer than 0 take such a note back."""
 
     def leave(self, state: RequestState) -> None:
         """A request is done, and out of the queue: what the policy noted about it can go."""

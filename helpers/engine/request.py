@@ -99,10 +99,6 @@ class RequestState:
     """Its number among its engine's requests, in order of arrival."""
     ended: float | None = None
     """When it was done, for whatever reason."""
-    spare: int = 0
-    """Next tokens for which its pages need not be asked: the scheduler's note."""
-    untold: int = 0
-    """Computed tokens for which they were not asked."""
     name: Hashable = field(init=False)
     """The request's id."""
 

@@ -14,6 +14,9 @@ class Samples:
         """Nobody waits."""
         self._behind: dict[Hashable, list[RequestState]] = {}
 
+    def __len__(self) -> int:
+        return len(self._behind)
+
     def hold(self, first: RequestState, others: Sequence[RequestState]) -> None:
         """The others wait until the first one's prompt is computed."""
         if others:

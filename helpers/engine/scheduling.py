@@ -1,4 +1,4 @@
-"""The scheduler: who computes how many tokens in the next pass. It knows requests and free pages, never tensors.
+"""The scheduler: which requests compute how many tokens in the next pass. It knows requests and free pages, never tensors.
 
 Running requests first, then waiting ones from what is left of the budget, as in vLLM (Kwon et al., arXiv:2309.06180); prompts in
 chunks beside the others' decode steps (Sarathi-Serve, arXiv:2403.02310).
@@ -10,20 +10,25 @@ import time
 from collections.abc import Callable, Hashable, Sequence, ValuesView
 
 from helpers.caches.page_pool import OutOfPages
-from helpers.engine.pages import Pages
+from helpers.caches.pages import Pages
+from helpers.engine.offers import Offers
 from helpers.engine.policies import named_policy
 from helpers.engine.policy import Policy
 from helpers.engine.request import FinishReason, Request, RequestState
 from helpers.engine.samples import Samples
+from helpers.engine.step import Chunk
 
 
 class RequestScheduler:
-    """Requests from their arrival to their end. Between passes somebody who computes calls `schedule`, then `took` for each token.
+    """Requests from their arrival to their end. An engine calls `schedule` before each pass, and `took` for each new token.
 
-    A pass computes at most `token_budget` tokens of at most `max_batch_size` requests. When pages run out, running requests are
-    preempted: their pages are freed, and they wait to be computed again. `policy` says who is admitted next and who gives way.
-    A waiting request is admitted when its whole text finds pages; while the first of the queue finds none, nobody is. If nobody
-    runs, either, it fails: whoever holds the pages is not served here, and waiting would not end.
+    A pass computes at most `token_budget` tokens of at most `max_batch_size` requests. When pages run out, running requests
+    are preempted: their pages are freed, and those requests wait to be computed again. No request is preempted unless that
+    suffices. `policy` says which waiting request is admitted next, and which running one is preempted.
+
+    A waiting request is admitted when free pages suffice for its whole text and for what running prompts still lack.
+    While the first of the queue finds too few, none is admitted. If none runs either, that request fails: the pages are
+    held outside this scheduler, and waiting would not end.
     """
 
     def __init__(
@@ -36,7 +41,7 @@ class RequestScheduler:
         room: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
-        """`policy` is a name of `policies.POLICIES` or a policy of one's own, which must not serve anybody else.
+        """`policy` is a name of `policies.POLICIES` or a policy of one's own, which must not serve another engine.
 
         `chunk_size` bounds the tokens of one prompt in one pass (default: the budget), `room` those of one request (default: what
         the pages hold). Without `pages`, memory is no limit. Raises ValueError for a size under 1 and an unknown policy.
@@ -48,33 +53,35 @@ class RequestScheduler:
         self.policy = named_policy(policy) if isinstance(policy, str) else policy
         self.pages, self.finished = pages, dict[Hashable, RequestState]()
         self.preempted: list[Hashable] = []
-        """Who gave way when the last pass was planned."""
-        capacity = pages.pool.num_pages * pages.pool.page_size if pages is not None else None
-        self.room = min((size for size in (room, capacity) if size is not None), default=None)
+        """Requests that were preempted when the last pass was planned."""
+        limits = (room, pages.capacity if pages is not None else None)
+        self.room = min((size for size in limits if size is not None), default=None)
         self._clock = clock
-        self._states: dict[Hashable, RequestState] = {}  # who is on their way
+        self._states: dict[Hashable, RequestState] = {}  # all requests that are not finished
         self._running: dict[Hashable, RequestState] = {}
+        self._prefilling: dict[Hashable, RequestState] = {}  # running requests whose text is not computed yet
         self._samples = Samples()
-        self._planned: dict[Hashable, tuple[RequestState, int]] = {}
+        self._offers = Offers(pages) if pages is not None else None
+        self._planned: dict[Hashable, Chunk] = {}
         self._left = self._arrivals = 0
-        self.policy.attach(pages.pool if pages is not None else None)
+        self.policy.attach(self._offers.cached_tokens if self._offers is not None else None)
 
     @property
     def waiting(self) -> Policy:
-        """Those who wait: how many, and who, in no particular order."""
+        """The waiting requests: how many, and which, in no particular order."""
         return self.policy
 
     @property
     def running(self) -> ValuesView[RequestState]:
-        """Those who have been admitted, in that order."""
+        """The admitted requests, in order of admission."""
         return self._running.values()
 
     def add_request(self, request: Request) -> RequestState:
-        """Puts a request into the queue. Raises ValueError for a name that is taken and a request that could never fit."""
+        """Put a request into the queue. Raises ValueError for a name that is taken and a request that could never fit."""
         return self.add_samples([request])[0]
 
     def add_samples(self, requests: Sequence[Request]) -> list[RequestState]:
-        """Puts the first one into the queue; the others, with the same prompt, wait until it is computed and share it (`branch`).
+        """Put the first request into the queue; the others, with the same prompt, wait until it is computed (`branch`).
 
         Raises ValueError, before anything changes, as `add_request` does, for no request, and for prompts or salts that differ.
         """
@@ -91,15 +98,16 @@ class RequestScheduler:
         return states
 
     def branch(self, state: RequestState) -> list[RequestState]:
-        """A request whose text has just been computed, and the samples that run from here on, sharing all of its pages.
+        """Return a request whose text has just been computed, and the samples that run from here on, sharing all its pages.
 
-        To be called before its first token is `took`. Samples that find no seat join the queue.
+        To be called before the request's first token is `took`. Samples that find no seat join the queue.
         """
+        if not self._samples:
+            return [state]
         seats, samples = self.max_batch_size - len(self._running), self._samples.release(state)
         for sample in samples[:seats]:
             if self.pages is not None:
-                self.pages.pool.fork(state.name, sample.name)
-                state.spare = 0  # its last page is no longer its own
+                self.pages.fork(state.name, sample.name)
             sample.computed = sample.cached_tokens = state.computed
             sample.first_scheduled = state.first_scheduled
             self._running[sample.name] = sample
@@ -109,7 +117,7 @@ class RequestScheduler:
         return [state, *samples[:seats]]
 
     def _check(self, request: Request) -> None:
-        """Raises ValueError for what `add_request` refuses."""
+        """Raise ValueError for what `add_request` refuses."""
         if request.request_id in self._states or request.request_id in self.finished:
             raise ValueError(f"request {request.request_id!r} is here already")
         longest = len(request.prompt_ids) + request.max_tokens - 1  # the last token is never computed
@@ -119,20 +127,26 @@ class RequestScheduler:
             )
 
     def _arrive(self, request: Request) -> RequestState:
-        """A request's state, known from now on."""
+        """Return a new request's state, known from now on."""
         self._arrivals += 1
         state = RequestState(request, self._clock(), order=self._arrivals)
         self._states[state.name] = state
         return state
 
     def cancel(self, request_id: Hashable) -> None:
-        """Ends a request wherever it is; what it has so far stays in `finished`. ValueError for one that is not on its way."""
+        """End a request wherever it is; its tokens so far stay in `finished`. Raises ValueError for an unknown or finished one."""
         if request_id not in self._states:
             raise ValueError(f"request {request_id!r} is not on its way")
         self.finish(self._states[request_id], "cancelled")
 
-    def schedule(self) -> list[tuple[RequestState, int]]:
-        """Who computes how many tokens in the next pass; their pages are taken."""
+    def pop(self, request_id: Hashable) -> RequestState:
+        """Take a finished request out and return it; its name is free again. Raises ValueError for one that is not finished."""
+        if request_id not in self.finished:
+            raise ValueError(f"request {request_id!r} is not finished")
+        return self.finished.pop(request_id)
+
+    def schedule(self) -> list[Chunk]:
+        """Return the chunks that the next pass computes; their pages are taken."""
         self.preempted, self._planned, self._left = [], {}, self.token_budget
         self._make_way()
         short = False
@@ -145,25 +159,38 @@ class RequestScheduler:
         self._give_up()
         return list(self._planned.values())
 
+    def drop_plan(self) -> None:
+        """Forget a plan that is not computed: its tokens are charged to no request."""
+        for state, tokens in self._planned.values():
+            if state.finish_reason is None:
+                self.policy.charge(state, -len(tokens))
+        self._planned = {}
+
     def would_admit(self) -> bool:
-        """Whether the first of those who wait would be admitted now, if anybody waits."""
+        """Return whether the first of the waiting requests would be admitted now; False when none waits."""
         return bool(self.waiting) and self._has_place(self.policy.first(self._clock()))
 
-    def reserve(self, state: RequestState, count: int) -> None:
-        """Takes pages for a running request's next tokens, and charges them to it. Raises OutOfPages before anything changes."""
-        if count <= state.spare:
-            state.spare -= count
-            state.untold += count
-        elif self.pages is not None:
-            tokens = state.tokens(state.computed - state.untold, state.computed + count)
-            state.spare = self.pages.reserve(state.name, tokens) or 0
-            state.untold = 0
+    def reserve(self, state: RequestState, count: int) -> Chunk:
+        """Take pages for a running request's next tokens, and charge the tokens to it; return the tokens.
+
+        Raises OutOfPages before anything changes.
+        """
+        chunk = Chunk(state, state.tokens(state.computed, state.computed + count))
+        if self.pages is not None:
+            self.pages.reserve(state.name, chunk.tokens)
         self.policy.charge(state, count)
+        return chunk
 
     def took(self, state: RequestState, token: int, now: float) -> None:
-        """Adds a token to an answer, and ends it where its rules say so."""
-        for sample in self._samples.release(state):  # nobody has called `branch`
-            self.policy.push(sample)
+        """Add a token to a running request's answer, and end the request where its rules say so.
+
+        Raises ValueError, before anything changes, for a request that does not run.
+        """
+        if self._running.get(state.name) is not state:
+            raise ValueError(f"request {state.name!r} does not run, so it takes no token")
+        if self._samples:
+            for sample in self._samples.release(state):  # `branch` was not called
+                self.policy.push(sample)
         state.token_ids.append(token)
         state.token_times.append(now)
         if token in state.request.stop_ids:
@@ -172,82 +199,114 @@ class RequestScheduler:
             self.finish(state, "length")
 
     def finish(self, state: RequestState, reason: FinishReason, error: str = "") -> None:
-        """Ends a request; its pages go back to the pool."""
+        """End a request; its pages are freed."""
         if self._running.pop(state.name, None) is not None:
+            self._prefilling.pop(state.name, None)
             if self.pages is not None:
                 self.pages.free_request(state.name)
         elif not self._samples.withdraw(state):
             self.policy.remove(state)
-        # If its prompt was not computed yet, that is the next sample's work.
+        # If the request's prompt was not computed yet, its next sample computes it.
         if samples := self._samples.release(state):
             self.policy.push(samples[0])
             self._samples.hold(samples[0], samples[1:])
+        if self._offers is not None:
+            self._offers.forget(state)
         self.policy.leave(state)
         del self._states[state.name]
         state.finish_reason, state.error, state.ended = reason, error, self._clock()
         self.finished[state.name] = state
 
     def _give_up(self) -> None:
-        """Fails those who wait for pages although nobody runs who could give some back."""
+        """Fail the requests that wait for pages although none runs that could free some."""
         while (
             self.waiting
             and not self._running
             and not self._has_place(state := self.policy.first(self._clock()))
         ):
-            assert self.pages is not None  # without pages, and with nobody running, there is a place
-            pool = self.pages.pool
-            needed = pool.pages_to_admit(state.text, state.request.salt)
-            error = OutOfPages(state.name, needed, pool.num_free, pool.num_pages)
+            if self.pages is None or self._offers is None:  # then there is a place when none runs
+                return
+            error = self.pages.refusal(state.name, self._offers.to(state))
             self.finish(state, "failed", f"OutOfPages: {error}, and nobody runs who could give some back")
 
     def _make_way(self) -> None:
-        """Preempts those whose places the policy gives to the first of the queue, as long as there is none for it."""
-        if not self.policy.preemptive:
+        """Preempt the running requests whose seats the policy gives to the first of the queue, if that makes a place for it."""
+        if not self.policy.preemptive or not self.waiting:
             return
-        while self.waiting and self._running and not self._has_place(self.policy.first(now := self._clock())):
-            state = self.policy.displaced(list(self._running.values()), now)
-            if state is None:
+        now = self._clock()
+        state, running, victims = self.policy.first(now), list(self._running.values()), list[RequestState]()
+        while not self._has_place(state, victims):
+            victim = self.policy.displaced(running, now) if running else None
+            if victim is None:
                 return
-            self._preempt(state)
+            running.remove(victim)
+            victims.append(victim)
+        for victim in victims:
+            self.policy.displace(victim)
+            self._preempt(victim)
 
-    def _has_place(self, state: RequestState) -> bool:
-        """Whether a waiting request finds a seat, and pages for its whole text."""
-        if len(self._running) >= self.max_batch_size:
+    def _has_place(self, state: RequestState, without: Sequence[RequestState] = ()) -> bool:
+        """Return whether a waiting request finds a seat and pages for its whole text, if the requests `without` were preempted."""
+        if len(self._running) - len(without) >= self.max_batch_size:
             return False
-        if self.pages is None:
+        if self.pages is None or self._offers is None:
             return True
-        pool = self.pages.pool
-        return pool.pages_to_admit(state.text, state.request.salt) <= pool.num_free
+        freed = [victim.name for victim in without]
+        return self.pages.fits(self._offers.to(state), freed, self._owed(freed))
+
+    def _owed(self, without: Sequence[Hashable]) -> int:
+        """Return the pages that running prompts have still to take, those of `without` left out."""
+        if self.pages is None:
+            return 0
+        return sum(
+            self.pages.owed_pages(state.num_tokens, state.computed + self._num_planned(name))
+            for name, state in self._prefilling.items()
+            if name not in without
+        )
+
+    def _num_planned(self, name: Hashable) -> int:
+        """Return the tokens of a request in the pass that is planned."""
+        return len(self._planned[name].tokens) if name in self._planned else 0
 
     def _continue(self, state: RequestState) -> bool:
-        """Plans a running request's next tokens, preempting others, or itself, if pages are short; whether they were."""
-        if (
-            state.spare and state.remaining == 1
-        ):  # by far the commonest case, and a simulator's time: no page to ask for
-            state.spare -= 1
-            state.untold += 1
-            self._planned[state.name] = (state, 1)
-            self._left -= 1
-            self.policy.charge(state, 1)
+        """Plan a running request's next tokens; return whether pages were short, so that requests had to be preempted.
+
+        Those that the policy names are preempted if that suffices, or else the request itself.
+        """
+        count = min(state.remaining, self._left, self.chunk_size)
+        try:
+            self._plan(state, count)
             return False
-        count, short = min(state.remaining, self._left, self.chunk_size), False
-        while state.name in self._running:
-            try:
-                self._plan(state, count)
-                break
-            except OutOfPages:
-                short = True
-                self._preempt(self.policy.victim(list(self._running.values()), self._clock()))
-        return short
+        except OutOfPages:
+            victims = self._victims(state, count)
+        for victim in victims:
+            self._preempt(victim)
+        if state.name in self._running:
+            self._plan(state, count)
+        return True
+
+    def _victims(self, state: RequestState, count: int) -> list[RequestState]:
+        """Return the requests to preempt so that `state` finds pages for its next tokens: itself where others do not suffice."""
+        running, victims = list(self._running.values()), list[RequestState]()
+        while True:
+            victim = self.policy.victim(running, self._clock())
+            if victim is state or self.pages is None:
+                return [state]
+            running.remove(victim)
+            victims.append(victim)
+            if self.pages.can_reserve(state.name, count, [v.name for v in victims]):
+                return victims
 
     def _admit(self, state: RequestState) -> bool:
-        """Admits a waiting request if it has a place, and plans its first chunk; whether it did."""
+        """Admit a waiting request if it has a place, and plan its first chunk; return whether it has."""
         if not self._has_place(state):
             return False
-        if self.pages is not None:
-            cached = self.pages.allocate_request(state.name, state.text, state.request.salt)
+        if self.pages is not None and self._offers is not None:
+            cached = self.pages.begin(state.name, self._offers.to(state))
             state.computed = state.cached_tokens = cached
         self.policy.pop(state)
+        if self._offers is not None:
+            self._offers.forget(state)
         self._running[state.name] = state
         if state.first_scheduled is None:
             state.first_scheduled = self._clock()
@@ -255,23 +314,30 @@ class RequestScheduler:
         return True
 
     def _plan(self, state: RequestState, count: int) -> None:
-        """Takes pages for tokens, and the tokens from the budget. Raises OutOfPages before anything changes."""
-        self.reserve(state, count)
-        self._planned[state.name] = (state, count)
+        """Take pages for tokens, and the tokens from the budget. Raises OutOfPages before anything changes."""
+        self._planned[state.name] = self.reserve(state, count)
         self._left -= count
+        if count < state.remaining:
+            self._prefilling[state.name] = state
+        elif self._prefilling:
+            self._prefilling.pop(state.name, None)
 
     def _preempt(self, state: RequestState) -> None:
-        """Takes a running request's pages and place away, and its part of the pass that is planned; it waits again."""
+        """Take a running request's pages, seat and planned tokens away; it waits again."""
         if self.pages is not None:
             self.pages.free_request(state.name)
         del self._running[state.name]
-        self._left += self._planned.pop(state.name, (state, 0))[1]
-        state.computed = state.spare = state.untold = 0
+        self._prefilling.pop(state.name, None)
+        if state.name in self._planned:
+            count = len(self._planned.pop(state.name).tokens)
+            self._left += count
+            self.policy.charge(state, -count)
+        state.computed = 0
         state.preemptions += 1
         self.preempted.append(state.name)
         self.policy.push(state)
 
 
 def _differ(one: Request, other: Request) -> bool:
-    """Whether two requests could not share their prompt's keys and values."""
+    """Return whether two requests could not share their prompt's keys and values."""
     return list(one.prompt_ids) != list(other.prompt_ids) or one.salt != other.salt

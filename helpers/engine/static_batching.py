@@ -82,7 +82,7 @@ class StaticBatcher:
         while any(state.finish_reason is None for state in states):
             chosen += self._pass(states, FlatBatch.pack(
                 [state.token_ids[-1:] for state in states],
-                [self.cache.pool.length(state.name) for state in states],
+                [self.cache.length(state.name) for state in states],
                 [state.name for state in states],
             ), decode=True)  # fmt: skip
         for state in states:
@@ -94,7 +94,7 @@ class StaticBatcher:
         """ValueError unless the pool has pages for the longest prompt and the longest answer in every row."""
         prompt = max(len(state.request.prompt_ids) for state in states)
         longest = prompt + max(state.request.max_tokens for state in states) - 1
-        pages, free = len(states) * -(-longest // self.cache.page_size), self.cache.pool.num_free
+        pages, free = len(states) * -(-longest // self.cache.page_size), self.cache.free_pages
         if pages > free or longest > self.model.cfg.max_positions:
             raise ValueError(
                 f"{len(states)} rows of {longest} tokens need {pages} pages and as many positions; "
@@ -108,8 +108,7 @@ class StaticBatcher:
         flat = FlatBatch.pack(rows, seq_ids=[state.name for state in states])
         batch = PaddedBatch(**vars(flat), real_lens=tuple(lengths))
         chosen = self._pass(states, batch, decode=False)
-        for state, length in zip(states, lengths, strict=True):
-            self.cache.pool.truncate(state.name, length)
+        self.cache.take_back(dict(zip((state.name for state in states), lengths, strict=True)))
         return chosen
 
     def _pass(self, states: list[RequestState], batch: FlatBatch, decode: bool) -> list[tuple[Hashable, int]]:
@@ -117,7 +116,7 @@ class StaticBatcher:
         begin, counts, history = self._clock(), batch.query_lens, batch.history_lens
         parts = tuple(Part(s.name, h, n, decode) for s, h, n in zip(states, history, counts, strict=True))
         logits = self.model(batch, self.cache)
-        used = self.cache.pool.num_used
+        used = self.cache.used_pages
         places = [len(state.token_ids) for state in states]
         tokens = choose(logits, [state.request for state in states], places)
         now = self._clock()

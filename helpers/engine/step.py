@@ -1,9 +1,24 @@
-"""One pass of an engine, as its log keeps it."""
+"""One pass of an engine: the chunks that are planned, and the step that the log keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from helpers.engine.request import RequestState
+
+
+class Chunk(NamedTuple):
+    """One request's share of the pass that is planned: the tokens that it computes, whose pages are taken."""
+
+    state: RequestState
+    tokens: Sequence[int]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens to compute."""
+        return len(self.tokens)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Pictures and tables of what the other packages compute. All chapters."""
 
 from helpers.figures.io import draw_needs, draw_over_length, draw_traffic
+from helpers.figures.page_map import PageMap
 from helpers.figures.pages import draw_history, draw_pages, draw_shares, request_colors
 from helpers.figures.passes import Bar, Chart, chart, draw_gantt
 from helpers.figures.radix_tree import draw_tree
@@ -14,6 +15,7 @@ __all__ = [
     "COLUMNS",
     "Bar",
     "Chart",
+    "PageMap",
     "Point",
     "chart",
     "comparison",

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from helpers.caches.page_map import PageMap
 from helpers.display import plots
+from helpers.figures.page_map import PageMap
 from helpers.simulation.occupancy import Occupancy
 
 _REQUESTS = ("weights", "kv_cache", "activations", "accent", "prefill", "decode", "highlight")

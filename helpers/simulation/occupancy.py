@@ -87,7 +87,7 @@ class _Replay:
         for name in list(self.running):
             while name in self.running:
                 try:
-                    self.pool.append(name, self.lengths[name] - self.pool.length(name))
+                    self.pool.append_anonymous(name, self.lengths[name] - self.pool.length(name))
                     break
                 except OutOfPages:
                     self.preempt()
@@ -97,7 +97,7 @@ class _Replay:
                 return
             self.running.append(self.waiting.pop(0))
             self.pool.admit(name, [])
-            self.pool.append(name, self.lengths[name])
+            self.pool.append_anonymous(name, self.lengths[name])
 
     def preempt(self) -> None:
         """The request that joined last gives way."""

@@ -5,38 +5,66 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from helpers.caches.page_pool import PagePool
+from helpers.caches.pages import Pages
 
 
-class PaperPages:
-    """What `PagedKVCache` is to a scheduler: the same `PagePool`, with the same pages free, and found, at every moment."""
+class PaperPages(Pages):
+    """What `PagedKVCache` is to a scheduler: the same `PagePool`, with the same pages free, and found, at every moment.
+
+    Tokens that neither take nor fill a page change nothing that a request could notice, so the pool is told of them
+    with the first token that does: most decode steps of a simulation then cost one addition.
+    """
 
     def __init__(self, num_pages: int, page_size: int = 16, sharing: bool = True):
-        """Raises ValueError for a size under 1."""
-        self.pool = PagePool(num_pages, page_size, sharing)
+        """Make the accounts of a pool of free pages. Raises ValueError for a size under 1."""
+        super().__init__(PagePool(num_pages, page_size, sharing))
         self._touched: dict[Hashable, None] = {}  # requests with something to confirm, in order
+        self._spare: dict[
+            Hashable, int
+        ] = {}  # tokens that a request may reserve before the pool must be asked
+        self._untold: dict[Hashable, list[int]] = {}  # reserved tokens that the pool has not been told of
 
-    def allocate_request(
-        self, request_id: Hashable, initial_length: Sequence[int], salt: Hashable = None
-    ) -> int:
-        """Begins a request; gives how many of its tokens are cached already."""
-        return self.pool.admit(request_id, initial_length, salt)
+    def can_reserve(self, request_id: Hashable, num_tokens: int, freed: Sequence[Hashable] = ()) -> bool:
+        """Return whether `reserve` of so many tokens would find its pages, if the requests `freed` were freed first."""
+        if num_tokens <= self._spare.get(request_id, 0):
+            return True
+        untold = len(self._untold.get(request_id, ()))
+        return super().can_reserve(request_id, untold + num_tokens, freed)
 
-    def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> int:
-        """Takes pages for a request's next tokens; gives how many more go unseen: those that neither take nor fill a page.
-
-        Raises OutOfPages before anything changes.
-        """
-        self.pool.append(request_id, tokens)
+    def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
+        """Take pages for a request's next tokens. Raises OutOfPages before anything changes."""
+        spare = self._spare.get(request_id, 0) - len(tokens)
+        if spare >= 0:
+            self._spare[request_id] = spare
+            self._untold.setdefault(request_id, []).extend(tokens)
+            return
+        untold = self._untold.get(request_id)
+        self.pool.append(request_id, [*untold, *tokens] if untold else tokens)
+        if untold:
+            untold.clear()
         self._touched[request_id] = None
-        return max(0, -self.pool.length(request_id) % self.pool.page_size - 1)
+        self._spare[request_id] = max(0, -self.pool.length(request_id) % self.pool.page_size - 1)
 
     def commit(self) -> None:
-        """The pass is done: what was reserved counts as written."""
+        """End the pass: what was reserved counts as written."""
         if self._touched:
             self.pool.confirm(*self._touched)
             self._touched.clear()
 
+    def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
+        """Begin a request with all of its parent's tokens; its last page is no longer the parent's own."""
+        if untold := self._untold.pop(parent_id, None):
+            self.pool.append(parent_id, untold)
+            self.pool.confirm(parent_id)
+        self._spare.pop(parent_id, None)
+        self.pool.fork(parent_id, child_id)
+
     def free_request(self, request_id: Hashable) -> None:
-        """Ends a request; full pages stay cached until their room is needed."""
+        """End a request; full pages stay cached until their room is needed."""
         self._touched.pop(request_id, None)
+        self._spare.pop(request_id, None)
+        self._untold.pop(request_id, None)
         self.pool.free(request_id)
+
+    def abandon(self) -> None:
+        """Do nothing: a pass on paper never fails."""

@@ -61,7 +61,7 @@ class SimulatedEngine:
 
     def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
         """Tokens of a prompt that full cached pages hold."""
-        return self.pages.pool.cached_tokens(tokens, salt)
+        return self.pages.offer(tokens, salt).num_cached
 
     def submit(self, request: Request, at: float, answer: int) -> None:
         """A request comes at a moment, and its answer will have so many tokens, 1 to `max_tokens`. ValueError as `add_request`."""
@@ -92,12 +92,13 @@ class SimulatedEngine:
     def _pass(self, moment: float) -> list[RequestState]:
         """One pass, and the quiet ones after it that begin before `moment`; gives the requests that are done with them."""
         planned = self.scheduler.schedule()
-        load = Load.of((count, state.computed) for state, count in planned)
+        load = Load.of((len(tokens), state.computed) for state, tokens in planned)
         if planned:
             self._spend(self._pass_time(load), load)
         self.pages.commit()
         due, last, now, answers = 0, list[RequestState](), self.clock.now, self._answers
-        for state, count in planned:
+        for state, tokens in planned:
+            count = len(tokens)
             state.computed += count
             state.tokens_computed += count
             ids = state.token_ids
@@ -157,7 +158,7 @@ class SimulatedEngine:
 
     def _enough(self, running: Sequence[RequestState], passes: int) -> bool:
         """Whether so many passes find their pages."""
-        free, size = self.pages.pool.num_free, self.pages.pool.page_size
+        free, size = self.pages.free_pages, self.pages.page_size
         if len(running) * (passes // size + 1) <= free:
             return True
         lengths = (state.computed for state in running)

@@ -197,9 +197,8 @@ print(f"{len(prompt) + 11} tokens take {len(cache.pages.tables[0])} pages")
 
 # %%
 from helpers import PagedKVCache
-from helpers.caches import PageMap
 from helpers.display import plots
-from helpers.figures import draw_pages
+from helpers.figures import PageMap, draw_pages
 
 cache = PagedKVCache(num_layers=1, page_size=16, num_pages=32)
 for name, length in (("A", 100), ("B", 37), ("C", 80)):

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from helpers.caches import OutOfPages, PagePool, packed
+from helpers.caches import OutOfPages, PagePool, RequestPages
 
 SIZE = 4
 
@@ -34,10 +34,20 @@ def state(pages):
 
 
 def snapshot(pages):
-    """All that can be seen, and the queue and keys besides."""
-    stock, index = pages._stock, pages._index
-    queue = (stock._blank[:], stock._oldest(stock.num_kept))
-    return (state(pages), queue, stock.refs[:], dict(index._page_of), dict(index.twins), dict(pages._pending))
+    """All that a pool remembers; its pages and what is cached; who names them."""
+    refs = [pages.refs(page) for page in range(pages.num_pages)]
+    return (remembered(pages), pages.num_free, pages.cached_pages(), refs)
+
+
+def remembered(thing):
+    """The values of an object's attributes, and of theirs, in a form that can be compared."""
+    if isinstance(thing, dict):
+        return [(key, remembered(value)) for key, value in thing.items()]
+    if isinstance(thing, list | tuple | set):
+        return [remembered(item) for item in thing]
+    if isinstance(thing, RequestPages):
+        return repr(thing)
+    return remembered(vars(thing)) if type(thing).__module__.startswith("helpers") else thing
 
 
 # Tables and slots
@@ -81,7 +91,7 @@ def test_a_table_given_out_is_not_the_pools_own():
     pages = pool()
     begin(pages, "x", text(6))
     before = pages.table("x")
-    pages.append("x", 9)
+    pages.append_anonymous("x", 9)
     assert before == (0, 1)
 
 
@@ -244,14 +254,13 @@ def test_anonymous_tokens_and_what_follows_are_never_shared():
     pages = pool()
     pages.admit("x", text(4))
     pages.append("x", text(4))
-    pages.append("x", 4)
+    pages.append_anonymous("x", 4)
     pages.append("x", text(8, 104))
     pages.confirm("x")
     assert pages.cached_tokens(text(16)) == 4
     pages.truncate("x", 8)
     pages.append("x", text(4, 300))
     assert pages.cached_tokens([*text(4), *text(4, 300), 1]) == 4, "the anonymous page stands between"
-    assert len(pages._index) == 1, "no key for what can never be found"
     pages.truncate("x", 6)
     pages.append("x", text(6, 106))
     assert pages.cached_tokens([*text(12), 1]) == 4, "so does one cut in the middle"
@@ -259,7 +268,7 @@ def test_anonymous_tokens_and_what_follows_are_never_shared():
     pages.append("x", text(5, 104))
     assert pages.cached_tokens(text(9)) == 8, "once they are gone, the text is known again"
     pages.admit("y", text(9, 500))
-    pages.append("y", 5)
+    pages.append_anonymous("y", 5)
     pages.truncate("y", 0)
     pages.append("y", text(9, 500))
     assert pages.cached_tokens(text(9, 500)) == 8, "even from the first token on"
@@ -270,12 +279,12 @@ def test_an_anonymous_page_has_no_text_of_the_past():
     begin(pages, "x", text(12))
     pages.free("x")
     pages.admit("y", text(9))
-    pages.append("y", 4)
+    pages.append_anonymous("y", 4)
     assert pages.last_taken == [2]
     pages.truncate("y", 12)
     pages.free("y")
     pages.admit("y", [])
-    pages.append("y", 12)
+    pages.append_anonymous("y", 12)
     pages.truncate("y", 8)
     pages.append("y", text(4, 700))
     for before in (4, 8):
@@ -293,7 +302,7 @@ def test_without_sharing():
     assert pages.admit("z", text(12)) == 0
     pages.free("x")
     pages.free("y")
-    assert (pages.stats().cached, pages.num_free, len(pages._index)) == (0, 10, 0)
+    assert (pages.stats().cached, pages.num_free) == (0, 10)
 
 
 def test_a_fork_shares_even_without_sharing():
@@ -313,9 +322,9 @@ def test_pages_without_a_key_are_taken_first_the_last_freed_before_others():
     pages.free("x")
     pages.free("y")
     assert pages.admit("z", []) == 0
-    pages.append("z", 1)
+    pages.append_anonymous("z", 1)
     assert pages.last_taken == [5], "y's partial page"
-    pages.append("z", 4)
+    pages.append_anonymous("z", 4)
     assert pages.last_taken == [2], "x's partial page"
 
 
@@ -328,7 +337,7 @@ def test_the_end_of_a_text_is_evicted_before_its_beginning():
     pages.admit("z", [])
     taken = []
     for _ in range(6):
-        pages.append("z", 4)
+        pages.append_anonymous("z", 4)
         taken += pages.last_taken
     assert taken == [5, 4, 3, 2, 1, 0]
     assert pages.stats().evictions == 6
@@ -355,7 +364,7 @@ def test_a_hit_takes_pages_out_of_the_middle_of_the_queue():
         pages.free(name)
     assert pages.admit("again", [*text(8, 500), 1]) == 8
     assert (pages.num_free, pages.table("again")) == (4, (2, 3))
-    pages.append("again", 16)
+    pages.append_anonymous("again", 16)
     assert pages.last_taken == [1, 0, 5, 4]
 
 
@@ -382,7 +391,7 @@ def test_computing_a_cached_page_again_counts_as_use():
     pages.admit("z", [])
     taken = []
     for _ in range(6):
-        pages.append("z", 4)
+        pages.append_anonymous("z", 4)
         taken += pages.last_taken
     assert taken == [4, 3, 2, 5, 1, 0], "the copy, the text unused for longest, then this one from its end"
 
@@ -401,13 +410,12 @@ def take_over(pages):
 def test_a_page_of_the_same_text_takes_over_when_the_found_one_is_gone():
     pages = pool(5)
     take_over(pages)
-    assert pages.cached_tokens([*text(12), 1]) == 4
+    assert pages.cached_tokens([*text(12), 1]) == 12, "y holds the text, so it is cached"
     pages.fork("y", "w")
     pages.free("w")
-    assert pages.cached_tokens([*text(12), 1]) == 4
+    assert pages.cached_tokens([*text(12), 1]) == 12
     pages.free("y")
     assert pages.cached_tokens([*text(12), 1]) == 12
-    assert not pages._index.twins
 
 
 def test_what_follows_a_page_that_is_gone_does_not_follow_its_next_text():
@@ -558,7 +566,7 @@ def test_a_chain_of_requests_of_one_step_falls_together():
         assert cached == 4 * (n - 1)
     assert pages.num_used == 5
     assert sorted(pages.rollback(1)) == [2, 3, 4, 5]
-    assert (pages.num_used, len(pages._index), pages._pending) == (0, 0, {})
+    assert (pages.num_used, pages.stats().cached) == (0, 0)
 
 
 def test_rollback_of_the_whole_step_in_any_order():
@@ -569,7 +577,7 @@ def test_rollback_of_the_whole_step_in_any_order():
             pages.append(name, text(n)[cached:])
         assert pages.rollback(*order) == []
         assert [pages.length(name) for name in order] == [0, 0, 0]
-        assert (pages.num_free, pages._pending) == (10, {})
+        assert (pages.num_free, pages.stats().cached) == (10, 0)
 
 
 def test_confirming_counts_on_everything_below():
@@ -586,7 +594,6 @@ def test_confirming_counts_on_everything_below():
     assert snapshot(pages) == before
     pages.confirm("x")
     pages.confirm("y")
-    assert pages._pending == {}
 
 
 def test_pages_confirmed_stay_cached_when_later_ones_are_taken_back():
@@ -605,12 +612,12 @@ def test_a_copy_of_a_page_still_to_be_written_is_refused():
     pages.admit("y", text(9))
     pages.truncate("y", 7)
     before = snapshot(pages)
-    for call in (pages.append, pages.can_append, pages.pages_needed):
+    for call in (pages.append_anonymous, pages.can_append, pages.pages_needed):
         with pytest.raises(ValueError, match="'y' would copy a page before it is written"):
             call("y", 1)
     assert snapshot(pages) == before
     pages.confirm("x")
-    assert pages.append("y", 1) == [(1, 3)]
+    assert pages.append_anonymous("y", 1) == [(1, 3)]
 
 
 # Taking back tokens
@@ -751,13 +758,22 @@ def test_what_is_refused_changes_nothing():
         (lambda: pages.admit("x", text(3)), "'x' is here already"),
         (lambda: pages.fork("x", "y"), "'y' is here already"),
         (lambda: pages.fork("x", "x"), "'x' is here already"),
-        (lambda: pages.append("x", -1), "0 or more, got -1"),
+        (lambda: pages.append_anonymous("x", -1), "0 or more, got -1"),
+        (lambda: pages.append_anonymous("x", True), "must be a whole number, got True"),
+        (lambda: pages.append_anonymous("x", 1.0), "must be a whole number, got 1.0"),
+        (lambda: pages.append("x", 7), "expected a list of token ids, got 7"),
+        (lambda: pages.append("x", [True]), "must be a whole number, got True"),
+        (lambda: pages.admit("z", [-1]), "whole numbers from 0"),
+        (lambda: pages.admit("z", ["x"]), "must be a whole number, got 'x'"),
+        (lambda: pages.admit("z", [1.5]), "must be a whole number, got 1.5"),
+        (lambda: pages.redeem("x", pages.offer([1])), "'x' is here already"),
+        (pages.reset, "2 requests hold pages"),
         (lambda: pages.pages_needed("x", -1), "0 or more, got -1"),
-        (lambda: pages.append("x", [1.0]), "whole numbers from 0"),
+        (lambda: pages.append("x", [1.0]), "must be a whole number, got 1.0"),
         (lambda: pages.append("x", [1, -1]), "whole numbers from 0"),
         (lambda: pages.append("x", [1 << 32]), "whole numbers from 0"),
-        (lambda: pages.append("x", "ab"), "whole numbers from 0"),
-        (lambda: pages.admit("z", [*"abcde"]), "whole numbers from 0"),
+        (lambda: pages.append("x", "ab"), "must be a whole number"),
+        (lambda: pages.admit("z", [*"abcde"]), "must be a whole number"),
         (lambda: pages.admit("z", [1], salt=[]), "a salt must be hashable, such as a string; got list"),
         (lambda: pages.cached_tokens([1], salt={}), "a salt must be hashable"),
         (lambda: pages.confirm("x", "z"), "no request 'z'"),
@@ -780,8 +796,7 @@ def test_keys_and_links_stay_bounded():
     for i in range(200):
         begin(pages, i, text(20, i * 1000))
         pages.free(i)
-    assert len(pages._index) <= 8
-    assert len(pages._index.twins) == 0
+    assert pages.stats().cached <= 8
     assert pages.stats().evictions > 900
 
 
@@ -926,6 +941,7 @@ class Machine(RuleBasedStateMachine):
 
     def extend_pool(self, name, tokens, argument):
         n = len(tokens)
+        extend = self.pool.append_anonymous if isinstance(argument, int) else self.pool.append
         table, length = self.pool.table(name), self.pool.length(name)
         shared = (
             bool(length % self.page_size and n)
@@ -938,14 +954,14 @@ class Machine(RuleBasedStateMachine):
             for i in range(len(self.chain[o]))
             if self.pool.table(o)[i // self.page_size] == table[-1]
         ):
-            return self.refused(ValueError, self.pool.append, name, argument)
+            return self.refused(ValueError, extend, name, argument)
         needed = -(-(length + n) // self.page_size) - len(table) + shared
         free = self.pool.num_free
         assert self.pool.pages_needed(name, n) == needed
         assert self.pool.can_append(name, n) == (needed <= free)
         if needed > free:
-            return self.refused(OutOfPages, self.pool.append, name, argument)
-        copies = self.pool.append(name, argument)
+            return self.refused(OutOfPages, extend, name, argument)
+        copies = extend(name, argument)
         taken = self.pool.last_taken
         assert len(taken) == len(set(taken)) == needed == free - self.pool.num_free
         for page in taken:
@@ -1040,7 +1056,7 @@ class Machine(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(self.freed))
         for call in (self.pool.free, self.pool.table, self.pool.confirm, self.pool.rollback):
             self.refused(ValueError, call, name)
-        self.refused(ValueError, self.pool.append, name, 1)
+        self.refused(ValueError, self.pool.append, name, [1])
 
     # What must always hold
 
@@ -1054,56 +1070,66 @@ class Machine(RuleBasedStateMachine):
                 if i < self.written[name] and not self.holds(name, i):
                     assert self.writers(name, i), f"token {i} of {name}: nobody has written it, nobody will"
 
-    @invariant()
-    def every_key_finds_its_text(self):
-        index, stock = self.pool._index, self.pool._stock
-        with_key = [page for page, tokens in enumerate(index.tokens_of) if tokens is not None]
-        assert sorted(index._page_of.values()) == with_key, "one page for each key, and no key left over"
-        assert set(self.pool._pending) <= set(with_key)
-        assert all(stock.refs[page] for page in (*self.pool._pending, *index.twins))
-        assert not set(index.twins) & set(with_key)
-        for page in with_key:
-            if page in self.pool._pending:
-                writer = self.pool._pending[page].name
-                i = self.pool.table(writer).index(page) * self.page_size
-                assert self.written[writer] < i + self.page_size <= len(self.chain[writer])
-            else:
-                assert None not in self.page(page), "a page with a key is written"
+    def known(self, name):
+        """A request's tokens up to the first anonymous one."""
+        tokens = self.tokens[name]
+        return tokens[: next((i for i, token in enumerate(tokens) if not isinstance(token, int)), len(tokens))]
+
+    def will_hold(self, page, content):
+        """Whether a page holds a text, or a request holds the page for that text and has yet to write it."""
+        if self.page(page) == content:
+            return True
+        size = self.page_size
+        return any(
+            page in self.pool.table(name)
+            and (i := self.pool.table(name).index(page) * size) + size > self.written[name]
+            and chain[i : i + size] == content
+            for name, chain in self.chain.items()
+        )
 
     @invariant()
-    def keys_tell_what_stands_in_pages(self):
-        index, texts = self.pool._index, {}
+    def what_is_offered_holds_the_text(self):
+        for name in self.chain:
+            tokens = self.known(name)
+            offer = self.pool.offer([*tokens, 0], self.salt[name])
+            assert offer.num_cached == len(offer.pages) * self.page_size <= len(tokens)
+            for i, page in enumerate(offer.pages):
+                where = slice(i * self.page_size, (i + 1) * self.page_size)
+                assert self.will_hold(page, self.chain[name][where])
+
+    @invariant()
+    def a_text_that_a_request_holds_is_found(self):
+        for name in self.chain if self.pool.sharing else ():
+            whole = min(len(self.known(name)), self.written[name]) // self.page_size * self.page_size
+            offer = self.pool.offer([*self.known(name)[:whole], 0], self.salt[name])
+            assert offer.num_cached == whole or self.awaited(name), name
+
+    @invariant()
+    def every_cached_page_can_be_found(self):
         before = {text: key for key, text in self.texts.items()}
-        for page, tokens in enumerate(index.tokens_of):
-            if tokens is None:
-                continue
-            chain = self.page(page)
-            if page in self.pool._pending:
-                writer = self.pool._pending[page].name
-                i = self.pool.table(writer).index(page) * self.page_size
-                chain = self.chain[writer][i : i + self.page_size]
-            assert packed([before[text][1] for text in chain]) == tokens
-            for number, text in ((index.text(page)[0], before[chain[0]][0]), (index.number(page), chain[-1])):
-                assert texts.setdefault(number, text) == text, "equal numbers mean equal texts"
+        for page in self.pool.cached_pages():
+            text, tokens = self.page(page)[-1], []
+            assert text is not None, "a cached page is written"
+            while text in before:
+                text, token = before[text]
+                tokens.insert(0, token)
+            offer = self.pool.offer([*tokens, 0], text[1])
+            assert page in offer.pages, "it would be evicted without ever being of use"
 
     @invariant()
     def pages_are_counted(self):
         tables = [self.pool.table(name) for name in self.chain]
         named = [page for table in tables for page in table]
-        stock, stats = self.pool._stock, self.pool.stats()
+        stats, cached = self.pool.stats(), self.pool.cached_pages()
         assert all(len(set(table)) == len(table) for table in tables)
-        assert stock.refs == [named.count(page) for page in range(self.num_pages)]
-        free = stock._blank + stock._oldest(stock.num_kept)
-        assert sorted([*free, *set(named)]) == list(range(self.num_pages)), (
-            "each page is free or used, and once"
-        )
-        assert all(self.pool._index.tokens_of[page] is None for page in stock._blank)
-        assert all(self.pool._index.tokens_of[page] is not None for page in stock._oldest(stock.num_kept))
-        assert (
-            (stats.used, stats.free)
-            == (len(set(named)), len(free))
-            == (self.pool.num_used, self.pool.num_free)
-        )
+        assert [self.pool.refs(p) for p in range(self.num_pages)] == [
+            named.count(p) for p in range(self.num_pages)
+        ]
+        assert not set(cached) & set(named)
+        assert len(set(cached)) == len(cached) == stats.cached
+        used = len(set(named))
+        assert (stats.used, stats.free) == (used, self.num_pages - used)
+        assert (self.pool.num_used, self.pool.num_free) == (stats.used, stats.free)
         assert stats.shared == sum(named.count(page) > 1 for page in set(named))
         assert stats.used <= stats.peak_used
         filled = {self.slot(name, i) for name, chain in self.chain.items() for i in range(len(chain))}
@@ -1125,6 +1151,6 @@ class Machine16(Machine):
     page_size, num_pages = 16, 5
 
 
-for machine, examples in ((Machine, 120), (Machine3, 160), (Machine16, 60)):
+for machine, examples in ((Machine, 180), (Machine3, 240), (Machine16, 80)):
     machine.TestCase.settings = settings(max_examples=examples, stateful_step_count=40, deadline=None)
 TestPageSize1, TestPageSize3, TestPageSize16 = Machine.TestCase, Machine3.TestCase, Machine16.TestCase

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 
-from helpers.caches import PageMap
 from helpers.display import plots
-from helpers.figures import draw_history, draw_pages, draw_shares, request_colors
+from helpers.figures import PageMap, draw_history, draw_pages, draw_shares, request_colors
 from helpers.simulation import Occupancy
 
 MAP = PageMap(4, (("A", "B"), ("A",), ("B",), (), ()), (4, 4, 1, 0, 0), frozenset({3}))

@@ -44,6 +44,8 @@ class CheckFailed(AssertionError):
         Without a colour: JupyterLab shows errors on red, where red words are hard to read.
         """
         return [str(self)]
+
+
 Check = Callable[[Any], None]
 
 

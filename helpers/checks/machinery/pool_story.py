@@ -71,7 +71,7 @@ class PoolStory:
         self._written += 1
         self.texts[name].append(float(self._written))
         before = {other: list(table) for other, table in self._accounts()[0].items()}
-        if self.truth.append(name, 1):  # the last page is to be copied
+        if self.truth.append_anonymous(name, 1):  # the last page is to be copied
             before[name].pop()
         self.truth.confirm(name)
         self._call("append", name, float(self._written))

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from helpers.caches import OutOfPages, PageMap, PagePool
+from helpers.caches import OutOfPages, PagePool
+from helpers.figures import PageMap
 
 
 def begin(pool, name, tokens):
@@ -72,7 +73,7 @@ def test_the_page_to_be_taken_first_stands_first():
     pool.free("a")
     assert pool.cached_pages() == [2, 1, 0]
     pool.admit("c", [])
-    pool.append("c", 4)
+    pool.append_anonymous("c", 4)
     assert pool.cached_pages() == [1, 0]
 
 

@@ -1,0 +1,36 @@
+"""What a paged cache can give the requests that wait: one look-up for each request and state of the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from helpers.caches.page_pool import Offer
+from helpers.caches.pages import Pages
+from helpers.engine.request import RequestState
+
+
+class Offers:
+    """Offers to waiting requests. A text is packed once, and looked up again only after the cache has changed."""
+
+    def __init__(self, pages: Pages):
+        """Begin without an offer."""
+        self._pages = pages
+        self._offers: dict[Hashable, Offer] = {}
+
+    def to(self, state: RequestState) -> Offer:
+        """Return what the cache can give a waiting request now."""
+        offer = self._offers.get(state.name)
+        if offer is None:
+            offer = self._pages.offer(state.text, state.request.salt)
+        else:
+            offer = self._pages.renewed(offer)
+        self._offers[state.name] = offer
+        return offer
+
+    def cached_tokens(self, state: RequestState) -> int:
+        """Return how many tokens of a waiting request's text are cached now."""
+        return self.to(state).num_cached
+
+    def forget(self, state: RequestState) -> None:
+        """Drop the offer to a request that waits no longer."""
+        self._offers.pop(state.name, None)
