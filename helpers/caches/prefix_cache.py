@@ -52,15 +52,19 @@ class KVCacheReuse:
         """What has been asked and saved so far."""
         return self.store.stats
 
-    def get_or_create_cache(self, prefix: Sequence[int], salt: Hashable = None) -> tuple[int, int]:
-        """`(cache id, reused)`: the prefix's keys and values, ready under that id, and how many of its tokens were known.
+    def get_or_create_cache(
+        self, prefix: Sequence[int], salt: Hashable = None, room: int = 128
+    ) -> tuple[int, int]:
+        """Return `(cache id, reused)`: the id of the prefix's keys and values, and how many of its tokens were known.
 
         The rest is computed and stored. The prefix stays pinned until `release`. Only texts of equal `salt` are shared.
-        Raises ValueError for an empty prefix.
+        The row that `get` gives has `room` tokens behind the prefix. Raises ValueError for an empty prefix and a room below 0.
         """
         if not prefix:
             raise ValueError("the prefix is empty; give at least one token")
-        row = KVCache.for_model(self.model, 1, len(prefix))
+        if room < 0:
+            raise ValueError(f"the room behind the prefix must be 0 tokens or more, got {room}")
+        row = KVCache.for_model(self.model, 1, len(prefix) + room)
         with self.store.using(prefix, salt) as found:
             self._restore(row, found)
             if found.num_tokens < len(prefix):
@@ -74,8 +78,12 @@ class KVCacheReuse:
         return self._next_id, found.num_tokens
 
     def get(self, cache_id: int) -> KVCache:
-        """The row (number 0) behind an id of `get_or_create_cache`: the caller's own, free to be written behind the prefix."""
+        """Return the row (number 0) behind an id of `get_or_create_cache`: the caller's own, to be written behind the prefix."""
         return self._of(cache_id).row
+
+    def reset(self) -> None:
+        """Forget every stored text, as after a change of weights. Raises ValueError while an id is in use."""
+        self.store.reset()
 
     def release(self, cache_id: int) -> None:
         """Gives an id back; what it pinned may be evicted from now on. ValueError for an id that is not in use."""

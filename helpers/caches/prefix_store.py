@@ -48,7 +48,7 @@ class PrefixStore:
     @property
     def free(self) -> int:
         """Pages that hold nothing."""
-        return len(self._free)
+        return self.capacity - self.tree.num_pages
 
     @property
     def stats(self) -> ReuseStats:
@@ -56,9 +56,9 @@ class PrefixStore:
         return ReuseStats(self._requests, self._prompt_tokens, self._reused_tokens)
 
     @contextmanager
-    def using(self, tokens: Sequence[int], salt: Hashable = None) -> Iterator[Match]:
-        """What is stored of a text, pinned within the block."""
-        found = self.tree.match(tokens, salt)
+    def using(self, tokens: Sequence[int], salt: Hashable = None, again: bool = False) -> Iterator[Match]:
+        """Give what is stored of a text, pinned within the block; `again` as in `RadixTree.match`."""
+        found = self.tree.match(tokens, salt, again)
         self.tree.pin(found.node)
         try:
             yield found
@@ -76,7 +76,10 @@ class PrefixStore:
         `write(pages, start)` fills the new pages with the tokens from `start` on; when it fails, nothing is stored.
         """
         size = self.tree.page_size
-        with self.using(tokens, salt) as found:  # making room must not take it
+        if len(self._free) != self.free:  # the tree gave pages to another caller: `evict`, `remove`, `clear`
+            held = {page for node in self.tree.nodes() for page in node.pages}
+            self._free = [page for page in range(self.capacity) if page not in held]
+        with self.using(tokens, salt, again=True) as found:  # making room must not take it
             missing = len(tokens) // size - len(found.pages)
             if missing > self.free:
                 self._free += self.tree.evict(missing - self.free)
@@ -90,6 +93,10 @@ class PrefixStore:
                 raise
             pages = [*found.pages, *new]
             return self.tree.insert(tokens[: len(pages) * size], pages, salt).node
+
+    def reset(self) -> None:
+        """Forget every stored text, as after a change of weights; totals go on. Raises ValueError while a text is pinned."""
+        self.tree.clear()
 
     def count(self, prompt_tokens: int, reused_tokens: int) -> None:
         """Adds a request to the statistics."""

@@ -110,8 +110,10 @@ class RadixTree:
         """How many tokens `match` would find; nothing changes, neither order nor statistics. Raises as `match` does."""
         return len(self._find(self._whole_pages(tokens), salt)[0]) * self.page_size
 
-    def match(self, tokens: Sequence[int], salt: Hashable = None) -> Match:
-        """The longest cached beginning of `tokens` in whole pages, which counts as used now.
+    def match(self, tokens: Sequence[int], salt: Hashable = None, again: bool = False) -> Match:
+        """Return the longest cached beginning of `tokens` in whole pages, which counts as used now.
+
+        With `again`, a request looks its text up a second time: statistics and numbers of uses do not count it.
 
         A prompt's last token has to be computed, because its logits choose the next one: look up `prompt[:-1]`. Raises
         ValueError for tokens that are no unsigned 32-bit numbers, and a salt that has no hash.
@@ -119,11 +121,12 @@ class RadixTree:
         pages, node, inside = self._find(self._whole_pages(tokens), salt)
         if inside < len(node.pages):
             node = self._split(node, inside)
-        self._touch(node, uses=1)
+        self._touch(node, uses=0 if again else 1)
         found = len(pages) * self.page_size
-        self._look_ups += 1
-        self._looked_up_tokens += len(tokens)
-        self._hit_tokens += found
+        if not again:
+            self._look_ups += 1
+            self._looked_up_tokens += len(tokens)
+            self._hit_tokens += found
         return Match(found, tuple(pages), node)
 
     def insert(self, tokens: Sequence[int], pages: Sequence[int], salt: Hashable = None) -> Insertion:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, ValuesView
+from collections import deque
+from collections.abc import Callable, Hashable, MutableSequence, ValuesView
 from dataclasses import replace
 
 from helpers.caches.page_pool import OutOfPages
@@ -34,16 +35,20 @@ class ContinuousBatcher:
         chunk_size: int | None = None,
         policy: str | Policy = "fcfs",
         clock: Callable[[], float] = time.perf_counter,
+        log: int | None = None,
     ):
         """`chunk_size` bounds the tokens of one prompt in one pass (default: the budget); `policy` as in `RequestScheduler`.
 
-        Raises ValueError for a size under 1 and an unknown policy.
+        `log` bounds the passes that `steps` keeps (default: all); a server that runs for weeks sets it, and takes finished
+        requests out with `pop`. Raises ValueError for a size under 1 and an unknown policy.
         """
+        if log is not None and log < 1:
+            raise ValueError(f"the log keeps 1 pass or more, got {log}")
         self.model, self.cache, self._clock = model, cache, clock
         self.scheduler = RequestScheduler(
             max_batch_size, policy, token_budget, chunk_size, cache, model.cfg.max_positions, clock
         )
-        self.steps: list[Step] = []
+        self.steps: MutableSequence[Step] = [] if log is None else deque(maxlen=log)
         self._planned: list[Chunk] = []  # what is not computed yet
 
     @property
@@ -88,6 +93,10 @@ class ContinuousBatcher:
     def cancel(self, request_id: Hashable) -> None:
         """Ends a request wherever it is; what it has so far stays in `finished`. ValueError for one that is not on its way."""
         self.scheduler.cancel(request_id)
+
+    def pop(self, request_id: Hashable) -> RequestState:
+        """Take a finished request out and return it; its name is free again. Raises ValueError for one that is not finished."""
+        return self.scheduler.pop(request_id)
 
     def schedule_batch(self) -> list[Chunk]:
         """Return the chunks that the next pass computes; their pages are taken.

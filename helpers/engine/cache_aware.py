@@ -48,10 +48,14 @@ class CacheAware(Policy):
             super().push(self._oldest.pop()[1])
 
     def first(self, now: float) -> RequestState:
-        """The oldest if it has been patient enough, or else the one with most in the cache, of equals the oldest."""
-        oldest = self._oldest[0][1]
-        if self._passed.get(oldest.name, 0) >= self.patience:
-            return oldest
+        """Return the oldest request that was overtaken `patience` times, or else the one with most in the cache.
+
+        The oldest in the window is not enough: an older request that was preempted comes back in front of it, overtaken
+        less often. Of requests with equally much in the cache the oldest is first.
+        """
+        for _, state in self._oldest:
+            if self._passed.get(state.name, 0) >= self.patience:
+                return state
         return max((state for _, state in self._oldest), key=self._cached)
 
     def pop(self, state: RequestState) -> None:

@@ -165,6 +165,34 @@ class FairShare(_ByClient):
         self._entry: dict[Hashable, int] = {}  # entries of the heap that count
         self._entries = 0
         self._time = 0.0
+        self._alive: dict[Hashable, set[Hashable]] = {}  # the requests of each client that are not done
+        self._idle: list[tuple[float, int, Hashable]] = []  # a heap of clients without requests, by counter
+
+    def push(self, state: RequestState) -> None:
+        """Put a request into its client's queue."""
+        self._alive.setdefault(state.request.client, set()).add(state.name)
+        super().push(state)
+
+    def leave(self, state: RequestState) -> None:
+        """Forget a request, and its client's account when that can no longer change a decision."""
+        super().leave(state)
+        client = state.request.client
+        alive = self._alive.get(client, set())
+        alive.discard(state.name)
+        if not alive:
+            self._alive.pop(client, None)
+            self._entries += 1
+            heapq.heappush(self._idle, (self.served.get(client, 0.0), self._entries, client))
+        if not self._alive:  # idle: as in start-time fair queueing, all begin anew where the one served most stands
+            self._time = max(self.served.values(), default=self._time)
+        self._forget_idle()
+
+    def _forget_idle(self) -> None:
+        """Drop the accounts of clients that are gone and would be lifted to more when they come back."""
+        while self._idle and self._idle[0][0] <= self._time:
+            counter, _, client = heapq.heappop(self._idle)
+            if client not in self._alive and self.served.get(client) == counter:
+                del self.served[client]
 
     def first(self, now: float) -> RequestState:
         """The oldest request of the client that was served least."""
@@ -185,6 +213,7 @@ class FairShare(_ByClient):
     def charge(self, state: RequestState, tokens: int) -> None:
         """Counts what is computed for a client."""
         client = state.request.client
+        self._alive.setdefault(client, set()).add(state.name)  # a sample may run without having waited
         self.served[client] = self.served.get(client, 0.0) + tokens / self.weights.get(client, 1.0)
 
     def victim(self, running: Sequence[RequestState], now: float) -> RequestState:

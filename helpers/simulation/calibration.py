@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from helpers.caches.paged_kv_cache import PagedKVCache
 from helpers.engine.batching import ContinuousBatcher
@@ -32,7 +33,7 @@ def calibration_run(
     page_size: int = 16,
     rounds: int = 2,
     prompts: Lengths | None = None,
-) -> list[Step]:
+) -> Sequence[Step]:
     """The log of a run that sees batches of all sizes and prompts of many lengths, alone and beside decode steps.
 
     In each round requests join one by one, every other pass, until the engine is full; then they end one by one. Kernels that pad

@@ -252,7 +252,7 @@ for policy in POLICIES:
     while scheduler.waiting or scheduler.running:
         for state, tokens in scheduler.schedule():
             first.setdefault(policy, {})[state.name] = None
-            state.computed += tokens
+            state.computed += len(tokens)
             if not state.remaining:
                 scheduler.took(state, token=0, now=0.0)
 for policy, order in first.items():

@@ -1,7 +1,9 @@
 """PagePool: by hand, case by case; then any sequence of calls against a naive memory that remembers what was written."""
 
 import re
+import sys
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -416,6 +418,137 @@ def test_a_page_of_the_same_text_takes_over_when_the_found_one_is_gone():
     assert pages.cached_tokens([*text(12), 1]) == 12
     pages.free("y")
     assert pages.cached_tokens([*text(12), 1]) == 12
+
+
+def test_a_text_that_a_request_holds_is_not_lost_with_another_requests_page():
+    pages = pool(3, 16)
+    for name in (0, 1):
+        pages.admit(name, text(16))
+        pages.append(name, text(16))
+    pages.confirm(0, 1)
+    pages.free(0)
+    begin(pages, 2, text(32, 900))
+    assert pages.cached_tokens([*text(16), 1]) == 16, "request 1 holds the text"
+
+
+def test_an_unwritten_duplicate_that_takes_over_is_pending():
+    pages = pool(2)
+    begin(pages, "x", text(4))
+    pages.admit("y", text(4))
+    pages.append("y", text(4))
+    pages.free("x")
+    pages.admit("z", [])
+    pages.append("z", text(4, 900))
+    assert pages.cached_tokens([*text(4), 1]) == 4
+    pages.admit("w", [*text(4), 1])
+    with pytest.raises(ValueError, match="yet to write"):
+        pages.confirm("w")
+    pages.free("w")
+    pages.rollback("y")
+    assert pages.cached_tokens([*text(4), 1]) == 0, "nobody has written it"
+
+
+def test_what_follows_an_overwritten_page_is_cached_no_longer():
+    pages = pool()
+    begin(pages, "x", text(12))
+    pages.truncate("x", 2)
+    assert pages.stats().cached == 2
+    pages.append("x", [7])
+    assert pages.stats().cached == 0, "pages that cannot be found again are blank"
+
+
+def test_anonymous_tokens_taken_back_leave_the_text_known():
+    pages = pool()
+    begin(pages, "x", text(3))
+    pages.append_anonymous("x", 2)
+    pages.rollback("x")
+    pages.append("x", text(2, 103))
+    pages.confirm("x")
+    assert pages.cached_tokens(text(6)) == 4
+
+
+def test_whole_numbers_of_any_type_are_tokens():
+    pages = pool()
+    begin(pages, "x", [np.int32(1), np.uint8(2), 3, np.int64(4), 5])
+    assert pages.cached_tokens([1, 2, 3, 4, 9]) == 4
+    pages.append_anonymous("x", np.int64(3))
+    assert pages.length("x") == 8
+
+
+def test_an_offer_is_redeemed_without_a_second_look_up_until_the_pool_changes():
+    pages = pool()
+    begin(pages, "x", text(9))
+    offer = pages.offer(text(12))
+    assert (offer.num_cached, offer.num_needed, offer.num_tokens) == (8, 1, 12)
+    assert pages.renewed(offer) is offer
+    pages.free("x")
+    with pytest.raises(ValueError, match="the pool has changed since the offer to request 'y'; renew"):
+        pages.redeem("y", offer)
+    offer = pages.renewed(offer)
+    assert (offer.num_cached, offer.num_needed) == (8, 3)
+    assert pages.redeem("y", offer) == 8
+
+
+def test_what_would_fit_if_others_were_freed():
+    pages = pool(4)
+    begin(pages, "x", text(8))
+    pages.fork("x", "twin")
+    begin(pages, "y", text(8, 500))
+    new, known = pages.offer(text(8, 900)), pages.offer(text(8))
+    assert not pages.fits(new)
+    assert not pages.fits(new, ["x"]), "its pages are its fork's, too"
+    assert pages.fits(new, ["x", "twin"])
+    assert pages.fits(new, ["y"])
+    assert not pages.fits(new, ["y"], owed=1)
+    assert not pages.fits(known)
+    assert pages.fits(known, ["x", "twin"]), "cached pages that are freed count as taken again"
+    assert not pages.can_append("x", 1)
+    assert pages.can_append("x", 1, ["y"])
+    assert pages.pages_needed("x", 1) == 1
+
+
+def test_a_reset_forgets_every_text():
+    pages = pool()
+    begin(pages, "x", text(9))
+    with pytest.raises(ValueError, match="1 requests hold pages"):
+        pages.reset()
+    pages.free("x")
+    pages.reset()
+    assert (pages.cached_tokens(text(9)), pages.stats().cached, pages.num_free) == (0, 0, 10)
+    begin(pages, "x", text(9))
+    assert pages.cached_tokens(text(9)) == 8
+
+
+def test_freeing_duplicates_is_linear():
+    """Steps of the interpreter, not seconds: four times the pages are four times the work, within a fifth."""
+
+    def work(n):
+        pages = pool(2 * n, 1)
+        for name in "xy":
+            pages.admit(name, text(n))
+            pages.append(name, text(n))
+        pages.confirm("x", "y")
+        return lines_of(lambda: pages.free("y"))
+
+    assert work(2000) < 4.8 * work(500)
+
+
+def lines_of(call):
+    """Lines of Python that a call executes."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        count += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return count
 
 
 def test_what_follows_a_page_that_is_gone_does_not_follow_its_next_text():
@@ -1073,7 +1206,9 @@ class Machine(RuleBasedStateMachine):
     def known(self, name):
         """A request's tokens up to the first anonymous one."""
         tokens = self.tokens[name]
-        return tokens[: next((i for i, token in enumerate(tokens) if not isinstance(token, int)), len(tokens))]
+        return tokens[
+            : next((i for i, token in enumerate(tokens) if not isinstance(token, int)), len(tokens))
+        ]
 
     def will_hold(self, page, content):
         """Whether a page holds a text, or a request holds the page for that text and has yet to write it."""

@@ -298,3 +298,19 @@ def test_half_precision_stays_near_fp32():
     model(FlatBatch.pack([text[:5]]), cache)
     got = model(FlatBatch.pack([text[5:]], [5]), cache)
     assert (got - logits_of(text, 1)).abs().max() < 0.05 * logits_of(text, 1).abs().max()
+
+
+def test_a_batch_without_the_writer_of_its_pages_is_refused_before_anything_changes():
+    """B hits pages that A has yet to write; alone, B would attend to what nobody has written."""
+    model = twin(reference("llama"))
+    cache = PagedKVCache.for_model(model, 16, 4)
+    text = list(range(1, 10))
+    assert cache.allocate_request("a", text) == 0
+    cache.reserve("a", text)
+    assert cache.allocate_request("b", text) == 8
+    before = cache.pool.stats()
+    with pytest.raises(ValueError, match="'b' counts on pages that 'a' has yet to write"):
+        model(FlatBatch.pack([text[8:]], [8], ["b"]), cache)
+    assert cache.pool.stats() == before
+    logits = model(FlatBatch.pack([text, text[8:]], [0, 8], ["a", "b"]), cache)
+    assert torch.allclose(logits[0], logits[1], atol=1e-5)

@@ -179,3 +179,16 @@ def test_misuse_is_named():
     cache.restore(0, good, good)
     with pytest.raises(ValueError, match="clear it first"):
         cache.restore(0, good, good)
+
+
+def test_a_row_has_the_room_that_it_promises():
+    model = twin(reference("llama"))
+    store = KVCacheReuse(model, 256, 16)
+    prefix = list(range(1, 33))
+    row = store.get(store.get_or_create_cache(prefix, room=3)[0])
+    for token in (5, 6, 7):
+        model(FlatBatch.pack([[token]], [int(row.seq_lens[0])]), row)
+    with pytest.raises(ValueError, match="35"):
+        model(FlatBatch.pack([[8]], [35]), row)
+    with pytest.raises(ValueError, match="0 tokens or more, got -1"):
+        store.get_or_create_cache(prefix, room=-1)

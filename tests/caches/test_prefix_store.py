@@ -66,3 +66,32 @@ def test_no_more_is_thrown_out_than_room_is_needed():
 def test_it_holds_a_page_at_least():
     with pytest.raises(ValueError, match="a page of 16 tokens or more"):
         PrefixStore(15)
+
+
+def test_pages_that_another_caller_took_from_the_tree_are_free_again():
+    store = PrefixStore(64, 16)
+    store.keep(list(range(64)))
+    assert store.free == 0
+    store.tree.clear()
+    assert store.free == 4
+    store.keep(list(range(100, 164)))
+    assert (store.free, store.tree.num_pages) == (0, 4)
+    store.tree.evict(2)
+    store.keep([*range(100, 132), *range(200, 232)])
+    assert sorted(page for node in store.tree.nodes() for page in node.pages) == [0, 1, 2, 3]
+
+
+def test_one_request_is_one_look_up():
+    store = PrefixStore(64, 16)
+    store.replay([list(range(33)), list(range(33))])
+    assert store.tree.stats().look_ups == 2
+    assert store.tree.stats().hit_tokens == store.stats.reused_tokens == 32
+
+
+def test_a_reset_forgets_every_text():
+    store = PrefixStore(64, 16)
+    store.keep(list(range(32)))
+    with store.using(list(range(32))), pytest.raises(ValueError, match="pinned"):
+        store.reset()
+    store.reset()
+    assert (store.free, store.tree.peek(list(range(32)))) == (4, 0)

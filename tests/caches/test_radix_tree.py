@@ -213,7 +213,7 @@ def test_the_caller_keeps_its_lists():
         (A, [0, 1], "salt", r"other tokens in pages \[0, 1\]"),
         ([1, -2], [20], None, "whole numbers from 0"),
         ([1, 2**32], [20], None, "whole numbers from 0"),
-        ([1, 2.0], [20], None, "whole numbers from 0"),
+        ([1, 2.0], [20], None, "must be a whole number, got 2.0"),
         (C, [20, 21], [], "hashable"),
     ],
 )

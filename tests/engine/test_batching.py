@@ -183,7 +183,9 @@ def test_a_plan_may_be_made_looked_at_and_made_again():
     for request in asked:
         batcher.add_request(request)
     while batcher.waiting or batcher.running:
-        plans = [[(state.name, n) for state, n in batcher.schedule_batch()] for _ in range(3)]
+        plans = [
+            [(chunk.state.name, chunk.num_tokens) for chunk in batcher.schedule_batch()] for _ in range(3)
+        ]
         used = batcher.cache.pool.num_used
         assert plans[0] == plans[1] == plans[2]
         batcher.process_batch()

@@ -16,12 +16,14 @@ from helpers.engine import (
     Policy,
     Priority,
     Request,
+    RequestScheduler,
     RequestState,
     RoundRobin,
     ShortestJobFirst,
     capped_length,
     named_policy,
 )
+from helpers.simulation import PaperPages
 
 ORDERED = {
     "fcfs": (FirstComeFirstServed, lambda s: (s.arrived, s.order)),
@@ -185,6 +187,7 @@ def test_a_quantum_gives_the_place_to_who_waits():
     assert policy.steady([one]) == 1
     one.token_ids.append(0)
     assert policy.displaced([one], 0.0) is one
+    policy.displace(one)
     policy.push(one)
     assert drain(policy) == [2, 1], "it queues up behind"
 
@@ -261,20 +264,20 @@ def test_a_fair_queue_remembers_each_client_once():
 
 
 def cached(*texts, size=4):
-    """A pool in which these texts are cached."""
+    """Look-ups in a pool in which these texts are cached."""
     pool = PagePool(200, size)
     for i, text in enumerate(texts):
         pool.admit(("warm", i), text)
         pool.append(("warm", i), text)
         pool.confirm(("warm", i))
         pool.free(("warm", i))
-    return pool
+    return lambda state: pool.cached_tokens(state.text, state.request.salt)
 
 
 def test_most_cached_goes_first_and_patience_ends_it():
-    hot, pool = list(range(16)), cached(list(range(17)))
+    hot, look_up = list(range(16)), cached(list(range(17)))
     policy = CacheAware(patience=2)
-    policy.attach(pool)
+    policy.attach(look_up)
     policy.push(state(0, prompt=[50] * 20))
     for i in range(1, 6):
         policy.push(state(i, prompt=[*hot, 60 + i]))
@@ -317,6 +320,49 @@ def test_nobody_is_overtaken_more_often_than_patience(seed, patience, window, co
         assert {s.name for s in policy} == {s.name for s in waiting}
     assert len(drain(policy)) == len(waiting)
     assert max(overtaken.values(), default=0) <= patience
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 10**6), patience=st.integers(0, 3), num_pages=st.integers(6, 14))
+def test_patience_holds_with_preemptions_too(seed, patience, num_pages):
+    """On tiny pools, where requests are preempted and come back in front of others: a waiting request is overtaken when one
+    that came later is admitted before it."""
+    rng = random.Random(seed)
+    policy = CacheAware(patience, window=8)
+    scheduler = RequestScheduler(3, policy, token_budget=16, chunk_size=8, pages=PaperPages(num_pages, 4))
+    overtaken, came = {}, {}
+    texts = [[t] * 12 for t in range(2)]
+    for number in range(24):
+        prompt = [*rng.choice(texts)[: rng.randrange(1, 12)], 90 + number % 7]
+        came[number] = scheduler.add_request(Request(number, prompt, rng.randint(1, 8))).order
+        for _ in range(rng.randrange(3)):
+            before = {state.name for state in scheduler.waiting}
+            planned = scheduler.schedule()
+            running = {state.name for state in scheduler.running}
+            after = {state.name for state in scheduler.waiting}
+            for name in before & running:
+                for other in after & before:
+                    if came[other] < came[name]:
+                        overtaken[other] = overtaken.get(other, 0) + 1
+            scheduler.pages.commit()
+            for state, tokens in planned:
+                state.computed += len(tokens)
+                if not state.remaining:
+                    scheduler.took(state, 0, 0.0)
+    assert max(overtaken.values(), default=0) <= patience
+
+
+def test_accounts_that_can_change_nothing_are_forgotten():
+    policy = FairShare()
+    for number in range(500):
+        new = state(number, float(number), client=number)
+        policy.push(new)
+        policy.pop(policy.first(0.0))
+        policy.charge(new, 10)
+        policy.leave(new)
+    assert len(policy.served) < 20, "a client that comes back is lifted to where the others stand"
+    policy.push(state(1000, 1000.0, client=3))
+    assert policy.served[3] == 5000, "where the client served last ended"
 
 
 class Counted:

@@ -176,8 +176,8 @@ def test_samples_of_different_prompts_are_none():
 def test_whoever_drives_the_scheduler_without_forking_serves_them_all_the_same():
     scheduler = engine().scheduler
     scheduler.add_samples([Request(i, [1, 2], 1) for i in range(3)])
-    (state, count), *others = scheduler.schedule()
-    assert (state.name, count, others) == (0, 2, [])
+    (state, tokens), *others = scheduler.schedule()
+    assert (state.name, tokens, others) == (0, [1, 2], [])
     state.computed = 2
     scheduler.pages.pool.confirm(0)
     scheduler.took(state, 5, 0.0)

@@ -11,6 +11,7 @@ from helpers.caches import OutOfPages, PagedKVCache
 from helpers.engine import (
     POLICIES,
     ContinuousBatcher,
+    FairShare,
     Policy,
     Priority,
     Request,
@@ -29,14 +30,14 @@ def computed(planned, scheduler, now=0.0):
     """Lets a planned pass be computed: every answer is token 0."""
     if scheduler.pages is not None:
         scheduler.pages.commit()
-    for state, count in planned:
-        state.computed += count
+    for state, tokens in planned:
+        state.computed += len(tokens)
         if not state.remaining:
             scheduler.took(state, 0, now)
 
 
 def names(planned):
-    return [(state.name, count) for state, count in planned]
+    return [(chunk.state.name, chunk.num_tokens) for chunk in planned]
 
 
 def test_running_requests_first_then_waiting_ones_from_what_is_left():
@@ -139,7 +140,7 @@ def test_who_gives_way_while_planned_leaves_the_plan_and_the_budget():
         planned = scheduler.schedule()
         if scheduler.preempted:
             seen.append((list(scheduler.preempted), names(planned)))
-        assert sum(count for _, count in planned) <= 3
+        assert sum(chunk.num_tokens for chunk in planned) <= 3
         computed(planned, scheduler)
     assert seen
     assert all(gone == ["low"] and all(name != "low" for name, _ in plan) for gone, plan in seen)
@@ -306,11 +307,142 @@ def test_waits_under_ageing_are_bounded(jobs, ageing, preemptive):
 
 def test_out_of_pages_is_what_paper_pages_say():
     pages = PaperPages(2, 4)
-    pages.allocate_request("a", [1] * 9)
+    pages.begin("a", pages.offer([1] * 9))
     with pytest.raises(OutOfPages):
         pages.reserve("a", [1] * 9)
-    assert pages.reserve("a", [1] * 5) == 2, "two more slots neither take nor fill a page"
+    pages.reserve("a", [1] * 5)
     pages.commit()
     assert pages.pool.num_used == 2
     pages.free_request("a")
     assert pages.pool.num_used == 0
+
+
+def play(scheduler, passes=200):
+    """Runs a scheduler on paper to its end; gives tokens computed and preemptions."""
+    total, preemptions = 0, 0
+    for _ in range(passes):
+        if not (scheduler.running or scheduler.waiting):
+            return total, preemptions
+        planned = scheduler.schedule()
+        total += sum(chunk.num_tokens for chunk in planned)
+        preemptions += len(scheduler.preempted)
+        computed(planned, scheduler)
+    raise AssertionError("requests are left")
+
+
+def test_no_request_is_preempted_in_vain():
+    """H holds 6 of 10 pages, L1 and L2 two each; the urgent one needs 5 and may push out L1 and L2 only."""
+    pages = PaperPages(10, 4, sharing=False)
+    scheduler = RequestScheduler(8, Priority(preemptive=True), pages=pages)
+    for name, length, priority in (("H", 23, 0), ("L1", 7, 9), ("L2", 7, 9)):
+        scheduler.add_request(Request(name, [1] * length, 2, priority=priority))
+    computed(scheduler.schedule(), scheduler)
+    scheduler.add_request(Request("U", [1] * 20, 1, priority=1))
+    planned = scheduler.schedule()
+    assert scheduler.preempted == []
+    assert [name for name, _ in names(planned)] == ["H", "L1", "L2"]
+
+
+def test_requests_are_preempted_where_that_suffices():
+    pages = PaperPages(10, 4, sharing=False)
+    scheduler = RequestScheduler(8, Priority(preemptive=True), pages=pages)
+    for name, length, priority in (("H", 19, 0), ("L1", 7, 9), ("L2", 8, 9)):
+        scheduler.add_request(Request(name, [1] * length, 2, priority=priority))
+    computed(scheduler.schedule(), scheduler)
+    scheduler.add_request(Request("U", [1] * 20, 1, priority=1))
+    planned = scheduler.schedule()
+    assert sorted(scheduler.preempted) == ["L1", "L2"]
+    assert names(planned)[-1] == ("U", 20)
+
+
+def test_a_running_request_preempts_itself_where_others_do_not_suffice():
+    """The less urgent request's only page is its guest's, too: to preempt it would free nothing."""
+    pages = PaperPages(4, 2, sharing=False)
+    scheduler = RequestScheduler(4, Priority(), pages=pages)
+    scheduler.add_request(Request("low", [1, 1], 3, priority=9))
+    scheduler.add_request(Request("high", [2, 2], 4, priority=0))
+    computed(scheduler.schedule(), scheduler)
+    pages.fork("low", "guest")
+    pages.begin("other guest", pages.offer([5] * 4))
+    pages.reserve("other guest", [5] * 4)
+    pages.commit()
+    planned = scheduler.schedule()
+    assert (scheduler.preempted, names(planned)) == (["high"], [("low", 1)]), (
+        "the last of two requests to lack a page is preempted alone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "chunk", "num_pages", "sharing", "share", "most"),
+    [(8, 96, 16, 24, False, 1.24, 2), (32, 512, 64, 256, True, 1.3, 4)],
+)
+def test_admission_counts_what_running_prompts_still_need(
+    count, length, chunk, num_pages, sharing, share, most
+):
+    pages = PaperPages(num_pages, 16, sharing)
+    scheduler = RequestScheduler(count, token_budget=64, chunk_size=chunk, pages=pages)
+    for i in range(count):
+        scheduler.add_request(Request(i, [i] * length, 16))
+    total, preemptions = play(scheduler, 4000)
+    assert total <= share * count * (length + 15)
+    assert preemptions <= most
+
+
+def test_a_token_for_a_request_that_does_not_run_is_refused():
+    scheduler = RequestScheduler()
+    state = scheduler.add_request(Request("a", [1], 1))
+    with pytest.raises(ValueError, match="'a' does not run"):
+        scheduler.took(state, 5, 0.0)
+    computed(scheduler.schedule(), scheduler)
+    before = (list(state.token_ids), list(state.token_times), state.finish_reason)
+    with pytest.raises(ValueError, match="'a' does not run"):
+        scheduler.took(state, 6, 1.0)
+    assert (state.token_ids, state.token_times, state.finish_reason) == before
+
+
+def test_a_finished_request_is_taken_out_and_its_name_is_free_again():
+    scheduler = RequestScheduler()
+    scheduler.add_request(Request("a", [1], 1))
+    with pytest.raises(ValueError, match="'a' is not finished"):
+        scheduler.pop("a")
+    computed(scheduler.schedule(), scheduler)
+    assert scheduler.pop("a").token_ids == [0]
+    assert scheduler.finished == {}
+    with pytest.raises(ValueError, match="'a' is not finished"):
+        scheduler.pop("a")
+    scheduler.add_request(Request("a", [1], 1))
+    assert len(scheduler.waiting) == 1
+
+
+def test_what_is_planned_and_taken_back_in_one_pass_is_not_charged():
+    """A request is planned, then preempted for another's page in the same pass: its tokens are charged once, when computed."""
+    policy = FairShare()
+    pages = PaperPages(5, 2, sharing=False)
+    scheduler = RequestScheduler(4, policy, token_budget=64, pages=pages)
+    charged = {}
+    charge = policy.charge
+
+    def counted(state, tokens):
+        charged[state.name] = charged.get(state.name, 0) + tokens
+        charge(state, tokens)
+
+    policy.charge = counted
+    for name in "ab":
+        scheduler.add_request(Request(name, [1, 1, 1], 6, client=name))
+    computed_tokens = {}
+    while scheduler.running or scheduler.waiting:
+        planned = scheduler.schedule()
+        for state, tokens in planned:
+            computed_tokens[state.name] = computed_tokens.get(state.name, 0) + len(tokens)
+        computed(planned, scheduler)
+    assert charged == computed_tokens
+
+
+def test_a_plan_that_is_dropped_is_not_charged():
+    policy = FairShare()
+    scheduler = RequestScheduler(policy=policy)
+    scheduler.add_request(Request("a", [1, 2, 3], 2, client="x"))
+    scheduler.schedule()
+    assert policy.served == {"x": 3.0}
+    scheduler.drop_plan()
+    assert policy.served == {"x": 0.0}
