@@ -32,8 +32,8 @@ def sweep(settings: Mapping[Name, Setting], workers: int | None = 1) -> dict[Nam
     `workers`: with more than one, simulations run in processes of their own; None: one process for each
     processor. A process takes seconds to start, so processes pay for large sweeps only. Processes need
     settings that can be pickled: a policy made by a class or `functools.partial`, not by a lambda. In a
-    script, processes need the usual guard, `if __name__ == "__main__"`. Raises ValueError for workers under 1, and
-    whatever a simulation raises.
+    script, processes need the usual guard, `if __name__ == "__main__"`. Raises ValueError for workers under
+    1, and whatever a simulation raises.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be 1 or more, got {workers}")
