@@ -66,8 +66,8 @@ class Problem:
 
     def unfold(self, x: Tensor) -> Tensor:
         """Return a tensor `[B * KV, groups * n, D]` as `[B, H, n, D]`, a view."""
-        rows, n, dim = x.shape
-        return x.view(rows * self.groups // self.heads, self.heads, n // self.groups, dim)
+        batch, n, dim = x.shape
+        return x.view(batch * self.groups // self.heads, self.heads, n // self.groups, dim)
 
     def values(self, v: Tensor, tile: Tile) -> Tensor:
         """Return the tile's values `[B * KV, keys, D]`, in the dtype of statistics."""
@@ -137,8 +137,8 @@ def gradients(
     loss = (d_out * out).sum(dim=-1, keepdim=True) - d_lse[..., None]
     shift = finite(lse)[..., None]
     for start, end in problem.tiling.query_tiles(q.shape[2]):
-        rows = tuple(problem.fold(t[:, :, start:end]) for t in (q, d_out, loss, shift))
-        block = _query_gradient(rows, (k, v), (dk, dv), problem, start, end)
+        folded = tuple(problem.fold(t[:, :, start:end]) for t in (q, d_out, loss, shift))
+        block = _query_gradient(folded, (k, v), (dk, dv), problem, start, end)
         dq[:, :, start:end] = problem.unfold(block)
     d_sinks = None
     if sinks is not None:
@@ -148,7 +148,7 @@ def gradients(
 
 
 def _query_gradient(
-    rows: tuple[Tensor, ...],
+    folded: tuple[Tensor, ...],
     kv: tuple[Tensor, Tensor],
     d_kv: tuple[Tensor, Tensor],
     problem: Problem,
@@ -157,9 +157,9 @@ def _query_gradient(
 ) -> Tensor:
     """Return the gradient of a block of queries, folded; add to the gradients of keys and values, `d_kv`.
 
-    `rows` are four folded tensors of the block: queries, gradient of the result, what scores lose, and lse.
+    `folded` are four tensors of the block: queries, gradient of the result, what scores lose, and lse.
     """
-    (q, d_out, loss, shift), (k, v) = rows, kv
+    (q, d_out, loss, shift), (k, v) = folded, kv
     queries = q.to(problem.precision)
     dq = torch.zeros_like(q, dtype=problem.statistics)
     for tile in problem.tiling.visited(problem.seen, start, end):

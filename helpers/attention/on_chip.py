@@ -57,15 +57,15 @@ def needs(size: AttentionSize, tiling: Tiling, chip: Accelerator | HostCaches) -
         parts = _working_set(size, tiling)
         return tuple(Need(name, kib * _KIB, parts) for name, kib in levels.items())
     have = chip.buffers
-    rows, keys, dim = _tile(size, tiling)
-    m, n, k = (min(extent, CUBE_BASE) for extent in (rows, keys, dim))
+    queries, keys, dim = _tile(size, tiling)
+    m, n, k = (min(extent, CUBE_BASE) for extent in (queries, keys, dim))
     element = size.element_size
     found = {
         "L0A": (have.l0a, {"Q or weights, twice": 2 * m * max(k, n) * element}),
         "L0B": (have.l0b, {"K or V, twice": 2 * n * k * element}),
         "L0C": (have.l0c, {"scores or result in fp32, twice": 2 * m * max(n, k) * _FP32}),
-        "UB": (have.ub, _vector(-(-rows // _sharing(chip)), keys, dim, element)),
-        "L1": (have.l1, _cube(rows, n, dim, element)),
+        "UB": (have.ub, _vector(-(-queries // _sharing(chip)), keys, dim, element)),
+        "L1": (have.l1, _cube(queries, n, dim, element)),
         "L2": (chip.l2_mib * _KIB, {"workspace of all cores": workspace(size, tiling, chip)}),
     }
     return tuple(Need(name, kib * _KIB, parts) for name, (kib, parts) in found.items())
@@ -86,8 +86,8 @@ def workspace(size: AttentionSize, tiling: Tiling, chip: Accelerator) -> int:
     """
     if not chip.handover.through_memory:
         return 0
-    rows, keys, dim = _tile(size, tiling)
-    return 2 * chip.cube_cores * rows * (keys * (_FP32 + size.element_size) + dim * _FP32)
+    queries, keys, dim = _tile(size, tiling)
+    return 2 * chip.cube_cores * queries * (keys * (_FP32 + size.element_size) + dim * _FP32)
 
 
 def handover_traffic(size: AttentionSize, tiling: Tiling, chip: Accelerator) -> int:
@@ -143,32 +143,37 @@ def _sharing(chip: Accelerator) -> int:
     return max(1, chip.vector_cores // chip.cube_cores)
 
 
-def _cube(rows: int, base: int, dim: int, element: int) -> dict[str, int]:
+def _cube(queries: int, base: int, dim: int, element: int) -> dict[str, int]:
     """Return the needs of L1: queries stay there; keys, values and weights pass through in bases."""
     return {
-        "Q": rows * dim * element,
+        "Q": queries * dim * element,
         "K and V, a base each, twice": 2 * 2 * base * dim * element,
-        "weights, a base, twice": 2 * rows * base * element,
+        "weights, a base, twice": 2 * queries * base * element,
     }
 
 
-def _vector(rows: int, keys: int, dim: int, element: int) -> dict[str, int]:
+def _vector(queries: int, keys: int, dim: int, element: int) -> dict[str, int]:
     """Return the needs of one vector core's UB for its queries of a tile.
 
     A statistic takes 32 bytes per query.
     """
-    taken = min(rows, VECTOR_ROWS)
+    taken = min(queries, VECTOR_ROWS)
     return {
         "scores in fp32, twice": 2 * taken * keys * _FP32,
         "weights, twice": 2 * taken * keys * element,
         "old and new result in fp32, twice": 2 * 2 * taken * dim * _FP32,
-        "maximum, sum and factor of each row": 3 * rows * _BLOCK,
+        "maximum, sum and factor of each row": 3 * queries * _BLOCK,
     }
 
 
 def _working_set(size: AttentionSize, tiling: Tiling) -> dict[str, int]:
     """Return what `FlashAttention` touches for a tile of one key head and all its query heads, in fp32."""
-    rows, keys, dim = _tile(size, tiling)
-    rows *= size.num_heads // size.kv_heads
-    parts = {"Q": rows * dim, "K and V": 2 * keys * dim, "scores": rows * keys, "result": rows * (dim + 2)}
+    queries, keys, dim = _tile(size, tiling)
+    queries *= size.num_heads // size.kv_heads
+    parts = {
+        "Q": queries * dim,
+        "K and V": 2 * keys * dim,
+        "scores": queries * keys,
+        "result": queries * (dim + 2),
+    }
     return {name: count * _FP32 for name, count in parts.items()}

@@ -37,14 +37,14 @@ class OnlineSoftmax:
     @classmethod
     def empty(
         cls,
-        rows: Sequence[int],
+        shape: Sequence[int],
         dim: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
     ) -> OnlineSoftmax:
-        """Return the state before any key, for queries of shape `rows` and values of size `dim`."""
-        maximum = torch.full((*rows, 1), float("-inf"), dtype=dtype, device=device)
-        return cls(maximum, torch.zeros_like(maximum), maximum.new_zeros(*rows, dim))
+        """Return the state before any key, for queries of this `shape` and values of size `dim`."""
+        maximum = torch.full((*shape, 1), float("-inf"), dtype=dtype, device=device)
+        return cls(maximum, torch.zeros_like(maximum), maximum.new_zeros(*shape, dim))
 
     def add(self, scores: Tensor, values: Tensor) -> None:
         """Take in a block of keys: `scores` `[b, queries, keys]` and `values` `[b, keys, dim]`.

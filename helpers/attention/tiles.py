@@ -45,15 +45,15 @@ class Visibility:
 
     def first(self, query: int) -> int:
         """Return the first key that the query sees."""
-        place = query + self.kv_len - self.q_len
-        return self._clip(place - self.window + 1) if self.window is not None else 0
+        position = query + self.kv_len - self.q_len
+        return self._clip(position - self.window + 1) if self.window is not None else 0
 
     def end(self, query: int) -> int:
         """Return the end (excluded) of the keys that the query sees; not above `first` without a seen key."""
-        place = query + self.kv_len - self.q_len
+        position = query + self.kv_len - self.q_len
         if self.causal:
-            return self._clip(place + 1)
-        return self._clip(place + self.window) if self.window is not None else self.kv_len
+            return self._clip(position + 1)
+        return self._clip(position + self.window) if self.window is not None else self.kv_len
 
     def kind(self, q_start: int, q_end: int, k_start: int, k_end: int) -> Kind:
         """Return the kind of the tile of these queries and keys."""
@@ -70,12 +70,12 @@ class Visibility:
 
     def hidden(self, tile: Tile, device: torch.device) -> Tensor:
         """Return bool `[queries, keys]` of the tile, True where a query does not see a key."""
-        places = torch.arange(tile.q_start, tile.q_end, device=device)[:, None] + self.kv_len - self.q_len
+        positions = torch.arange(tile.q_start, tile.q_end, device=device)[:, None] + self.kv_len - self.q_len
         keys = torch.arange(tile.k_start, tile.k_end, device=device)
-        hidden = keys > places
+        hidden = keys > positions
         if not self.causal:
-            hidden = keys >= places + (self.window or self.q_len + self.kv_len)
-        return hidden if self.window is None else hidden.logical_or_(keys <= places - self.window)
+            hidden = keys >= positions + (self.window or self.q_len + self.kv_len)
+        return hidden if self.window is None else hidden.logical_or_(keys <= positions - self.window)
 
     def _clip(self, key: int) -> int:
         """Return the key's number, moved into the range of keys."""

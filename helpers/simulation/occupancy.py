@@ -80,14 +80,14 @@ class _Replay:
 
     def run(self, num_slots: int) -> Occupancy:
         """Run all passes; return what was counted."""
-        rows, busy = [], 0
+        counts, busy = [], 0
         while self.waiting or self.running:
             self.grow()
             busy += bool(self.waiting)
             filled = sum(map(self.pool.length, self.running))
-            rows.append((len(self.running), self.pool.num_used * self.pool.page_size, filled))
+            counts.append((len(self.running), self.pool.num_used * self.pool.page_size, filled))
             self.leave()
-        running, taken, filled_slots = zip(*rows, strict=True) if rows else ((), (), ())
+        running, taken, filled_slots = zip(*counts, strict=True) if counts else ((), (), ())
         return Occupancy(num_slots, running, taken, filled_slots, busy, self.preemptions, self.recomputed)
 
     def grow(self) -> None:

@@ -107,11 +107,11 @@ def multi_turn(
     moments = begins[:, None] + np.cumsum(pauses, axis=1)
     asked = mix.prompt.draw(talks * turns, stream(seed, "prompts"))
     said = mix.answer.draw(talks * turns, stream(seed, "answers"))
-    places: dict[tuple[int, int], int] = {}
+    indices: dict[tuple[int, int], int] = {}
     arrivals: list[Arrival] = []
     for at, i, j in sorted((float(moments[i, j]), i, j) for i in range(talks) for j in range(turns)):
-        places[i, j] = len(arrivals)
-        before = arrivals[places[i, j - 1]] if j else None
+        indices[i, j] = len(arrivals)
+        before = arrivals[indices[i, j - 1]] if j else None
         text = before.prompt_tokens + before.new_tokens if before else system_tokens
         arrivals.append(
             Arrival(
@@ -121,7 +121,7 @@ def multi_turn(
                 client=f"talk {i}",
                 group="system" if system_tokens else None,
                 shared_tokens=system_tokens,
-                follows=places[i, j - 1] if j else None,
+                follows=indices[i, j - 1] if j else None,
             )
         )
     return Trace(arrivals, "multi-turn", seed)
