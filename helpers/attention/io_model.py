@@ -154,9 +154,9 @@ def naive_memory(size: AttentionSize) -> int:
 def tiled_memory(size: AttentionSize, tiling: Tiling) -> int:
     """Return the bytes that `FlashAttention.forward` needs at its peak.
 
-    The bytes are those of the result, the lse, a block of queries, and a tile. A block of queries has a copy
-    in fp32 (unless the queries are fp32 and no heads are folded), and its state. A tile has scores, the mask,
-    and keys or values in fp32, unless the input is fp32.
+    Counted are the result, the lse, a block of queries, and a tile. A block of queries has a copy in fp32
+    (unless the queries are fp32 and no heads are folded), and its state. A tile has scores, the mask, and
+    keys or values in fp32, unless the input is fp32.
     """
     block, keys = min(tiling.query_block, size.seq_len), min(tiling.key_block, size.keys)
     rows = size.batch_size * size.num_heads * block

@@ -2,9 +2,9 @@
 
 How attention runs on such a core is in the design documents of CANN's flash attention operators
 (cann/ops-transformer). The *cube* unit multiplies from L0A and L0B into L0C, in bases of 128 x 128 that come
-through L1. The *vector* unit does softmax and rescaling in UB, for some queries at a time. Everything on its
-way exists twice: one copy is filled while the other is used. The sizes of buffers are official; which tensor
-waits where is our accounting of these documents.
+through L1. The *vector* unit does softmax and rescaling in UB, for some queries at a time. Every tensor on
+the way exists twice: one copy is filled while the other is used. The sizes of buffers are official; which
+tensor waits where is our accounting of these documents.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Softmax over keys that arrive block by block: three running numbers per query, results that can be merged.
 
-Online normalisation: Milakov and Gimelshein, arXiv:1805.02867. With values beside it: FlashAttention,
+Online normalisation: Milakov and Gimelshein, arXiv:1805.02867. The same with values: FlashAttention,
 arXiv:2205.14135. Merging parts of the keys: flash decoding, and arXiv:2501.01005.
 """
 

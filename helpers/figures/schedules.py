@@ -78,8 +78,8 @@ def draw_predictions(
 ) -> Figure:
     """Return a figure of predicted over measured values, given as `(predicted, measured)` by name.
 
-    A line marks equality, and a band the values `within` that share of it. Raises ValueError without pairs
-    and for a value that is not above 0.
+    A line marks equal values; a band marks values that differ by the share `within` at most. Raises
+    ValueError without pairs and for a value that is not above 0.
     """
     if not pairs or not all(value > 0 for pair in pairs.values() for value in pair):
         raise ValueError(f"expected one pair or more of values above 0, got {dict(pairs)}")

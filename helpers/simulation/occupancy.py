@@ -54,11 +54,11 @@ def replay_occupancy(requests: Sequence[tuple[int, int]], num_slots: int, page_s
     """Serve `(prompt tokens, new tokens)` requests in order; return how full the memory was, pass by pass.
 
     The memory has `num_slots` slots in pages of `page_size`. A page as long as the longest request is a row
-    of a contiguous cache. A request's first pass computes its prompt, each further pass one token; the last
-    new token is never cached. A request joins as soon as its text finds pages. When a token finds no page,
-    the request that joined last is preempted. The preempted request frees its pages, waits at the head of the
-    queue, and computes its text again. Raises ValueError for sizes below 1 and for a request that does not
-    fit alone.
+    of a contiguous cache. A request's first pass computes its prompt, each further pass computes one token;
+    the last new token is never cached. A request joins as soon as its text finds pages. When a token finds no
+    page, the request that joined last is preempted. The preempted request frees its pages, waits at the head
+    of the queue, and computes its text again. Raises ValueError for sizes below 1 and for a request that does
+    not fit alone.
     """
     for prompt, new in requests:
         if prompt < 1 or new < 1:

@@ -20,7 +20,10 @@ def pass_cost(shape: ModelShape, step: Step, **sizes: float) -> StepCost:
 
 
 class Load(NamedTuple):
-    """Sum up what a pass computes over its sequences; its time is taken to depend on these sums alone."""
+    """Sum up what a pass computes, over its sequences.
+
+    The time of a pass is assumed to depend on these sums alone.
+    """
 
     tokens: int
     """New tokens."""
@@ -28,7 +31,7 @@ class Load(NamedTuple):
     history: int
     """Cached tokens that are read."""
     attended: int
-    """Pairs of a new token and a token that it attends to, itself included."""
+    """Pairs of a new token and a token that the new token attends to, itself included."""
 
     @classmethod
     def of(cls, parts: Iterable[tuple[int, int]]) -> Load:

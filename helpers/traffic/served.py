@@ -70,7 +70,7 @@ class Served:
 
     @property
     def wasted(self) -> float:
-        """Return the share of wasted tokens among computed ones: padding, or computed again."""
+        """Return the share of the computed tokens that is wasted: padding, or computed a second time."""
         return 1 - self.needed / self.computed
 
     @property

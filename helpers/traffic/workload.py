@@ -89,13 +89,14 @@ def multi_turn(
     mix: Mix = _QUESTIONS,
     seed: int = 0,
 ) -> Trace:
-    """Return `talks` conversations of `turns` requests each, on average `rate` new ones per second.
+    """Return `talks` conversations of `turns` requests each.
 
-    Each conversation is a client of its own. A turn's prompt is the whole text before the turn, and a new
-    question of the mix's prompt length. Each turn comes on average `think` seconds after the arrival of the
-    previous turn (exponential). If the answer to the previous turn ends later, the turn comes at that end.
-    All conversations begin with the same `system_tokens` tokens. Raises ValueError for less than one turn,
-    and for negative `think` or `system_tokens`.
+    On average `rate` conversations begin per second. Each conversation is a client of its own. A turn's
+    prompt is the whole text before the turn, and a new question of the mix's prompt length. Each turn comes
+    on average `think` seconds after the arrival of the previous turn (exponential). If the answer to the
+    previous turn ends later, the turn comes at that end. All conversations begin with the same
+    `system_tokens` tokens. Raises ValueError for less than one turn, and for negative `think` or
+    `system_tokens`.
     """
     if turns < 1 or not think >= 0 or system_tokens < 0:
         raise ValueError(
