@@ -132,8 +132,8 @@ def gradients(
     dq = torch.empty_like(q)
     dk, dv = (torch.zeros_like(t, dtype=problem.statistics) for t in (k, v))
     d_out = d_out.to(problem.statistics)
-    # Weights sum to 1, so one number is subtracted in the gradients of all scores of a query. The derivative of
-    # the lse by a score is the score's weight, so the gradient of the lse is taken off that number.
+    # Weights sum to 1, so one number is subtracted in the gradients of all scores of a query. The derivative
+    # of the lse by a score is the score's weight, so the gradient of the lse is taken off that number.
     loss = (d_out * out).sum(dim=-1, keepdim=True) - d_lse[..., None]
     shift = finite(lse)[..., None]
     for start, end in problem.tiling.query_tiles(q.shape[2]):

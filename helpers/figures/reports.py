@@ -9,8 +9,8 @@ from helpers.display.tables import Table
 from helpers.traffic.report import Metric, Objective, Report
 
 COLUMNS = (
-    "requests/s", "tok/s", "TTFT p50", "TTFT p90", "TTFT p99", "TPOT p50", "TPOT p99", "end to end p50", "end to end p99",
-    "worst wait", "in objective", "fairness", "preempted", "at work",
+    "requests/s", "tok/s", "TTFT p50", "TTFT p90", "TTFT p99", "TPOT p50", "TPOT p99", "end to end p50",
+    "end to end p99", "worst wait", "in objective", "fairness", "preempted", "at work",
 )  # fmt: skip
 """Columns that `comparison` can show, in this order."""
 

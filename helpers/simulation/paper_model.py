@@ -93,6 +93,6 @@ def serve_on_paper(
 
 _SMALLEST = DecoderConfig(
     vocab_size=1, hidden_size=2, intermediate_size=1, num_layers=1, num_heads=1, num_kv_heads=1, head_dim=2,
-    max_positions=2**20, rms_norm_eps=1e-6, tied=True, qkv_bias=False, o_bias=False, mlp_bias=False, qk_norm=False,
-    inv_freq=(1.0,), rope_scale=1.0,
+    max_positions=2**20, rms_norm_eps=1e-6, tied=True, qkv_bias=False, o_bias=False, mlp_bias=False,
+    qk_norm=False, inv_freq=(1.0,), rope_scale=1.0,
 )  # fmt: skip

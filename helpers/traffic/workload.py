@@ -50,7 +50,7 @@ def diurnal(
     end = even[-1] + 2 * period if count else period
     grid = np.linspace(0.0, end, 100 * (count + math.ceil(end / period)))
     passed = grid - swing * period / (2 * math.pi) * np.sin(2 * math.pi * grid / period)
-    # Arrivals were drawn at an even rate; each moves to the moment when the real rate has added up to as much.
+    # Arrivals were drawn at an even rate: each moves to the moment when the real rate adds up to as much.
     return _trace("diurnal", np.interp(even, passed, grid), mix, seed)
 
 

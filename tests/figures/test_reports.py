@@ -7,7 +7,7 @@ from helpers.traffic import Objective
 from tests.traffic.runs import outcome, report
 
 
-def test_tables():
+def test_a_table_has_the_columns_asked_for_and_marks_measured_times():
     reports = {"one": report(outcome("a"), outcome("b", 0.0, (500.0, 1000.0))), "two": report(outcome("a"))}
     shown = repr(comparison(reports, Objective(ttft=1.0)))
     assert "TTFT p50" in shown

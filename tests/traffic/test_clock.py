@@ -5,7 +5,7 @@ import pytest
 from helpers.traffic import VirtualClock, WallClock
 
 
-def test_the_clock():
+def test_the_virtual_clock_is_set_back_for_a_moment_and_never_moved_back():
     clock = VirtualClock()
     clock.advance(2.0)
     with clock.back_at(1.0):
@@ -16,7 +16,7 @@ def test_the_clock():
             clock.advance(wrong)
 
 
-def test_clocks():
+def test_both_clocks_wait_until_a_moment():
     wall = WallClock()
     before = wall()
     wall.advance(0.01)
