@@ -1,9 +1,9 @@
-"""FlashAttention: exact attention tile by tile, whose memory grows with the length and not with its square.
+"""FlashAttention: exact attention tile by tile. Memory grows with the length, not with its square.
 
-Readable torch for every device: what a fused kernel does in on-chip memory, done with small tensors.
-Algorithm: FlashAttention (arXiv:2205.14135), with separate tiles of queries and keys and one division at the
-end (FlashAttention-2, arXiv:2307.08691), keys split and merged (flash decoding), and sinks (arXiv:2309.17453,
-in the learned form of gpt-oss).
+This is readable torch for every device: what a fused kernel does in on-chip memory is done with small
+tensors. Algorithm: FlashAttention (arXiv:2205.14135). Queries and keys have tiles of their own, and there is
+one division, at the end: FlashAttention-2 (arXiv:2307.08691). Keys may be split and merged (flash decoding).
+Sinks (arXiv:2309.17453) have the learned form of gpt-oss.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["FlashAttention", "Partial", "TileState", "merge"]
 
 @dataclass(frozen=True)
 class TileState:
-    """What is known after one tile, for pictures: copies, which stay as they are."""
+    """Hold what is known after one tile, for pictures: copies, which later tiles do not change."""
 
     tile: Tile
     scores: Tensor
-    """`[batch, heads, queries, keys]` of this tile, scaled; hidden ones are minus infinity."""
+    """`[batch, heads, queries, keys]`: the scaled scores of this tile; hidden scores are minus infinity."""
     maximum: Tensor
     """`[batch, heads, queries]`: each query's largest score so far."""
     total: Tensor
@@ -41,11 +41,11 @@ class TileState:
 
 
 class FlashAttention:
-    """Attention `softmax(scale * Q K^T) V` over tiles of `query_block` queries and `block_size` keys.
+    """Compute attention `softmax(scale * Q K^T) V` over tiles of `query_block` queries and `block_size` keys.
 
-    It is causal unless told otherwise; the last query sees the last key. Scores and statistics are fp32 for
-    16-bit input, fp64 for fp64; scores also where they can be so large that fp32's rounding would show in the
-    result. Beside its result it needs room for one tile of scores per head.
+    Attention is causal unless `causal` is False; the last query sees the last key. Scores and statistics are
+    fp64 for fp64 input, and fp32 otherwise. Where scores can be so large that the rounding of fp32 would show
+    in the result, scores are fp64, too. Beside the result, the memory needed is one tile of scores per head.
     """
 
     def __init__(
@@ -58,11 +58,12 @@ class FlashAttention:
         scale: float | None = None,
         num_splits: int = 1,
     ):
-        """`window`: a query sees keys less than so many places away, its own place counted.
+        """Set tiles and mask. Raises ValueError for a size below 1 and for a scale that is not finite.
 
-        `scale`: of the scores, `head_dim ** -0.5` if None. `num_splits`: the keys are cut into so many parts,
-        each computed alone, and merged: what a kernel does to have work for all cores when there is a single
-        query. Raises ValueError for a size below 1 and for a scale that is not finite.
+        `window`: a query sees the keys less than `window` positions away; its own position counts. `scale`:
+        the factor of the scores, `head_dim ** -0.5` if None. `num_splits`: the number of parts of the keys.
+        Each part is computed alone, then the parts are merged. With a single query, a kernel splits the keys
+        to have work for all cores.
         """
         self.tiling = Tiling(query_block, block_size)
         for name, size in (("window", 1 if window is None else window), ("num_splits", num_splits)):
@@ -93,16 +94,17 @@ class FlashAttention:
         sinks: Tensor | None = None,
         return_lse: bool = False,
     ) -> Tensor | Partial:
-        """Attention in Q's shape and dtype (with V's head size); with `return_lse` its log-sum-exp, too.
+        """Return attention in Q's shape and dtype, with V's head size; with `return_lse` also its lse.
 
-        Q `[batch, seq, dim]` or `[batch, heads, seq, head_dim]`; K and V alike with their own length and, in
-        four dimensions, their own number of heads, which divides Q's (consecutive query heads share a key
-        head). `q_lens`, `kv_lens`: of sequence `i` the first so many queries and keys count; other queries
-        give 0. A key that no query sees is never read, whatever stands there. `sinks` `[heads]`: a score per
-        head that takes its share of the weights and has no value. A query that sees nothing gives 0, and its
-        lse is minus infinity (or its sink). The lse is fp32 (fp64 for fp64), `[batch, seq]` or `[batch,
-        heads, seq]`; a sink is part of it. Gradients of Q, K, V and sinks are computed by recomputing the
-        tiles. Raises ValueError, before any work, for tensors that do not fit together.
+        The lse is the log-sum-exp of a query's scores. Q is `[batch, seq, dim]` or
+        `[batch, heads, seq, head_dim]`. K and V have as many dimensions as Q, and a length of their own. In
+        four dimensions, the number of heads of K and V divides Q's: consecutive query heads share a key head.
+        `q_lens`, `kv_lens`: how many queries and keys of each sequence count; the other queries give 0. A key
+        that no query sees is never read, whatever its value. `sinks` `[heads]`: a score per head that takes a
+        share of the weights and has no value. A query that sees no key gives 0, and its lse is minus infinity
+        (or its sink). The lse is fp32 (fp64 for fp64 input), `[batch, seq]` or `[batch, heads, seq]`; a sink
+        is part of the lse. Gradients of Q, K, V and sinks are computed by recomputing the tiles. Raises
+        ValueError, before any work, for tensors that do not fit together.
         """
         given = Inputs.of(Q, K, V, q_lens, kv_lens, sinks)
         if given.q_lens is None:
@@ -115,31 +117,32 @@ class FlashAttention:
     __call__ = forward
 
     def steps(self, Q: Tensor, K: Tensor, V: Tensor) -> Iterator[TileState]:
-        """The state after every tile, skipped ones included, in the order of computation.
+        """Yield the state after every tile, skipped tiles included, in the order of computation.
 
-        Tensors as for `forward`. The last state of each block of queries holds their result. Splits and
-        gradients play no part here. Raises ValueError, before any work, for tensors that do not fit together.
+        The tensors are as for `forward`. The last state of each block of queries holds the block's result.
+        Splits and gradients play no part here. Raises ValueError, before any work, for tensors that do not
+        fit together.
         """
         given = Inputs.of(Q, K, V, None, None, None)
         return self._steps(given.q.detach(), given.k.detach(), given.v.detach())
 
     def visibility(self, q_len: int, kv_len: int) -> Visibility:
-        """Which keys each query sees here."""
+        """Return which keys each query sees."""
         return Visibility(q_len, kv_len, self.causal, self.window)
 
     def _problem(self, q: Tensor, k: Tensor) -> Problem:
-        """What the tiles of these tensors have in common."""
+        """Return what the tiles of these tensors have in common."""
         scale = q.shape[-1] ** -0.5 if self.scale is None else self.scale
         return Problem.of(q, k, self.visibility(q.shape[2], k.shape[2]), self.tiling, scale, self.num_splits)
 
     def _whole(self, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Attention of sequences of equal lengths, `[batch, heads, seq, dim]`."""
+        """Return attention of sequences of equal lengths, `[batch, heads, seq, dim]`, and its log-sum-exp."""
         apply: Any = _Attention.apply
         result: tuple[Tensor, Tensor] = apply(q, k, v, sinks, self._problem(q, k))
         return result
 
     def _ragged(self, given: Inputs, sinks: Tensor | None) -> Partial:
-        """Attention sequence by sequence, each in its own lengths."""
+        """Return attention sequence by sequence, each sequence in its own lengths."""
         assert given.q_lens is not None
         assert given.kv_lens is not None
         batch, heads, seq, _ = given.q.shape
@@ -153,7 +156,7 @@ class FlashAttention:
         return Partial(out, lse)
 
     def _steps(self, q: Tensor, k: Tensor, v: Tensor) -> Iterator[TileState]:
-        """`steps` for checked tensors."""
+        """Yield the states of `steps`, for checked tensors."""
         problem = self._problem(q, k)
         for q_start, q_end in self.tiling.query_tiles(q.shape[2]):
             queries = problem.queries(q, q_start, q_end)
@@ -170,13 +173,16 @@ class FlashAttention:
 
 
 class _Attention(torch.autograd.Function):
-    """Attention for autograd: only the result and the lse are kept; the backward pass computes tiles anew."""
+    """Compute attention for autograd.
+
+    The result and the lse are kept; the backward pass computes the tiles anew.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, problem: Problem
     ) -> tuple[Tensor, Tensor]:
-        """Attention, and the log-sum-exp."""
+        """Return attention and its log-sum-exp."""
         out, lse = attend(q, k, v, sinks, problem)
         ctx.save_for_backward(q, k, v, sinks, out, lse)
         ctx.problem = problem
@@ -185,6 +191,6 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor, d_lse: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of forward's arguments."""
+        """Return the gradients of `forward`'s arguments."""
         q, k, v, sinks, out, lse = ctx.saved_tensors
         return *gradients(q, k, v, sinks, out, lse, d_out, d_lse, ctx.problem), None

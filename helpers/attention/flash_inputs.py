@@ -1,4 +1,4 @@
-"""What FlashAttention is given, checked before any work and brought into one shape."""
+"""The arguments of FlashAttention: checked before any work, and brought into one shape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class Inputs:
-    """Checked arguments; tensors are `[batch, heads, seq, dim]`, lengths there for both or for neither."""
+    """Hold checked arguments: tensors are `[batch, heads, seq, dim]`.
+
+    Either both kinds of lengths are given, or neither is.
+    """
 
     q: Tensor
     k: Tensor
@@ -32,7 +35,10 @@ class Inputs:
         kv_lens: Sequence[int] | None,
         sinks: Tensor | None,
     ) -> Inputs:
-        """The arguments; ValueError, saying what was expected and what came, where they do not fit."""
+        """Return the checked arguments.
+
+        Raises ValueError, with what was expected and what came, for arguments that do not fit.
+        """
         _check_tensors(q, k, v)
         q4, k4, v4 = (t.unsqueeze(1) if t.dim() == 3 else t for t in (q, k, v))
         _check_shapes(q4, k4, v4)
@@ -45,7 +51,7 @@ class Inputs:
 
 
 def _check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
-    """ValueError unless they are tensors of one known dtype, one device, all of three or four dimensions."""
+    """Raise ValueError unless the three are 3- or 4-dimensional tensors of one known dtype, on one device."""
     for name, tensor in zip("QKV", (q, k, v), strict=True):
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{name} is a tensor, got {type(tensor).__name__}")
@@ -60,7 +66,7 @@ def _check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
-    """ValueError unless batch, heads, lengths and head sizes of the four-dimensional tensors fit together."""
+    """Raise ValueError unless the four-dimensional tensors agree in batch, heads, lengths and head sizes."""
     shapes = f"got Q {tuple(q.shape)}, K {tuple(k.shape)}, V {tuple(v.shape)}"
     if not len(q) == len(k) == len(v):
         raise ValueError(f"Q, K and V have one batch size; {shapes}")
@@ -75,7 +81,7 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
 
 
 def _check_sinks(sinks: Tensor | None, q: Tensor) -> None:
-    """ValueError unless there is one floating-point sink for each query head, on Q's device."""
+    """Raise ValueError unless there is one floating-point sink for each query head, on Q's device."""
     if sinks is None:
         return
     if not isinstance(sinks, Tensor) or not sinks.is_floating_point() or sinks.shape != q.shape[1:2]:
@@ -86,7 +92,10 @@ def _check_sinks(sinks: Tensor | None, q: Tensor) -> None:
 
 
 def _lengths(name: str, lens: Sequence[int] | None, tensor: Tensor) -> tuple[int, ...]:
-    """The sequences' lengths, the whole ones if none are given; ValueError where they do not fit."""
+    """Return the sequences' lengths, or whole lengths if none are given.
+
+    Raises ValueError for lengths that do not fit.
+    """
     batch, _, longest, _ = tensor.shape
     if lens is None:
         return (longest,) * batch

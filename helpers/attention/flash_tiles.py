@@ -1,7 +1,7 @@
 """The loops of FlashAttention over tiles: forward, and backward by recomputation.
 
-Query heads that share a key head are folded: their queries stand one after the other over the same keys, so
-that no key or value is repeated. A folded tensor is `[batch * kv_heads, groups * queries, dim]`.
+Query heads that share a key head are folded: their queries stand one after the other over the same keys. So
+no key or value is repeated. A folded tensor is `[batch * kv_heads, groups * queries, dim]`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from helpers.attention.online_softmax import OnlineSoftmax, Partial, finite
 from helpers.attention.tiles import Tile, Tiling, Visibility
 
 LARGE_SCORE = 32.0
-"""From here on an fp32 score is so coarse (4e-6) that its rounding shows in a result of fp32."""
+"""Size from which an fp32 score is so coarse (4e-6) that its rounding shows in an fp32 result."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What all tiles of one attention have in common."""
+    """Hold what all tiles of one attention have in common."""
 
     seen: Visibility
     tiling: Tiling
@@ -33,15 +33,15 @@ class Problem:
     groups: int
     """Query heads for each key head."""
     statistics: torch.dtype
-    """Of maxima, sums and weighted values."""
+    """Dtype of maxima, sums and weighted values."""
     precision: torch.dtype
-    """Of scores, until their maximum is taken off."""
+    """Dtype of scores, until their maximum is subtracted."""
 
     @classmethod
     def of(
         cls, q: Tensor, k: Tensor, seen: Visibility, tiling: Tiling, scale: float, num_splits: int
     ) -> Problem:
-        """The problem of `q [B, H, n, D]` and `k [B, KV, m, D]`."""
+        """Return the problem of `q [B, H, n, D]` and `k [B, KV, m, D]`."""
         statistics = precision = torch.float64 if q.dtype == torch.float64 else torch.float32
         visible = k[:, :, seen.first(0) : seen.end(seen.q_len - 1)]
         if q.dtype != torch.float64 and _multiplies_doubles(q.device):
@@ -50,35 +50,35 @@ class Problem:
         return cls(seen, tiling, scale, num_splits, heads, groups, statistics, precision)
 
     def splits(self) -> Iterator[tuple[int, int]]:
-        """Start and end of each part of the keys that is computed alone."""
+        """Yield start and end of each part of the keys that is computed alone."""
         size = max(1, math.ceil(self.seen.kv_len / self.num_splits))
         for start in range(0, max(1, self.seen.kv_len), size):
             yield start, min(start + size, self.seen.kv_len)
 
     def queries(self, q: Tensor, start: int, end: int) -> Tensor:
-        """A block of queries, folded."""
+        """Return a block of queries, folded, in the dtype of scores."""
         return self.fold(q[:, :, start:end]).to(self.precision)
 
     def fold(self, x: Tensor) -> Tensor:
-        """`[B, H, n, D]` -> `[B * KV, groups * n, D]`."""
+        """Return a tensor `[B, H, n, D]` as `[B * KV, groups * n, D]`."""
         batch, heads, n, dim = x.shape
         return x.reshape(batch * heads // self.groups, self.groups * n, dim)
 
     def unfold(self, x: Tensor) -> Tensor:
-        """`[B * KV, groups * n, D]` -> `[B, H, n, D]`, a view."""
-        rows, n, dim = x.shape
-        return x.view(rows * self.groups // self.heads, self.heads, n // self.groups, dim)
+        """Return a tensor `[B * KV, groups * n, D]` as `[B, H, n, D]`, a view."""
+        batch, n, dim = x.shape
+        return x.view(batch * self.groups // self.heads, self.heads, n // self.groups, dim)
 
     def values(self, v: Tensor, tile: Tile) -> Tensor:
-        """The tile's values `[B * KV, keys, D]`."""
+        """Return the tile's values `[B * KV, keys, D]`, in the dtype of statistics."""
         return v[:, :, tile.k_start : tile.k_end].flatten(0, 1).to(self.statistics)
 
     def keys(self, k: Tensor, tile: Tile) -> Tensor:
-        """The tile's keys `[B * KV, keys, D]`."""
+        """Return the tile's keys `[B * KV, keys, D]`, in the dtype of scores."""
         return k[:, :, tile.k_start : tile.k_end].flatten(0, 1).to(self.precision)
 
     def scores(self, queries: Tensor, k: Tensor, tile: Tile) -> Tensor:
-        """The tile's scores, folded; hidden ones minus infinity."""
+        """Return the tile's scores, folded; hidden scores are minus infinity."""
         keys = self.keys(k, tile).transpose(1, 2)
         scores = torch.baddbmm(queries.new_empty(()), queries, keys, beta=0, alpha=self.scale)
         if tile.kind != "full":
@@ -86,7 +86,7 @@ class Problem:
         return scores
 
     def start(self, queries: Tensor, v: Tensor, sinks: Tensor | None = None) -> OnlineSoftmax:
-        """The state before the first tile. A sink is one more key, seen already, with a value of 0."""
+        """Return the state before the first tile. A sink is one more key, seen already, with a value of 0."""
         state = OnlineSoftmax.empty(queries.shape[:-1], v.shape[-1], self.statistics, queries.device)
         if sinks is not None:
             per_head = self.unfold(state.maximum)
@@ -96,7 +96,7 @@ class Problem:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, problem: Problem) -> Partial:
-    """Attention `[B, H, n, D]` in q's dtype, and its log-sum-exp `[B, H, n]` in the precision of scores."""
+    """Return attention `[B, H, n, D]` in q's dtype, and its lse `[B, H, n]` in the dtype of scores."""
     q_len = q.shape[2]
     out = q.new_empty(*q.shape[:3], v.shape[-1])
     lse = torch.empty(q.shape[:3], dtype=problem.precision, device=q.device)
@@ -109,7 +109,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, problem: Probl
 def _attend_block(
     queries: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, problem: Problem, start: int, end: int
 ) -> Partial:
-    """Attention of one block of queries, which come folded, `[B, H, n, D]`."""
+    """Return attention `[B, H, n, D]` of one block of folded queries, and its log-sum-exp."""
     state = problem.start(queries, v, sinks)
     for keys in problem.splits():
         part = state if keys[0] == 0 else problem.start(queries, v)
@@ -125,19 +125,20 @@ def gradients(
     q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None, out: Tensor, lse: Tensor, d_out: Tensor,
     d_lse: Tensor, problem: Problem,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:  # fmt: skip
-    """The gradients of q, k, v and sinks; weights are computed anew as `exp(score - lse)`.
+    """Return the gradients of q, k, v and sinks; weights are computed anew as `exp(score - lse)`.
 
     Source: arXiv:2205.14135, algorithm 4.
     """
     dq = torch.empty_like(q)
     dk, dv = (torch.zeros_like(t, dtype=problem.statistics) for t in (k, v))
     d_out = d_out.to(problem.statistics)
-    # What a query's scores lose, since weights sum to 1; an lse's gradient goes to its scores by weight.
+    # Weights sum to 1, so one number is subtracted in the gradients of all scores of a query. The derivative
+    # of the lse by a score is the score's weight, so the gradient of the lse is taken off that number.
     loss = (d_out * out).sum(dim=-1, keepdim=True) - d_lse[..., None]
     shift = finite(lse)[..., None]
     for start, end in problem.tiling.query_tiles(q.shape[2]):
-        rows = tuple(problem.fold(t[:, :, start:end]) for t in (q, d_out, loss, shift))
-        block = _query_gradient(rows, (k, v), (dk, dv), problem, start, end)
+        folded = tuple(problem.fold(t[:, :, start:end]) for t in (q, d_out, loss, shift))
+        block = _query_gradient(folded, (k, v), (dk, dv), problem, start, end)
         dq[:, :, start:end] = problem.unfold(block)
     d_sinks = None
     if sinks is not None:
@@ -147,18 +148,18 @@ def gradients(
 
 
 def _query_gradient(
-    rows: tuple[Tensor, ...],
+    folded: tuple[Tensor, ...],
     kv: tuple[Tensor, Tensor],
     d_kv: tuple[Tensor, Tensor],
     problem: Problem,
     start: int,
     end: int,
 ) -> Tensor:
-    """The gradient of a block of queries, folded; what they add to those of keys and values goes into `d_kv`.
+    """Return the gradient of a block of queries, folded; add to the gradients of keys and values, `d_kv`.
 
-    `rows`: the block's queries, its result's gradient, what its scores lose, and its lse, all folded.
+    `folded` are four tensors of the block: queries, gradient of the result, what scores lose, and lse.
     """
-    (q, d_out, loss, shift), (k, v) = rows, kv
+    (q, d_out, loss, shift), (k, v) = folded, kv
     queries = q.to(problem.precision)
     dq = torch.zeros_like(q, dtype=problem.statistics)
     for tile in problem.tiling.visited(problem.seen, start, end):
@@ -173,7 +174,7 @@ def _query_gradient(
 
 @functools.cache
 def _multiplies_doubles(device: torch.device) -> bool:
-    """Whether the device has matrix products in fp64; where it lacks them, scores stay fp32."""
+    """Return whether the device has matrix products in fp64; on a device without them, scores stay fp32."""
     one = torch.ones(1, 1, 1, device=device)
     try:
         return bool(one.double() @ one.double() == 1)
@@ -182,7 +183,7 @@ def _multiplies_doubles(device: torch.device) -> bool:
 
 
 def _score_bound(q: Tensor, k: Tensor, scale: float) -> float:
-    """A number that no score exceeds: the longest query times the longest key."""
+    """Return a number that no score exceeds: the longest query times the longest key, scaled."""
     if not q.numel() or not k.numel():
         return 0.0
     longest = [torch.linalg.vector_norm(t.detach(), dim=-1, dtype=torch.float32).max() for t in (q, k)]

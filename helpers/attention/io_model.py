@@ -1,16 +1,16 @@
-"""What attention moves between memory and chip, and what memory it needs, counted from sizes: all in bytes.
+"""What attention moves between memory and chip, and what memory it needs: counted from sizes, in bytes.
 
-Materialised attention writes a score for every pair of tokens, reads it for softmax, writes the weight and
-reads that for the second product: four passes over `N x N` numbers. Tiled attention keeps scores on the chip
-and reads keys and values again for every block of queries. The larger the block, the fewer times:
+Materialised attention passes over `N x N` numbers four times: scores are written, and read for softmax;
+weights are written, and read for the second product. Tiled attention keeps scores on the chip, and reads keys
+and values again for every block of queries. Larger blocks mean fewer reads:
 
-- A block of `B` queries, a tile of `B` keys, their values and the result take `4 B d` of the `M` numbers that
-  the chip holds, so that `B = M / (4 d)`;
+- A block of `B` queries, a tile of `B` keys, their values and the result take `4 B d` numbers. The chip holds
+  `M` numbers, so that `B = M / (4 d)`.
 - `N / B` blocks read `2 N d` numbers of keys and values each: `2 N^2 d / B = 8 N^2 d^2 / M`.
 
-So the *memory* is linear in `N`, the *traffic* is O(N^2 d^2 / M), not linear (arXiv:2205.14135, theorem 2;
-proposition 3: no exact algorithm does better for every `M`). Causal masks and windows save the tiles that
-nobody sees.
+So the *memory* is linear in `N`. The *traffic* is O(N^2 d^2 / M), which is not linear (arXiv:2205.14135,
+theorem 2). No exact algorithm does better for every `M` (proposition 3 there). Causal masks and windows save
+the tiles that no query sees.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _FP32 = 4
 
 @dataclass(frozen=True)
 class AttentionSize:
-    """The sizes of one attention: `seq_len` queries over `kv_len` keys (as many if None), for every head.
+    """Describe one attention: `seq_len` queries over `kv_len` keys, for every head.
 
-    `num_kv_heads`: as many as `num_heads` if None. `element_size`: bytes of an element of Q, K, V and the
-    result. `causal` and `window` as in `FlashAttention`. Raises ValueError for a size that is no positive
-    whole number.
+    `kv_len`: as many as `seq_len` if None. `num_kv_heads`: as many as `num_heads` if None. `element_size`:
+    bytes of an element of Q, K, V and the result. `causal` and `window` are as in `FlashAttention`. Raises
+    ValueError for a size that is not a positive whole number.
     """
 
     seq_len: int
@@ -42,7 +42,7 @@ class AttentionSize:
     window: int | None = None
 
     def __post_init__(self) -> None:
-        """Checks every size."""
+        """Raise ValueError for a size that is not a positive whole number, or heads that do not divide."""
         for name, size in vars(self).items():
             if name == "causal" or (size is None and name in ("num_kv_heads", "kv_len", "window")):
                 continue
@@ -53,28 +53,28 @@ class AttentionSize:
 
     @property
     def keys(self) -> int:
-        """Keys of a sequence."""
+        """Return the number of keys of a sequence."""
         return self.seq_len if self.kv_len is None else self.kv_len
 
     @property
     def kv_heads(self) -> int:
-        """Heads of keys and values."""
+        """Return the number of heads of keys and values."""
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
 
     @property
     def seen(self) -> Visibility:
-        """Which keys each query sees."""
+        """Return which keys each query sees."""
         return Visibility(self.seq_len, self.keys, self.causal, self.window)
 
     @property
     def rows(self) -> int:
-        """Queries of all heads and sequences."""
+        """Return the number of queries of all heads and sequences."""
         return self.batch_size * self.num_heads * self.seq_len
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes between memory and chip, by what they are."""
+    """Count the bytes that move between memory and chip, by what is moved."""
 
     queries: int
     keys_values: int
@@ -84,12 +84,12 @@ class Traffic:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Return the bytes of all parts."""
         return self.queries + self.keys_values + self.scores + self.result
 
 
 def naive_traffic(size: AttentionSize) -> Traffic:
-    """What materialised attention moves at least: every score and weight, in fp32, written and read once.
+    """Return the least that materialised attention moves: fp32 scores and weights, written and read once.
 
     Masked scores are computed like others. Inputs are read once, which a matrix product can come near to.
     """
@@ -99,11 +99,11 @@ def naive_traffic(size: AttentionSize) -> Traffic:
 
 
 def tiled_traffic(size: AttentionSize, tiling: Tiling, *, folded: bool = False) -> Traffic:
-    """What tiled attention moves: queries and result once, keys and values once per block that sees them.
+    """Return what tiled attention moves: queries and result once, keys and values once per block of queries.
 
-    The result's log-sum-exp (fp32) counts. `folded`: the query heads that share a key head are computed
-    together, as `FlashAttention` does, and read its keys once for all of them; otherwise each head reads them
-    alone.
+    A block of queries reads only the keys that its queries see. The result's log-sum-exp (fp32) counts.
+    `folded`: the query heads that share a key head are computed together, as in `FlashAttention`, and the
+    shared keys are read once. Otherwise each query head reads the keys alone.
     """
     vector = size.head_dim * size.element_size
     readers = size.batch_size * (size.kv_heads if folded else size.num_heads)
@@ -112,13 +112,13 @@ def tiled_traffic(size: AttentionSize, tiling: Tiling, *, folded: bool = False) 
 
 
 def keys_read(size: AttentionSize, tiling: Tiling) -> int:
-    """Keys that the blocks of queries of one head read, all blocks together."""
+    """Return the number of keys that the blocks of queries of one head read, all blocks together."""
     seen = size.seen
     return sum(seen.end(end - 1) - seen.first(start) for start, end in tiling.query_tiles(size.seq_len))
 
 
 def scores_computed(size: AttentionSize, tiling: Tiling) -> int:
-    """Scores of one head in tiles that are not skipped, hidden ones of these tiles included."""
+    """Return the number of scores of one head in tiles that are not skipped, hidden scores included."""
     seen, total = size.seen, 0
     for start, end in tiling.query_tiles(size.seq_len):
         total += (end - start) * (seen.end(end - 1) - seen.first(start))
@@ -126,9 +126,10 @@ def scores_computed(size: AttentionSize, tiling: Tiling) -> int:
 
 
 def traffic_order(size: AttentionSize, on_chip: float) -> float:
-    """The derivation's `2 N d + 8 N^2 d^2 / M`, in bytes for all heads: `on_chip` is `M` in bytes.
+    """Return the derivation's `2 N d + 8 N^2 d^2 / M`, in bytes for all heads; `on_chip` is `M` in bytes.
 
-    For as many queries as keys, without a mask; of the second term a causal mask leaves half.
+    The formula is for as many queries as keys, without a mask; a causal mask leaves half of the second term.
+    Raises ValueError for an `on_chip` that is not positive.
     """
     if on_chip <= 0:
         raise ValueError(f"on_chip is a positive number of bytes, got {on_chip}")
@@ -138,10 +139,10 @@ def traffic_order(size: AttentionSize, on_chip: float) -> float:
 
 
 def naive_memory(size: AttentionSize) -> int:
-    """Bytes that `materialised_attention` needs at its peak, its result included; one sequence at a time.
+    """Return the bytes that `materialised_attention` needs at its peak, its result included.
 
-    Scores and their softmax are fp32; K and V are copied for each query head; 16-bit weights are one more
-    copy.
+    Sequences are computed one at a time. Scores and their softmax are fp32; K and V are copied for each query
+    head; 16-bit weights are one more copy.
     """
     heads, vector = size.num_heads, size.head_dim * size.element_size
     scores = heads * size.seq_len * size.keys
@@ -151,10 +152,11 @@ def naive_memory(size: AttentionSize) -> int:
 
 
 def tiled_memory(size: AttentionSize, tiling: Tiling) -> int:
-    """Bytes that `FlashAttention.forward` needs at its peak: the result, its lse, a block's state, a tile.
+    """Return the bytes that `FlashAttention.forward` needs at its peak.
 
-    Of a block of queries: a copy in fp32 (unless they are that already and no heads are folded), and its
-    state. Of a tile: scores, the mask, and keys or values in fp32, unless they are.
+    Counted are the result, the lse, a block of queries, and a tile. A block of queries has a copy in fp32
+    (unless the queries are fp32 and no heads are folded), and its state. A tile has scores, the mask, and
+    keys or values in fp32, unless the input is fp32.
     """
     block, keys = min(tiling.query_block, size.seq_len), min(tiling.key_block, size.keys)
     rows = size.batch_size * size.num_heads * block

@@ -1,7 +1,7 @@
-"""Softmax over keys that arrive block by block: three running numbers a query, and results to be merged.
+"""Softmax over keys that arrive block by block: three running numbers per query, results that can be merged.
 
-Online normalisation: Milakov and Gimelshein, arXiv:1805.02867; with values beside it: FlashAttention,
-arXiv:2205.14135; merging parts of the keys: flash decoding, and arXiv:2501.01005.
+Online normalisation: Milakov and Gimelshein, arXiv:1805.02867. The same with values: FlashAttention,
+arXiv:2205.14135. Merging parts of the keys: flash decoding, and arXiv:2501.01005.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from torch import Tensor
 
 
 class Partial(NamedTuple):
-    """Attention over some of the keys."""
+    """Hold attention over some of the keys."""
 
     out: Tensor
-    """`[..., queries, dim]`: the weighted mean of their values; 0 for a query that sees none of them."""
+    """`[..., queries, dim]`: the weighted mean of the values; 0 for a query that sees none of these keys."""
     lse: Tensor
-    """`[..., queries]`: the log of the sum of exp(score), minus infinity for such a query."""
+    """`[..., queries]`: the log of the sum of exp(score); minus infinity for a query that sees none of these
+    keys."""
 
 
 class OnlineSoftmax:
-    """The state of a block of queries: what the keys so far come to.
+    """Keep the running numbers of a block of queries, over the keys that were added so far.
 
-    `maximum`: the largest score; `total`: the sum of `exp(score - maximum)`; `weighted`: the values, weighted
-    by the same. `maximum` and `total` are `[..., queries, 1]`, `weighted` is `[..., queries, dim]`.
+    `maximum`: the largest score. `total`: the sum of `exp(score - maximum)`. `weighted`: the sum of the
+    values with the same weights. `maximum` and `total` are `[..., queries, 1]`, `weighted` is
+    `[..., queries, dim]`.
     """
 
     def __init__(self, maximum: Tensor, total: Tensor, weighted: Tensor):
@@ -35,20 +37,20 @@ class OnlineSoftmax:
     @classmethod
     def empty(
         cls,
-        rows: Sequence[int],
+        shape: Sequence[int],
         dim: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
     ) -> OnlineSoftmax:
-        """No key seen yet, for queries of the shape `rows` and values of size `dim`."""
-        maximum = torch.full((*rows, 1), float("-inf"), dtype=dtype, device=device)
-        return cls(maximum, torch.zeros_like(maximum), maximum.new_zeros(*rows, dim))
+        """Return the state before any key, for queries of this `shape` and values of size `dim`."""
+        maximum = torch.full((*shape, 1), float("-inf"), dtype=dtype, device=device)
+        return cls(maximum, torch.zeros_like(maximum), maximum.new_zeros(*shape, dim))
 
     def add(self, scores: Tensor, values: Tensor) -> None:
-        """Takes in a block of keys: `scores` `[b, queries, keys]` and `values` `[b, keys, dim]`.
+        """Take in a block of keys: `scores` `[b, queries, keys]` and `values` `[b, keys, dim]`.
 
-        Hidden scores are minus infinity. Values are of the state's dtype, scores of that or a finer one.
-        `scores` are spent: their memory is used.
+        Hidden scores are minus infinity. Values have the state's dtype; scores have that dtype or a finer
+        one. The tensor `scores` is overwritten.
         """
         maximum = torch.maximum(self.maximum, scores.amax(dim=-1, keepdim=True).to(self.maximum.dtype))
         shift = finite(maximum)  # a query that has seen no key yet would compute -inf minus -inf
@@ -59,7 +61,7 @@ class OnlineSoftmax:
         self.maximum = maximum
 
     def join(self, other: OnlineSoftmax) -> None:
-        """Takes in what another state of the same queries has seen: keys may be computed in parts."""
+        """Take in what another state of the same queries has seen, so that keys can be computed in parts."""
         maximum = torch.maximum(self.maximum, other.maximum)
         shares = [(state.maximum - finite(maximum)).exp_() for state in (self, other)]
         self.total = self.total * shares[0] + other.total * shares[1]
@@ -67,22 +69,22 @@ class OnlineSoftmax:
         self.maximum = maximum
 
     def result(self, lse_dtype: torch.dtype | None = None) -> Partial:
-        """Attention over the keys so far: the one division, at the end. `lse_dtype`: the state's if None."""
+        """Return attention over the keys so far, with the only division. `lse_dtype`: the state's if None."""
         out = self.weighted / self.total.masked_fill(self.total == 0, 1.0)
         lse = self.maximum.to(lse_dtype or self.maximum.dtype) + self.total.log()
         return Partial(out, lse.squeeze(-1))
 
 
 def finite(statistic: Tensor) -> Tensor:
-    """The numbers, with 0 for minus infinity, so that they can be subtracted from minus infinity."""
+    """Return the statistic with 0 in place of minus infinity, because -inf minus -inf would be NaN."""
     return statistic.masked_fill(statistic == float("-inf"), 0.0)
 
 
 def merge(parts: Sequence[Partial | tuple[Tensor, Tensor]]) -> Partial:
-    """Attention over all keys from attentions over parts of them.
+    """Return attention over all keys from attentions over parts of the keys.
 
-    Each has `out` `[..., queries, dim]` and `lse` `[..., queries]`. A part's weight is the share of its
-    `exp(lse)`. Raises ValueError for no parts, and for parts of different shapes.
+    Each part has `out` `[..., queries, dim]` and `lse` `[..., queries]`. A part's weight is its share of the
+    sum of all `exp(lse)`. Raises ValueError for no parts, and for parts of different shapes.
     """
     if not parts:
         raise ValueError("expected at least one part to merge")

@@ -20,10 +20,10 @@ _GB, _KIB = 1e9, 1024
 def draw_over_length(
     lines: Mapping[str, Mapping[int, float]], title: str, ylabel: str, *, dashed: Sequence[str] = ()
 ) -> Figure:
-    """A line for each name over sequence lengths, both axes logarithmic.
+    """Return a figure with a line for each name over sequence lengths, both axes logarithmic.
 
-    Those named in `dashed` are predictions. Raises ValueError for no line, for more than six, and for a value
-    that is not positive.
+    The lines named in `dashed` are predictions. Raises ValueError for no line, for more than six lines, and
+    for a value that is not positive.
     """
     if not 0 < len(lines) <= len(_COLORS):
         raise ValueError(f"expected 1 to {len(_COLORS)} lines, got {len(lines)}")
@@ -42,7 +42,7 @@ def draw_over_length(
 
 
 def draw_traffic(bars: Mapping[str, Traffic], title: str) -> Figure:
-    """A bar for each name: the GB (1e9 bytes) that move between memory and chip, by what they are."""
+    """Return a figure with a bar for each name: GB (1e9 bytes) moved between memory and chip, by part."""
     fig, ax = plots.new_figure(title, "GB moved", "", height=1.6 + 0.5 * len(bars), left=0.2)
     left = [0.0] * len(bars)
     for part, color in _PARTS.items():
@@ -61,7 +61,10 @@ def draw_traffic(bars: Mapping[str, Traffic], title: str) -> Figure:
 
 
 def draw_needs(needs: Sequence[Need], title: str) -> Figure:
-    """A bar for each buffer: how much of it a tile takes, part by part; hatched where it does not fit."""
+    """Return a figure with a bar for each buffer: how much of it a tile takes, part by part.
+
+    A bar is hatched where the tile does not fit.
+    """
     fig, ax = plots.new_figure(title, "% of the buffer", "", height=1.6 + 0.42 * len(needs), left=0.08)
     most = max([110.0, *(100 * need.used / need.capacity for need in needs)])
     shown = min(most, 250.0)
@@ -86,13 +89,13 @@ def draw_needs(needs: Sequence[Need], title: str) -> Figure:
 
 
 def _amount(nbytes: int) -> str:
-    """Bytes in KiB, or in MiB from 10,000 KiB on."""
+    """Return bytes as text: in KiB, or in MiB from 10,000 KiB on."""
     kib = nbytes / _KIB
     return f"{kib:,.4g} KiB" if kib < 10_000 else f"{kib / _KIB:,.4g} MiB"
 
 
 def _legend_below(fig: Figure, columns: int) -> None:
-    """The legend under the axes."""
+    """Put the legend under the axes."""
     fig.subplots_adjust(bottom=1.0 / fig.get_figheight())
     ax = fig.axes[0]
     plots.legend(

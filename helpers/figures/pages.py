@@ -1,4 +1,4 @@
-"""Pictures of paged memory: which request holds which page, how full it is, and how that changes over time."""
+"""Pictures of paged memory: which request holds which page, how full the pages are, and how both change."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from helpers.simulation.occupancy import Occupancy
 
 _REQUESTS = ("weights", "kv_cache", "activations", "accent", "prefill", "decode", "highlight")
 _SHARED, _CACHED, _FREE, _WASTED = "#404040", "#C8C8C8", "#F4F4F4", "//////"
-_LABELLED = 24  # pages in a row that leave room for a name in each
+_LABELLED = 24  # up to so many columns, a page has room for a name
 
 
 def draw_pages(
     page_map: PageMap, title: str, columns: int = 16, names: Sequence[Hashable] | None = None
 ) -> Figure:
-    """The pool as a grid of pages, read line by line: the colour of a page is its request's, its hatched part is wasted.
+    """Return the pool as a grid of pages, read line by line, each page in the colour of its request.
 
-    A page that several requests share is dark and says all their names. Give the `names` of all requests, where several
-    pictures shall show one request in one colour. Raises ValueError for less than one column.
+    The hatched part of a page is wasted. A page that several requests share is dark and shows all their
+    names. Give the `names` of all requests where several pictures shall show one request in one colour.
+    Raises ValueError for less than one column.
     """
     if columns < 1:
         raise ValueError(f"a grid has 1 or more columns, got {columns}")
@@ -48,9 +49,10 @@ def draw_pages(
 
 
 def draw_history(maps: Sequence[PageMap], title: str, marks: Mapping[int, str] | None = None) -> Figure:
-    """The pool over time: a column for each of the `maps`, a line for each page; a page is paler the emptier it is.
+    """Return the pool over time: a column for each of the `maps`, a line for each page.
 
-    `marks` are words written above some of the columns. Raises ValueError for no map and for maps of different pools.
+    The emptier a page is, the paler is its colour. `marks` are words written above some of the columns.
+    Raises ValueError for no map and for maps of different pools.
     """
     if not maps or len({(m.num_pages, m.page_size) for m in maps}) > 1:
         raise ValueError("expected one or more maps, all of one pool")
@@ -72,7 +74,7 @@ def draw_history(maps: Sequence[PageMap], title: str, marks: Mapping[int, str] |
 
 
 def draw_shares(runs: Mapping[str, Occupancy], title: str) -> Figure:
-    """A bar for each of the runs: the shares of its memory that held tokens, were taken and empty, and were free."""
+    """Return a figure with a bar for each run: memory with tokens, memory taken but empty, free memory."""
     fig, ax = plots.new_figure(title, "% of the memory", "", height=1.5 + 0.42 * len(runs), left=0.2)
     parts = {"tokens": "kv_cache", "taken, empty": "muted", "free": ""}
     left = np.zeros(len(runs))
@@ -93,7 +95,7 @@ def draw_shares(runs: Mapping[str, Occupancy], title: str) -> Figure:
 
 
 def request_colors(names: Sequence[Hashable]) -> dict[Hashable, str]:
-    """A colour for each request, in the order of their names; they come again after the seventh."""
+    """Return a colour for each request, in the order of the names; colours repeat after the seventh."""
     return {name: plots.COLORS[_REQUESTS[i % len(_REQUESTS)]] for i, name in enumerate(names)}
 
 
@@ -105,7 +107,7 @@ def _draw_page(
     colors: Mapping[Hashable, str],
     labelled: bool,
 ) -> None:
-    """One page as a box, filled from the left."""
+    """Draw one page as a box, filled from the left."""
     names, share = page_map.holders[page], page_map.filled[page] / page_map.page_size
     x, y = at[0] + 0.04, at[1] + 0.08
     blank = _CACHED if page in page_map.cached else _FREE
@@ -127,7 +129,7 @@ def _draw_page(
 
 
 def _column(page_map: PageMap, colors: Mapping[Hashable, str]) -> np.ndarray:
-    """The colours of all pages at one moment, `[pages, 3]`."""
+    """Return the colours of all pages at one moment, `[pages, 3]`."""
     column = np.empty((page_map.num_pages, 3))
     for page, names in enumerate(page_map.holders):
         if not names:
@@ -142,7 +144,7 @@ def _column(page_map: PageMap, colors: Mapping[Hashable, str]) -> np.ndarray:
 def _legend(
     fig: Figure, ax: Axes, colors: Mapping[Hashable, str], shared: bool, cached: bool, below: float = 0.0
 ) -> None:
-    """What the colours mean; requests are named as long as each has a colour of its own."""
+    """Draw what the colours mean; requests are named as long as each request has a colour of its own."""
     if len(colors) <= len(_REQUESTS):
         for name, color in colors.items():
             ax.plot([], [], "s", color=color, markersize=9, label=str(name))
@@ -157,7 +159,7 @@ def _legend(
 
 
 def _below(fig: Figure, ax: Axes, columns: int, more: float = 0.35) -> None:
-    """Puts the legend under the axes, `more` inches lower than they need."""
+    """Put the legend under the axes, `more` inches lower than the axes need."""
     fig.subplots_adjust(bottom=(0.6 + more) / fig.get_figheight())
     plots.legend(
         ax, loc="lower center", ncols=columns, bbox_to_anchor=(0.5, 0.0), bbox_transform=fig.transFigure,

@@ -1,4 +1,4 @@
-"""Who was in which pass, and who waited: a batcher's own log as a Gantt chart."""
+"""Which request was in which pass, and which request waited: a batcher's own log as a Gantt chart."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _NAMES: dict[Kind, str] = {
 }
 _HEIGHTS: dict[Kind, float] = {"waiting": 0.16, "prefill": 0.74, "decode": 0.74, "padding": 0.74}
 _MOST_LINES = 80
-"""Passes up to which tokens can be told apart."""
+"""Most passes in which tokens can still be seen apart."""
 
 
 class Bar(NamedTuple):
-    """A stretch of a request's time, in seconds since the first arrival."""
+    """Describe a stretch of a request's time, in seconds since the first arrival."""
 
     kind: Kind
     begin: float
@@ -42,21 +42,21 @@ class Bar(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """What is to be drawn of a run."""
+    """Hold what is to be drawn of a run."""
 
     bars: dict[Hashable, list[Bar]]
-    """By request, in order of arrival."""
+    """Bars by request, in order of arrival."""
     tokens: dict[Hashable, list[float]]
     """When each request's new tokens came."""
     preempted: list[tuple[Hashable, float]]
-    """Who gave way, and when."""
+    """Which request was preempted, and when."""
 
 
 def chart(run: Run) -> Chart:
-    """A run as bars: between arrival and end, a request is in a pass or waits for one. Raises ValueError for an empty log.
+    """Return a run as bars: between arrival and end, a request is in a pass or waits for one.
 
-    Passes in which a request decodes one after the other make one bar, chunks of its prompt one each. A pass after a
-    request's last token is padding.
+    Passes in which a request decodes one after the other make one bar; chunks of its prompt make one bar
+    each. A pass after a request's last token is padding. Raises ValueError for an empty log.
     """
     if not run.steps:
         raise ValueError("there is no pass in the log; run the batcher first")
@@ -79,9 +79,9 @@ def chart(run: Run) -> Chart:
 
 
 def draw_gantt(title: str, runs: Mapping[str, Run], unit: Literal["s", "ms"] = "s") -> Figure:
-    """One chart per run, one above the other on the same time axis, headed by the runs' names.
+    """Return one chart per run, one above the other on the same time axis, under the runs' names.
 
-    In an answer a white line ends each token's pass, unless there are too many of them to be seen.
+    In an answer a white line ends each token's pass, unless there are too many passes for lines to be seen.
     """
     charts = {name: chart(run) for name, run in runs.items()}
     rows = sum(len(one.bars) for one in charts.values())
@@ -104,7 +104,7 @@ def draw_gantt(title: str, runs: Mapping[str, Run], unit: Literal["s", "ms"] = "
 
 
 def _bars(taken: list[tuple[int, Bar]], arrived: float) -> list[Bar]:
-    """A request's passes, given with their numbers, as bars; what lies between them is waiting."""
+    """Return a request's numbered passes as bars; the time between passes is waiting."""
     bars: list[Bar] = []
     last = -1
     for number, bar in taken:
@@ -120,8 +120,8 @@ def _bars(taken: list[tuple[int, Bar]], arrived: float) -> list[Bar]:
 
 
 def _draw(ax: Axes, one: Chart, scale: float, lines: bool) -> None:
-    """A chart's bars and marks, first request on top; `lines` asks for one after each token."""
-    for kind, look in _LOOKS.items():  # one artist for all bars of a kind: each takes matplotlib's time
+    """Draw a chart's bars and marks, the first request on top; `lines` asks for a line after each token."""
+    for kind, look in _LOOKS.items():  # one artist for all bars of a kind: artists are slow
         boxes = [
             _corners(scale * bar.begin, scale * bar.end, row, _HEIGHTS[kind])
             for row, bars in enumerate(one.bars.values())
@@ -136,7 +136,7 @@ def _draw(ax: Axes, one: Chart, scale: float, lines: bool) -> None:
         ends = [(scale * t, rows[name]) for name, moments in one.tokens.items() for t in moments]
         x = [t for t, _ in ends for _ in range(3)]
         y = [at for _, row in ends for at in (row - half, row + half, gap)]
-        ax.plot(x, y, color="white", linewidth=0.7, solid_capstyle="butt")  # one line with gaps
+        ax.plot(x, y, color="white", linewidth=0.7, solid_capstyle="butt")  # NaN makes gaps in one line
     for name, moment in one.preempted:
         ax.plot(scale * moment, rows[name], "X", color="black", markeredgecolor="white", markersize=8)
     ax.set_ylim(len(rows) - 0.4, -0.6)
@@ -149,13 +149,13 @@ def _draw(ax: Axes, one: Chart, scale: float, lines: bool) -> None:
 
 
 def _corners(begin: float, end: float, row: int, height: float) -> list[tuple[float, float]]:
-    """The corners of a bar."""
+    """Return the corners of a bar."""
     low, high = row - height / 2, row + height / 2
     return [(begin, low), (begin, high), (end, high), (end, low)]
 
 
 def _legend(fig: Figure, ax: Axes, charts: Iterable[Chart]) -> None:
-    """One legend under all charts, of what is in them."""
+    """Draw one legend under all charts, of what the charts hold."""
     many = list(charts)
     all_bars = [bar for one in many for bars in one.bars.values() for bar in bars]
     visible = 0.003 * max(bar.end for bar in all_bars)

@@ -1,4 +1,4 @@
-"""The picture of a radix tree: a box for each run of tokens, the texts that share it to its right."""
+"""The picture of a radix tree: a box for each run of tokens, to its right the texts that share the run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from helpers.display import plots
 
 PINNED, EVICTABLE = "pinned: in use", "may be evicted"
 _COLORS = {PINNED: "accent", EVICTABLE: "kv_cache"}
-_LETTERS = 22  # of a line in a box
-_BOX = 2.3  # inches, as wide as such a line
+_LETTERS = 22  # letters in a line of a box
+_BOX = 2.3  # inches, the width of such a line
 _GAP, _LINE = 0.4, 0.19
 
 
 @dataclass
 class _Box:
-    """A node's place in inches: left edge and middle, from the upper left corner."""
+    """Place one node: left edge and middle in inches, from the upper left corner."""
 
     text: str
     node: Node | None
@@ -32,15 +32,16 @@ class _Box:
 
     @property
     def height(self) -> float:
-        """Its own height."""
+        """Return the height of the box alone, in inches."""
         return _LINE * (self.text.count("\n") + 1) + 0.16
 
 
 def draw_tree(tree: RadixTree, title: str, label: Callable[[Sequence[int]], str] | None = None) -> Figure:
-    """The tree from left to right. Each box says what its run holds and how many tokens; its colour, whether it may go.
+    """Return the tree from left to right: each box says what its run holds, and how many tokens.
 
-    `label` makes words of tokens; without it the tokens stand there as numbers. Long words end in dots. Readable for
-    up to about 15 runs. Texts of different salts hang on roots of their own.
+    The colour of a box says whether its run may be evicted. `label` makes words of tokens; without `label`
+    the tokens are shown as numbers. Long words end in dots. The picture can be read for up to about 15 runs.
+    Texts of different salts have roots of their own.
     """
     roots = _roots(tree, label or (lambda tokens: " ".join(map(str, tokens))))
     bottom = 0.0
@@ -62,7 +63,7 @@ def draw_tree(tree: RadixTree, title: str, label: Callable[[Sequence[int]], str]
 
 
 def _roots(tree: RadixTree, label: Callable[[Sequence[int]], str]) -> list[_Box]:
-    """A root for each salt, with everything below it."""
+    """Return a root for each salt, with all boxes below it."""
     boxes: dict[Node, _Box] = {}
     roots: dict[object, _Box] = {}
     for node in tree.nodes():
@@ -76,7 +77,7 @@ def _roots(tree: RadixTree, label: Callable[[Sequence[int]], str]) -> list[_Box]
 
 
 def _words(node: Node, label: Callable[[Sequence[int]], str]) -> str:
-    """What a box says."""
+    """Return the text of a box."""
     words = label(node.tokens).replace("$", r"\$")
     lines = textwrap.wrap(words, _LETTERS, max_lines=3, placeholder=" ...") or [repr(words)]
     count = _counted(len(node.tokens), "token")
@@ -86,12 +87,12 @@ def _words(node: Node, label: Callable[[Sequence[int]], str]) -> str:
 
 
 def _counted(number: int, noun: str) -> str:
-    """The number of things in words."""
+    """Return a number of things in words."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _place(box: _Box, left: float, top: float) -> float:
-    """Gives a box and all below it their places, from `top` down; the bottom of what they take."""
+    """Place a box and all boxes below it, from `top` down; return the bottom of these boxes."""
     box.left = left
     width = _BOX if box.node else 0.3 + 0.09 * len(box.text)
     bottom = top
@@ -106,12 +107,12 @@ def _place(box: _Box, left: float, top: float) -> float:
 
 
 def _all(box: _Box) -> list[_Box]:
-    """A box and those below it."""
+    """Return a box and all boxes below it."""
     return [box, *(below for child in box.children for below in _all(child))]
 
 
 def _draw(ax: Axes, box: _Box) -> None:
-    """One box with the lines to its children."""
+    """Draw one box with the lines to its children."""
     color = "muted" if box.node is None else _COLORS[PINNED if box.node.pins else EVICTABLE]
     shape = {
         "boxstyle": "round,pad=0.3",
@@ -119,7 +120,7 @@ def _draw(ax: Axes, box: _Box) -> None:
         "edgecolor": plots.COLORS[color],
         "linewidth": 2,
     }
-    for child in box.children:  # from behind this box, which covers the line's beginning
+    for child in box.children:  # this box is drawn later and covers the line's beginning
         turn = child.left - _GAP / 2
         ax.plot(
             [box.left + 0.2, turn, turn, child.left + 0.05],

@@ -9,10 +9,10 @@ from helpers.display.tables import Table
 from helpers.traffic.report import Metric, Objective, Report
 
 COLUMNS = (
-    "requests/s", "tok/s", "TTFT p50", "TTFT p90", "TTFT p99", "TPOT p50", "TPOT p99", "end to end p50", "end to end p99",
-    "worst wait", "in objective", "fairness", "preempted", "at work",
+    "requests/s", "tok/s", "TTFT p50", "TTFT p90", "TTFT p99", "TPOT p50", "TPOT p99", "end to end p50",
+    "end to end p99", "worst wait", "in objective", "fairness", "preempted", "at work",
 )  # fmt: skip
-"""What `comparison` can show, in this order."""
+"""Columns that `comparison` can show, in this order."""
 
 
 def comparison(
@@ -22,10 +22,11 @@ def comparison(
     columns: Sequence[str] = COLUMNS,
     caption: str | None = None,
 ) -> Table:
-    """One row for each report: rates, percentiles, goodput as a share, Jain's index, preemptions, share of time at work.
+    """Return a table with a line for each report, and the columns of `COLUMNS` that are asked for.
 
-    `real` says that the times come from a real clock: they are marked as measured. Else they are a simulation's. Without an
-    objective there is no column for it. Raises ValueError for a column that is not in `COLUMNS`.
+    `real` says that the times come from a real clock: such times are marked as measured. Otherwise the times
+    are those of a simulation. Without an objective there is no column for objectives. Raises ValueError for a
+    column that is not in `COLUMNS`.
     """
     unknown = set(columns) - set(COLUMNS)
     if unknown:
@@ -39,17 +40,17 @@ def comparison(
 
 
 def seconds_text(seconds: float) -> str:
-    """A modelled time to three digits, in s or ms."""
+    """Return a modelled time to three digits, in s or ms."""
     return f"{_digits(seconds)} s" if seconds >= 1 else f"{_digits(1e3 * seconds)} ms"
 
 
 def _digits(value: float) -> str:
-    """A number to three digits, a whole part in full."""
+    """Return a number to three digits; the whole part is always given in full."""
     return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
 def _row(report: Report, objective: Objective | None, real: bool) -> list[str]:
-    """A report's cells."""
+    """Return a report's cells."""
 
     def time(seconds: float) -> str:
         return measured(seconds) if real else seconds_text(seconds)

@@ -1,4 +1,4 @@
-"""The roofline as a figure: what a device can reach at each arithmetic intensity, and where given work stands under it."""
+"""The roofline as a figure: what a device can reach at each arithmetic intensity, and where work stands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MARKERS = "os^DvP"
 
 
 class Point(NamedTuple):
-    """Work on the roofline."""
+    """Describe work to be drawn on the roofline."""
 
     label: str
     intensity: float
@@ -27,9 +27,9 @@ class Point(NamedTuple):
 
 
 def roofline(title: str, devices: Mapping[str, Ceilings], points: Sequence[Point] = ()) -> Figure:
-    """The lines of `devices` (name to ceilings) with `points` under them, both axes logarithmic.
+    """Return a figure with the lines of `devices` (name to ceilings) and `points`, both axes logarithmic.
 
-    Raises ValueError when there is no device, or more than the four that line styles tell apart.
+    Raises ValueError for no device, and for more devices than the four that line styles tell apart.
     """
     if not 1 <= len(devices) <= len(_STYLES):
         raise ValueError(f"expected 1 to {len(_STYLES)} devices, got {len(devices)}")

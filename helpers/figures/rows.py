@@ -1,4 +1,4 @@
-"""Pictures of caches: which places are reserved, and which of them hold a token."""
+"""Pictures of caches: which positions are reserved, and which positions hold a token."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from helpers.display import plots
 def draw_rows(
     title: str, lengths: Sequence[int], capacity: int, new_tokens: Sequence[int] | None = None
 ) -> Figure:
-    """One line of places per row of a cache: `lengths[i]` hold tokens, the last `new_tokens[i]` of them new, of `capacity`.
+    """Return a figure with one line of `capacity` positions per row of a cache.
 
-    Raises ValueError for a length that does not fit.
+    In row `i`, `lengths[i]` positions hold tokens, and the last `new_tokens[i]` tokens are new. Raises
+    ValueError for a length that does not fit.
     """
     fresh = new_tokens or [0] * len(lengths)
     if len(fresh) != len(lengths):

@@ -1,4 +1,4 @@
-"""Figures that compare schedules: percentiles side by side, a curve for each policy, predictions beside measurements."""
+"""Figures that compare schedules: percentiles, a curve for each policy, predictions beside measurements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES: dict[Metric, str] = {
     "largest_gap": "longest silence",
 }
 _LINEAR_UP_TO = 20
-"""Largest over smallest value up to which an axis is linear."""
+"""Ratio of the largest to the smallest value up to which an axis is linear."""
 _LINES = ("weights", "kv_cache", "activations", "decode", "accent", "prefill", "black")
 _MARKERS = "os^vDPX"
 
@@ -28,9 +28,9 @@ _MARKERS = "os^vDPX"
 def draw_percentiles(
     title: str, reports: Mapping[str, Report], metrics: Sequence[Metric] = ("ttft", "tpot")
 ) -> Figure:
-    """A row for each report, a panel for each metric: p50, p90 and p99, on a logarithmic axis where they are far apart.
+    """Return a figure with a line for each report and a panel for each metric: p50, p90 and p99.
 
-    Raises ValueError without reports or metrics.
+    The axis is logarithmic where the values are far apart. Raises ValueError without reports or metrics.
     """
     if not reports or not metrics:
         raise ValueError("expected one report and one metric or more")
@@ -56,7 +56,10 @@ def draw_curves(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     log: bool = False,
 ) -> Figure:
-    """A line for each name, given as its x and y values; `log` makes the y axis logarithmic. ValueError for more than 7."""
+    """Return a figure with a line for each name, given as its x and y values.
+
+    `log` makes the y axis logarithmic. Raises ValueError for more than 7 curves.
+    """
     if len(curves) > len(_LINES):
         raise ValueError(f"there are colours for {len(_LINES)} curves, got {len(curves)}")
     fig, ax = plots.new_figure(title, xlabel, ylabel)
@@ -73,9 +76,10 @@ def draw_curves(
 def draw_predictions(
     title: str, unit: str, pairs: Mapping[str, tuple[float, float]], within: float = 0.15
 ) -> Figure:
-    """Predicted over measured values, `(predicted, measured)` by name, beside the line of equality and a band of `within`.
+    """Return a figure of predicted over measured values, given as `(predicted, measured)` by name.
 
-    Raises ValueError without pairs and for a value that is not above 0.
+    A line marks equal values; a band marks values that differ by the share `within` at most. Raises
+    ValueError without pairs and for a value that is not above 0.
     """
     if not pairs or not all(value > 0 for pair in pairs.values() for value in pair):
         raise ValueError(f"expected one pair or more of values above 0, got {dict(pairs)}")
@@ -97,7 +101,7 @@ def draw_predictions(
 
 
 def _percentiles(ax: Axes, reports: Mapping[str, Report], metric: Metric) -> None:
-    """One panel, in s or ms."""
+    """Draw one panel, in s or ms."""
     rows, longest = (
         list(range(len(reports))),
         max(report.percentile(metric, 99) for report in reports.values()),

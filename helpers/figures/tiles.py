@@ -32,12 +32,13 @@ def draw_steps(
     columns: int = 4,
     head: int = 0,
 ) -> Figure:
-    """One panel for each tile: the weights of the first sequence's `head` as they are known after it.
+    """Return a figure with a panel for each tile: the weights of one `head` as they are known after the tile.
 
-    `states` are all of `FlashAttention.steps`; `frames` says which of them to draw (all of them, if None). A
-    cell's blue is its weight so far, which shrinks when larger scores arrive. Grey cells are hidden, hatched
-    tiles skipped, the frame is the tile just taken in. At the right of each query: its maximum `m` and its
-    sum `l`. Raises ValueError for no state and for a frame that is not there.
+    `states` are all of `FlashAttention.steps`; `frames` says which of them to draw (all if None). The head is
+    one of the first sequence's. A cell's blue is its weight so far; the weight shrinks when larger scores
+    arrive. Grey cells are hidden, hatched tiles are skipped, and the frame is the tile just taken in. At the
+    right of each query stand its maximum `m` and its sum `l`. Raises ValueError for no state and for a frame
+    that is not there.
     """
     wanted = list(range(len(states)) if frames is None else frames)
     if not wanted or not all(0 <= frame < len(states) for frame in wanted):
@@ -63,7 +64,7 @@ def draw_steps(
 
 
 def draw_tiles(seen: Visibility, tiling: Tiling, title: str) -> Figure:
-    """The tiles as a grid, queries downwards and keys to the right, coloured by what each of them needs.
+    """Return the tiles as a grid, queries downwards and keys to the right, coloured by kind.
 
     Raises ValueError for more than 262144 tiles.
     """
@@ -90,9 +91,9 @@ def draw_tiles(seen: Visibility, tiling: Tiling, title: str) -> Figure:
 
 
 def known_weights(states: Sequence[TileState], size: tuple[int, int], head: int = 0) -> np.ndarray:
-    """`[queries, keys]`: each weight as it is after the last of the states, minus infinity for a hidden key.
+    """Return each weight as it is after the last of the states, `[queries, keys]`.
 
-    NaN where no tile was taken in yet.
+    A weight is minus infinity for a hidden key, and NaN where no tile was taken in yet.
     """
     weights = np.full(size, np.nan)
     for state in states:
@@ -108,7 +109,7 @@ def known_weights(states: Sequence[TileState], size: tuple[int, int], head: int 
 
 
 def _draw_frame(ax: Axes, states: Sequence[TileState], size: tuple[int, int], head: int) -> None:
-    """One panel: the states up to the one that it shows."""
+    """Draw one panel: the states up to the state that it shows."""
     weights, (queries, keys) = known_weights(states, size, head), size
     for i, j in np.argwhere(~np.isnan(weights)):
         face = _HIDDEN if np.isneginf(weights[i, j]) else _WEIGHTS(weights[i, j])
@@ -136,14 +137,14 @@ def _draw_frame(ax: Axes, states: Sequence[TileState], size: tuple[int, int], he
 
 
 def _box(state: TileState, **look: object) -> Rectangle:
-    """A tile's outline."""
+    """Return a tile's outline."""
     tile = state.tile
     width, height = tile.k_end - tile.k_start, tile.q_end - tile.q_start
     return Rectangle((tile.k_start, tile.q_start), width, height, **look)  # type: ignore[arg-type]
 
 
 def _lines(ax: Axes, tiling: Tiling, shape: tuple[int, ...]) -> None:
-    """White lines between tiles."""
+    """Draw white lines between tiles."""
     for row in range(1, shape[0]):
         ax.axhline(row * tiling.query_block, color="white", linewidth=0.8)
     for column in range(1, shape[1]):
@@ -151,7 +152,7 @@ def _lines(ax: Axes, tiling: Tiling, shape: tuple[int, ...]) -> None:
 
 
 def _steps_legend(fig: Figure) -> None:
-    """What the cells mean."""
+    """Draw what the cells mean."""
     patches = [
         Patch(facecolor=plots.COLORS["weights"], label="weight so far (dark: 1)"),
         Patch(facecolor=_HIDDEN, label="hidden key"),

@@ -13,7 +13,14 @@ from helpers.measurements.device_report import (
 from helpers.measurements.environment import environment_report
 from helpers.measurements.host_limits import host_ceilings, measure_bandwidth, measure_flops
 from helpers.measurements.operator_times import OperatorBreakdown, profile_operators
-from helpers.measurements.operator_trials import TOLERANCE, Outcome, Trial, attempt, trials, try_operators
+from helpers.measurements.operator_trials import (
+    TOLERANCE,
+    Trial,
+    TrialResult,
+    run_trial,
+    trials,
+    try_operators,
+)
 from helpers.measurements.profiling import GenerationProfile, InferenceProfiler
 
 __all__ = [
@@ -21,9 +28,8 @@ __all__ = [
     "GenerationProfile",
     "InferenceProfiler",
     "OperatorBreakdown",
-    "Outcome",
     "Trial",
-    "attempt",
+    "TrialResult",
     "cann_version",
     "device_report",
     "environment",
@@ -36,6 +42,7 @@ __all__ = [
     "operator_trials",
     "profile_operators",
     "report",
+    "run_trial",
     "scrub",
     "summary",
     "time_model",

@@ -23,7 +23,7 @@ import torch
 
 from helpers.display.tables import Table
 from helpers.machine.device import choose_device, is_emulated, total_memory
-from helpers.measurements.operator_trials import TOLERANCE, Outcome, try_operators
+from helpers.measurements.operator_trials import TOLERANCE, TrialResult, try_operators
 from helpers.storage.files import replacing
 
 FORMAT = 1
@@ -53,14 +53,14 @@ def report(device: torch.device, with_model: bool = True) -> dict[str, Any]:
             "name": _device_name(device),
             "memory_bytes": total_memory(device),
         },
-        "operators": [_entry(outcome) for outcome in try_operators(device)],
+        "operators": [_entry(result) for result in try_operators(device)],
         "model": [time_model(dtype, device) for dtype in (torch.float32, torch.bfloat16) if with_model],
     }
 
 
-def _entry(outcome: Outcome) -> dict[str, Any]:
-    """One trial for JSON."""
-    return asdict(outcome) | {"problem": outcome.problem and scrub(outcome.problem)}
+def _entry(result: TrialResult) -> dict[str, Any]:
+    """Return one trial's result for JSON."""
+    return asdict(result) | {"problem": result.problem and scrub(result.problem)}
 
 
 def time_model(dtype: torch.dtype, device: torch.device, new_tokens: int = 16) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """How a trial ended on a device; it shows itself as a row of JSON."""
 
     operator: str
@@ -57,13 +57,13 @@ class Outcome:
     """What was raised, or is wrong with the shape or type."""
 
 
-def try_operators(device: torch.device) -> list[Outcome]:
-    """The outcome of every trial of every operator of `helpers.ops` on the device, in fp32, fp16 and bf16."""
-    return [attempt(trial, dtype, device) for dtype in TOLERANCE for trial in trials(dtype)]
+def try_operators(device: torch.device) -> list[TrialResult]:
+    """Return the result of every trial of every operator of `helpers.ops` on the device, in fp32, fp16 and bf16."""
+    return [run_trial(trial, dtype, device) for dtype in TOLERANCE for trial in trials(dtype)]
 
 
-def attempt(trial: Trial, dtype: torch.dtype, device: torch.device) -> Outcome:
-    """The outcome of one trial. Whatever an operator raises is an outcome, too."""
+def run_trial(trial: Trial, dtype: torch.dtype, device: torch.device) -> TrialResult:
+    """Return the result of one trial. An error that the operator raises is a result, too."""
     name, tolerance = str(dtype).removeprefix("torch."), TOLERANCE[dtype]
     want = _results(trial, _plain(trial.operator), _copies(trial.arguments, torch.device("cpu")))
     try:
@@ -74,11 +74,11 @@ def attempt(trial: Trial, dtype: torch.dtype, device: torch.device) -> Outcome:
                 _fused(trial.operator)(*arguments)
     except Exception as error:  # a broken kernel may raise anything, and the others are still to be tried
         raised = f"{type(error).__name__}: {error}"
-        return Outcome(trial.operator, trial.case, name, False, None, tolerance, None, raised)
+        return TrialResult(trial.operator, trial.case, name, False, None, tolerance, None, raised)
     problem = _mismatch(got, want)
     worst = None if problem else _error(got, want)
     passed = worst is not None and worst <= tolerance
-    return Outcome(
+    return TrialResult(
         trial.operator, trial.case, name, passed, worst, tolerance, watch.seconds / REPEATS, problem
     )
 

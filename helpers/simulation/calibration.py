@@ -1,4 +1,4 @@
-"""How long passes take on this machine, from a short run of the engine itself."""
+"""Times of passes on this machine, from a short run of the engine itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def calibrate(
     rounds: int = 2,
     prompts: Lengths | None = None,
 ) -> FittedTime:
-    """Pass times fitted to `calibration_run`, for engines with the same limits; measured, so never the same twice."""
+    """Return pass times fitted to `calibration_run`, for engines with the same limits.
+
+    The times are measured, so no two calls give the same times.
+    """
     return FittedTime.of(calibration_run(model, max_batch_size, token_budget, page_size, rounds, prompts))
 
 
@@ -34,10 +37,11 @@ def calibration_run(
     rounds: int = 2,
     prompts: Lengths | None = None,
 ) -> Sequence[Step]:
-    """The log of a run that sees batches of all sizes and prompts of many lengths, alone and beside decode steps.
+    """Return the log of a run with batches of all sizes, and prompts of many lengths.
 
-    In each round requests join one by one, every other pass, until the engine is full; then they end one by one. Kernels that pad
-    rows to the longest take longer where lengths differ more: give the `prompts` of the traffic that is to be predicted (default:
+    Prompts run alone and beside decode steps. In each round requests join one by one, in every other pass,
+    until the engine is full. Then the requests end one by one. Kernels that pad sequences to the longest take
+    longer where lengths differ more. So give the `prompts` of the traffic that is to be predicted (default:
     all powers of two). Raises ValueError for sizes or rounds under 1.
     """
     if rounds < 1:
@@ -47,7 +51,7 @@ def calibration_run(
     if prompts is not None:
         drawn = prompts.draw(max_batch_size * rounds, stream(0, "calibration"))
         lengths = [min(count, longest) for count in drawn]
-        lengths[-1] = longest  # a pass as large as they come is seen in any case, and not as the first
+        lengths[-1] = longest  # the log needs a pass of the largest size, and a fit skips the first pass
     pages = max_batch_size * -(-(longest + 4 * max_batch_size + 8) // page_size)
     batcher = ContinuousBatcher(
         model, PagedKVCache.for_model(model, pages, page_size), max_batch_size, token_budget

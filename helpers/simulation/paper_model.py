@@ -1,4 +1,7 @@
-"""A model on paper: nothing is computed, a virtual clock moves on by what a pass would take. For trying out schedules."""
+"""A model on paper, for trying out schedules: nothing is computed, a virtual clock moves on.
+
+The clock moves on by the time that a pass would take.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,10 @@ from helpers.traffic.trace import Arrival, Trace
 
 
 class PaperModel(DecoderLM):
-    """Stands in for a model in a batcher: every answer is token 0, and `clock` moves on by each pass's predicted time.
+    """Stand in for a model in a batcher: every answer is token 0, and each pass moves `clock` on.
 
-    The time is the least that the pass can take under `ceilings` (`helpers.estimates.cost`), plus `overhead` seconds.
+    A pass takes the least time that is possible under `ceilings` (`helpers.estimates.cost`), plus `overhead`
+    seconds.
     """
 
     def __init__(
@@ -35,7 +39,7 @@ class PaperModel(DecoderLM):
         overhead: float = 0.0,
         **sizes: float,
     ):
-        """`sizes` are `step_cost`'s."""
+        """Set sizes and limits; `sizes` are the options of `step_cost`."""
         super().__init__(_SMALLEST)
         self.shape, self.ceilings, self.clock, self.overhead, self.sizes = (
             shape,
@@ -48,7 +52,7 @@ class PaperModel(DecoderLM):
     def forward(
         self, batch: FlatBatch, cache: Cache | None = None, logits: Literal["last", "all"] = "last"
     ) -> Tensor:
-        """Logits that choose token 0 for each sequence; the cache takes its notes as in a real pass."""
+        """Return logits that choose token 0 for each sequence; prepare and commit the cache as usual."""
         cache = cache or NoCache()
         cache.prepare(batch)
         cost = step_cost(self.shape, batch.query_lens, batch.history_lens, **self.sizes)
@@ -57,7 +61,10 @@ class PaperModel(DecoderLM):
         return torch.zeros(len(batch.seq_lens) if logits == "last" else len(batch.token_ids), 1)
 
     def cache(self, num_pages: int, page_size: int = 16) -> PagedKVCache:
-        """Pages for this model, which hold next to nothing; equal texts are not shared, since all tokens are alike."""
+        """Return pages for this model, which hold next to nothing.
+
+        Equal texts are not shared, since all tokens are alike.
+        """
         return PagedKVCache.for_model(self, num_pages, page_size, sharing=False)
 
 
@@ -68,9 +75,10 @@ def serve_on_paper(
     arrivals: Sequence[float],
     clock: VirtualClock,
 ) -> None:
-    """Serves requests of so many prompt and answer tokens, numbered from 0, that come at `arrivals`, in seconds, sorted.
+    """Serve requests of so many prompt and answer tokens, numbered from 0, that come at `arrivals`.
 
-    The batcher must run on a `PaperModel` with this clock. Raises ValueError for lists that do not fit together.
+    `arrivals` are seconds, in order. The batcher must run on a `PaperModel` with this clock. Raises
+    ValueError for lists that do not fit together.
     """
     if not len(prompts) == len(answers) == len(arrivals) or list(arrivals) != sorted(arrivals):
         raise ValueError(
@@ -85,6 +93,6 @@ def serve_on_paper(
 
 _SMALLEST = DecoderConfig(
     vocab_size=1, hidden_size=2, intermediate_size=1, num_layers=1, num_heads=1, num_kv_heads=1, head_dim=2,
-    max_positions=2**20, rms_norm_eps=1e-6, tied=True, qkv_bias=False, o_bias=False, mlp_bias=False, qk_norm=False,
-    inv_freq=(1.0,), rope_scale=1.0,
+    max_positions=2**20, rms_norm_eps=1e-6, tied=True, qkv_bias=False, o_bias=False, mlp_bias=False,
+    qk_norm=False, inv_freq=(1.0,), rope_scale=1.0,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""How long a pass of the engine takes: predicted from a roofline, or fitted to passes that were measured."""
+"""Times of the engine's passes: predicted from a roofline, or fitted to passes that were measured."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from helpers.model.shapes import ModelShape
 
 
 def pass_cost(shape: ModelShape, step: Step, **sizes: float) -> StepCost:
-    """Operations and bytes of one logged pass, by chapter 2's arithmetic; `sizes` as in `step_cost`."""
+    """Return operations and bytes of one logged pass, as chapter 2 counts; `sizes` as in `step_cost`."""
     return step_cost(shape, [p.num_tokens for p in step.parts], [p.start for p in step.parts], **sizes)
 
 
 class Load(NamedTuple):
-    """What a pass computes, in sums over its sequences: all that its time is taken to depend on."""
+    """Sum up what a pass computes, over its sequences.
+
+    The time of a pass is assumed to depend on these sums alone.
+    """
 
     tokens: int
     """New tokens."""
@@ -28,11 +31,11 @@ class Load(NamedTuple):
     history: int
     """Cached tokens that are read."""
     attended: int
-    """Pairs of a new token and a token that it attends to, itself included."""
+    """Pairs of a new token and a token that the new token attends to, itself included."""
 
     @classmethod
     def of(cls, parts: Iterable[tuple[int, int]]) -> Load:
-        """The load of sequences given as (new tokens, cached tokens)."""
+        """Return the load of sequences given as (new tokens, cached tokens)."""
         tokens = sequences = history = attended = 0
         for new, old in parts:
             tokens += new
@@ -43,24 +46,27 @@ class Load(NamedTuple):
 
 
 class PassTime(Protocol):
-    """The seconds that a pass takes, by its load."""
+    """Describe a function that gives the seconds of a pass, by the load of the pass."""
 
     def __call__(self, load: Load) -> float:
-        """The seconds; above 0."""
+        """Return the seconds, above 0."""
 
 
 class RooflineTime:
-    """A prediction: the least time that a pass can take under `ceilings` (`helpers.estimates.cost`), and `overhead` seconds.
+    """Predict the least time of a pass under `ceilings` (`helpers.estimates.cost`), plus `overhead` seconds.
 
-    With `ceilings.accelerator_ceilings(name)` it speaks of an accelerator that is not here.
+    With `ceilings.accelerator_ceilings(name)` the prediction is for an accelerator that is not here.
     """
 
     def __init__(self, shape: ModelShape, ceilings: Ceilings, overhead: float = 0.0, **sizes: float):
-        """`sizes` are `step_cost`'s. Raises ValueError for an overhead below 0."""
+        """Find the coefficients of cost. Raises ValueError for an overhead below 0.
+
+        `sizes` are the options of `step_cost`.
+        """
         if not overhead >= 0:
             raise ValueError(f"the overhead must be 0 seconds or more, got {overhead}")
         self.ceilings, self.overhead = ceilings, overhead
-        # Operations and bytes are linear in the load's sums: five passes tell all coefficients.
+        # Operations and bytes are linear in the load's sums: five passes give all coefficients.
         probes = (((1,), (0,)), ((1, 1), (0, 0)), ((2,), (0,)), ((1,), (1,)), ((2,), (1,)))
         costs = [step_cost(shape, new, old, **sizes) for new, old in probes]
         loads = [(1, *Load.of(zip(new, old, strict=True))) for new, old in probes]
@@ -68,7 +74,7 @@ class RooflineTime:
         self._flops, self._bytes = ([float(x) for x in column] for column in np.rint(found).T)
 
     def __call__(self, load: Load) -> float:
-        """The seconds."""
+        """Return the seconds."""
         f, b = self._flops, self._bytes
         tokens, sequences, history, attended = load
         flops = f[0] + f[1] * tokens + f[2] * sequences + f[3] * history + f[4] * attended
@@ -77,21 +83,29 @@ class RooflineTime:
 
 
 class FittedTime:
-    """Measured: a curve over the pass's tokens, and a share for each sequence and each attended pair, fitted to a batcher's log.
+    """Predict the time of a pass from measured passes of a batcher's log.
 
-    The curve is linear between `knots`, because matrix products of 1, 2 or 8 rows are different kernels; beyond the last it goes on
-    with its slope. No share is negative. The fit is by least squares of the relative error.
+    The time is a curve over the tokens of the pass, and a share for each sequence and each attended pair. The
+    curve is linear between `knots`, because matrix products of 1, 2 or 8 tokens are different kernels. Beyond
+    the last knot the curve goes on with its slope. No share is negative. The fit is by least squares of the
+    relative error.
     """
 
     def __init__(self, knots: Sequence[int], at_knots: Sequence[float], per_sequence: float, per_pair: float):
-        """A fit as `of` finds it: seconds at each of the `knots` (tokens, ascending), per sequence and per attended pair."""
+        """Set a fit as `of` finds it: seconds at each of the `knots`, per sequence and per attended pair.
+
+        The knots are counts of tokens, in ascending order.
+        """
         self.knots, self.at_knots = tuple(knots), tuple(at_knots)
         self.per_sequence, self.per_pair = per_sequence, per_pair
         self._curve: dict[int, float] = {}
 
     @classmethod
     def of(cls, steps: Sequence[Step], skip: int = 1) -> FittedTime:
-        """The fit to a log, without the first `skip` passes, which warm up. Raises ValueError for fewer than 8 passes."""
+        """Return the fit to a log, without the first `skip` passes, which warm up.
+
+        Raises ValueError for fewer than 8 passes.
+        """
         steps = steps[skip:]
         if len(steps) < 8:
             raise ValueError(f"expected 8 passes or more to fit a curve to, got {len(steps)}")
@@ -103,13 +117,17 @@ class FittedTime:
         return cls(knots, shares[:-2], shares[-2], shares[-1])
 
     def __call__(self, load: Load) -> float:
-        """The seconds."""
+        """Return the seconds."""
         if load.tokens not in self._curve:
             self._curve[load.tokens] = self._at(load.tokens)
         return self._curve[load.tokens] + self.per_sequence * load.sequences + self.per_pair * load.attended
 
     def _at(self, tokens: int) -> float:
-        """The curve; beyond its knots it neither falls nor rises faster than in proportion, whatever noise says of its slope."""
+        """Return the curve's seconds for so many tokens.
+
+        Beyond its knots the curve neither falls nor rises faster than in proportion, whatever noise does to
+        its slope.
+        """
         knots, seconds = self.knots, self.at_knots
         inside = min(max(tokens, knots[0]), knots[-1])
         value = sum(h * s for h, s in zip(_hats(knots, inside), seconds, strict=True))
@@ -119,19 +137,22 @@ class FittedTime:
         return value + (tokens - knots[-1]) * min(max(slope, 0.0), seconds[-1] / knots[-1])
 
     def errors(self, steps: Sequence[Step]) -> list[float]:
-        """For each pass of a log, predicted over measured seconds, less 1."""
+        """Return predicted over measured seconds, less 1, for each pass of a log."""
         loads = (Load.of((part.num_tokens, part.start) for part in step.parts) for step in steps)
         return [self(load) / (step.end - step.begin) - 1 for load, step in zip(loads, steps, strict=True)]
 
 
 def _knots(tokens: Sequence[int]) -> list[int]:
-    """The ends of what was seen, and the powers of two between them that are not close to one."""
+    """Return the smallest and largest count of tokens, and powers of two between the two.
+
+    Powers of two that are close to one of the ends are left out.
+    """
     low, high = min(tokens), max(tokens)
     return sorted({low, high, *(2**i for i in range(20) if 1.5 * low < 2**i < high / 1.5)})
 
 
 def _hats(knots: Sequence[int], tokens: int) -> list[float]:
-    """The weights of the values at the knots in the value at `tokens`, which lies between two of them."""
+    """Return the weights of the knots' values in the value at `tokens`, which lies between two knots."""
     weights = [0.0] * len(knots)
     if len(knots) == 1:
         return [1.0]
@@ -142,7 +163,10 @@ def _hats(knots: Sequence[int], tokens: int) -> list[float]:
 
 
 def _non_negative(rows: NDArray[np.float64], wanted: NDArray[np.float64]) -> list[float]:
-    """Least squares without negative answers: a column whose answer would be below 0 is left out, the worst one first."""
+    """Return the least-squares answer without negative numbers.
+
+    A column whose answer would be below 0 is left out, the most negative one first.
+    """
     scale = np.maximum(np.abs(rows).max(axis=0), 1e-300)
     kept = [j for j in range(rows.shape[1]) if np.abs(rows[:, j]).max() > 0]
     answer = np.zeros(rows.shape[1])

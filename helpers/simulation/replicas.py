@@ -1,4 +1,4 @@
-"""Load over replicas of an engine, in the simulator: who gets the request that comes now."""
+"""Load over replicas of an engine, in the simulator: which engine gets the request that comes now."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from helpers.traffic.trace import Trace
 
 
 def simulate_replicas(trace: Trace, engines: Sequence[SimulatedEngine], router: Router) -> list[Report]:
-    """Serves a trace on engines that have served nobody yet, each request on the one that `router` names; a report for each.
+    """Serve a trace on engines, each request on the engine that `router` names; return a report for each.
 
-    Raises ValueError without engines and for a request that cannot fit.
+    The engines must have served no request yet. Raises ValueError without engines and for a request that
+    cannot fit.
     """
     if not engines:
         raise ValueError("expected one engine or more")
@@ -37,12 +38,18 @@ def simulate_replicas(trace: Trace, engines: Sequence[SimulatedEngine], router: 
 
 
 def simulate(trace: Trace, engine: SimulatedEngine) -> Report:
-    """Serves a trace on an engine that has served nobody yet; gives the report. Raises ValueError for a request that cannot fit."""
+    """Serve a trace on an engine that has served no request yet; return the report.
+
+    Raises ValueError for a request that cannot fit.
+    """
     return simulate_replicas(trace, [engine], lambda request, engines: 0)[0]
 
 
 def together(reports: Sequence[Report]) -> Report:
-    """Several engines' reports as one: what the clients saw; passes and time at work are sums over the engines."""
+    """Return several engines' reports as one report of what the clients saw.
+
+    Passes and time spent in passes are sums over the engines.
+    """
     outcomes = [outcome for report in reports for outcome in report.outcomes]
     return Report.summed(
         outcomes,
@@ -57,6 +64,9 @@ def together(reports: Sequence[Report]) -> Report:
 def _limit(
     coming_at: float, behind: SimulatedEngine, engines: Sequence[SimulatedEngine], trace: Trace
 ) -> float:
-    """Until when the engine that is most behind may work: where requests follow others, not past any engine at work."""
+    """Return the moment until which the engine that is furthest behind may work.
+
+    Where requests follow others, this engine must not pass another engine that is still working.
+    """
     others = [e.clock.now for e in engines if e.busy and e is not behind] if trace.followers else []
     return max(min(coming_at, *others, math.inf), math.nextafter(behind.clock.now, math.inf))

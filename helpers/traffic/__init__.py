@@ -1,4 +1,4 @@
-"""Who comes when, and what became of them: lengths, traces, clocks, replay, outcomes, reports. Chapters 5 and 8."""
+"""Requests over time: lengths, traces, clocks, replay, outcomes, reports. Chapters 5 and 8."""
 
 from helpers.traffic.clock import VirtualClock, WallClock
 from helpers.traffic.lengths import Lengths, Mix, stream

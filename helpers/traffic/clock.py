@@ -1,4 +1,7 @@
-"""Clocks: one that somebody moves, and the wall's. Both can be set back for a moment, to note afterwards when something came."""
+"""Clocks: a virtual clock that calls move on, and the wall clock.
+
+Both can be set back for a moment, to note afterwards when a request came.
+"""
 
 from __future__ import annotations
 
@@ -8,28 +11,28 @@ from contextlib import contextmanager
 
 
 class VirtualClock:
-    """Seconds that pass when somebody says so. Called, it gives the time."""
+    """Count seconds that pass only when a method moves the clock on. A call of the clock gives the time."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time in seconds."""
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Moves on; ValueError for a step back."""
+        """Move on by so many seconds. Raises ValueError for a step back."""
         if not seconds >= 0:
             raise ValueError(f"time goes forward, got {seconds} seconds")
         self.now += seconds
 
     def wait_until(self, moment: float) -> None:
-        """Moves on to a moment; nothing happens when that is past."""
+        """Move on to a moment; do nothing for a moment that is past."""
         self.now = max(self.now, moment)
 
     @contextmanager
     def back_at(self, moment: float) -> Iterator[None]:
-        """Within the block the time is `moment`: for noting afterwards when something came."""
+        """Set the time to `moment` within the block, to note afterwards when a request came."""
         present, self.now = self.now, moment
         try:
             yield
@@ -38,7 +41,7 @@ class VirtualClock:
 
 
 class WallClock(VirtualClock):
-    """Real seconds since it was made. To move it on is to wait."""
+    """Count real seconds since the clock was made. To move this clock on is to wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,23 +49,23 @@ class WallClock(VirtualClock):
         self._back: float | None = None
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time in seconds."""
         self.now = time.perf_counter() - self._begin
         return self.now if self._back is None else self._back
 
     def advance(self, seconds: float) -> None:
-        """Sleeps; ValueError for a step back."""
+        """Sleep for so many seconds. Raises ValueError for a step back."""
         if not seconds >= 0:
             raise ValueError(f"time goes forward, got {seconds} seconds")
         time.sleep(seconds)
 
     def wait_until(self, moment: float) -> None:
-        """Sleeps until a moment; nothing happens when that is past."""
+        """Sleep until a moment; do nothing for a moment that is past."""
         time.sleep(max(0.0, moment - self()))
 
     @contextmanager
     def back_at(self, moment: float) -> Iterator[None]:
-        """Within the block the time is `moment`."""
+        """Set the time to `moment` within the block."""
         self._back = moment
         try:
             yield

@@ -1,4 +1,4 @@
-"""What became of a request, as far as its client can tell: when it came, when its tokens did, why it ended."""
+"""What became of a request, as far as its client can tell: arrival, token times, reason for the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers.traffic.trace import Arrival
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request that is done. Moments are seconds of the engine's clock."""
+    """Record one request that is done. Moments are seconds of the engine's clock."""
 
     name: Hashable
     client: Hashable
@@ -23,20 +23,20 @@ class Outcome:
     ended: float
     reason: FinishReason
     admitted: float | None = None
-    """When it was first part of a pass; None: never."""
+    """When the request was first part of a pass; None: never."""
     first_token: float | None = None
     last_token: float | None = None
     largest_gap: float = 0.0
-    """The longest time between two of its tokens."""
+    """The longest time between two tokens of the request."""
     preemptions: int = 0
     cached_tokens: int = 0
-    """Tokens that it found cached when it was last admitted."""
+    """Tokens of the request that were found cached when it was last admitted."""
     computed: int = 0
-    """Tokens of it that went through the model, recomputed ones counted again."""
+    """Tokens of the request that went through the model; recomputed tokens count again."""
 
     @classmethod
     def of(cls, state: RequestState) -> Outcome:
-        """The outcome of a request. Raises ValueError for one that is not done."""
+        """Return the outcome of a request. Raises ValueError for a request that is not done."""
         if state.ended is None or state.finish_reason is None:
             raise ValueError(f"request {state.name!r} is not done yet")
         times, request = state.token_times, state.request
@@ -60,39 +60,39 @@ class Outcome:
 
     @classmethod
     def of_nothing(cls, name: Hashable, arrival: Arrival) -> Outcome:
-        """The outcome of a request that asks for no token: done when it comes."""
+        """Return the outcome of a request that asks for no token, and is done when it comes."""
         at = arrival.at
         return cls(name, arrival.client, arrival.priority, arrival.prompt_tokens, 0, at, at, "length", at)
 
     @property
     def wait(self) -> float:
-        """Seconds until it was first part of a pass, or, if it never was, until it ended."""
+        """Return the seconds until the request was first part of a pass; if it never was, until its end."""
         return (self.ended if self.admitted is None else self.admitted) - self.arrived
 
     @property
     def ttft(self) -> float | None:
-        """Time to first token; None without one."""
+        """Return the time to first token in seconds; None without a token."""
         return None if self.first_token is None else self.first_token - self.arrived
 
     @property
     def tpot(self) -> float | None:
-        """Mean time between tokens; None when there are fewer than two."""
+        """Return the mean time between tokens in seconds; None for fewer than two tokens."""
         if self.first_token is None or self.last_token is None or self.new_tokens < 2:
             return None
         return (self.last_token - self.first_token) / (self.new_tokens - 1)
 
     @property
     def latency(self) -> float:
-        """From arrival to end, "end to end"."""
+        """Return the seconds from arrival to end, "end to end"."""
         return self.ended - self.arrived
 
     @property
     def served(self) -> bool:
-        """Whether it came to its own end."""
+        """Return whether the request came to its own end: its last token, or a stop token."""
         return self.reason in ("length", "stop")
 
     def tokens_by(self, moment: float) -> float:
-        """New tokens that it had at a moment, taken as evenly spaced between the first and the last."""
+        """Return the new tokens at a moment, taken as evenly spaced between the first and the last token."""
         if self.first_token is None or self.last_token is None or moment < self.first_token:
             return 0.0
         if moment >= self.last_token:

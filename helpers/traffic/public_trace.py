@@ -1,4 +1,4 @@
-"""Traces that others published, read from CSV: arrival, input tokens and output tokens of each request."""
+"""Published traces, read from CSV: arrival, input tokens and output tokens of each request."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ COLUMNS = (
     ("Timestamp", "Request tokens", "Response tokens"),
     ("arrival", "input_tokens", "output_tokens"),
 )
-"""Names of the columns for arrival, input and output tokens: in the Azure LLM inference traces (Patel et al., arXiv:2311.18677), in
-BurstGPT (Wang et al., arXiv:2401.17644), and plain ones."""
+"""Names of the columns for arrival, input tokens and output tokens. The first three are those of the Azure
+LLM inference traces (Patel et al., arXiv:2311.18677). BurstGPT (Wang et al., arXiv:2401.17644) has the next
+three; the last are plain."""
 
 
 def load_csv(
     path: Path | str, columns: tuple[str, str, str] | None = None, limit: int | None = None
 ) -> Trace:
-    """A published trace: a CSV file with a head and a column each for arrival, input and output tokens (names: `COLUMNS`).
+    """Return a published trace, read from a CSV file with a header line.
 
-    Arrivals are seconds, or dates and times, and are counted from the earliest. A row of 0 output tokens is kept; one of 0 input
-    tokens raises ValueError, as do unknown columns and what is no number. `limit` takes the first rows only.
+    One column each holds arrivals, input tokens and output tokens; `COLUMNS` has the known names. Arrivals
+    are seconds, or dates and times, and are counted from the earliest. `limit`: only so many first lines are
+    read. A line of 0 output tokens is kept. Raises ValueError for a line of 0 input tokens, for unknown
+    columns, and for text that is not a number.
     """
     read: list[tuple[float, Arrival]] = []
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
@@ -44,7 +47,7 @@ def load_csv(
 
 
 def _columns(header: Sequence[str], wanted: tuple[str, str, str] | None) -> tuple[str, str, str]:
-    """The names of the three columns that are there."""
+    """Return the names of the three columns. Raises ValueError for a header without such columns."""
     known = (wanted,) if wanted else COLUMNS
     for names in known:
         if set(names) <= set(header):
@@ -54,7 +57,7 @@ def _columns(header: Sequence[str], wanted: tuple[str, str, str] | None) -> tupl
 
 
 def _seconds(text: str) -> float:
-    """A number of seconds, or a date and time as one."""
+    """Return the seconds in a text, which is a number or a date and time."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A trace played to an engine: requests come when it says, and follow others when those are done."""
+"""A trace played to an engine: requests come at their times, or when an earlier request is done."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from helpers.traffic.trace import Trace
 
 
 class Batcher(Protocol):
-    """What `replay_trace` drives: `ContinuousBatcher`, `StaticBatcher`."""
+    """Describe what `replay_trace` drives: `ContinuousBatcher`, `StaticBatcher`."""
 
     @property
     def finished(self) -> Mapping[Hashable, RequestState]:
-        """The requests that are done."""
+        """Return the requests that are done."""
 
     def add_request(self, request: Request) -> object:
-        """Puts a request into the queue."""
+        """Put a request into the queue."""
 
     def process_batch(self) -> object:
-        """Works for a while."""
+        """Compute one pass, or serve one static batch."""
 
 
 class Next(NamedTuple):
-    """Who comes next, when, and the text that it follows."""
+    """Describe the next request: its moment, its index in the trace, and the text that it follows."""
 
     at: float
     place: int
@@ -36,10 +36,10 @@ class Next(NamedTuple):
 
 
 class Coming:
-    """The requests of a trace that have yet to come."""
+    """Keep the requests of a trace that have yet to come."""
 
     def __init__(self, trace: Trace):
-        """All but those that follow others; these are due when those are `done`."""
+        """Queue the requests that follow no other request. Followers are queued by `done`."""
         self._trace = trace
         self._due = [Next(arrival.at, i, ()) for i, arrival in enumerate(trace) if arrival.follows is None]
 
@@ -48,15 +48,19 @@ class Coming:
 
     @property
     def at(self) -> float:
-        """When the next one comes; infinity when nobody does."""
+        """Return when the next request comes; infinity when no request is queued."""
         return self._due[0].at if self._due else math.inf
 
     def take(self) -> Next:
-        """The next one, who is here now."""
+        """Remove the next request from the queue and return it."""
         return heapq.heappop(self._due)
 
     def done(self, state: RequestState) -> None:
-        """A request is done: those that follow it come now or later, and its text stands before theirs."""
+        """Note that a request is done, and queue the requests that follow it.
+
+        A following request comes now or later; the text of the request that is done stands before its own
+        text.
+        """
         followers = self._trace.followers.get(state.name, ()) if isinstance(state.name, int) else ()
         for follower in followers:
             at = max(self._trace[follower].at, state.ended or 0.0)
@@ -66,12 +70,14 @@ class Coming:
 def replay_trace(
     trace: Trace, batcher: Batcher, clock: VirtualClock, vocab_size: int | None = None
 ) -> list[Outcome]:
-    """Plays a trace to a batcher that has this clock and has served nobody yet; requests are named by their places, 0 and up.
+    """Play a trace to a batcher; return the outcomes of requests that ask for no token.
 
-    On a `WallClock` it takes the time that the trace says, or longer if the batcher cannot follow. Arrivals are noted when they were
-    due, and are let in between passes. An answer has exactly `new_tokens` tokens. Gives the outcomes of those who ask for none; they
-    are not the batcher's. Who follows a request that failed does not come. Raises ValueError where caps exceed true
-    lengths: a real engine cannot be told where an answer ends.
+    The batcher must run on `clock`, and must have served no request yet. Requests are named by their index in
+    the trace, 0 and up. On a `WallClock` the replay takes the time that the trace says, or longer if the
+    batcher cannot follow. Arrivals are noted for the moment when they were due; the requests are admitted
+    between passes. An answer has exactly `new_tokens` tokens. Requests that ask for no token never reach the
+    batcher. A request that follows a failed one comes, too, behind the text so far. Raises ValueError where
+    `max_tokens` exceeds `new_tokens`: a real engine cannot be told where an answer ends.
     """
     capped = [i for i, a in enumerate(trace) if a.max_tokens is not None and a.max_tokens > a.new_tokens]
     if capped:

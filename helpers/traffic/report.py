@@ -1,4 +1,4 @@
-"""How well people were served: percentiles, goodput, fairness, worst wait; of a run on the engine or in the simulator alike."""
+"""How well requests were served: percentiles, goodput, fairness, worst wait; for a run or a simulation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ Metric = Literal["ttft", "tpot", "latency", "wait", "largest_gap"]
 
 @dataclass(frozen=True)
 class Objective:
-    """What a client counts as well served, in seconds; None: no matter."""
+    """Set what a client counts as well served, in seconds; None: no bound."""
 
     ttft: float | None = None
     tpot: float | None = None
     latency: float | None = None
 
     def met(self, outcome: Outcome) -> bool:
-        """Whether a request came to its own end within the bounds; one without the tokens for a bound cannot break it."""
+        """Return whether a request came to its own end within the bounds.
+
+        A request with too few tokens to have a time cannot break the bound on that time.
+        """
         pairs = ((outcome.ttft, self.ttft), (outcome.tpot, self.tpot), (outcome.latency, self.latency))
         late = any(bound is not None and value is not None and value > bound for value, bound in pairs)
         return outcome.served and not late
@@ -32,25 +35,28 @@ class Objective:
 
 @dataclass(frozen=True)
 class Report:
-    """A run, summed up. Cancelled and failed requests count as requests, and their waits as waits."""
+    """Sum up a run. Cancelled and failed requests count as requests, and their waits as waits."""
 
     outcomes: tuple[Outcome, ...]
     """In order of arrival."""
     seconds: float
-    """From the first arrival until nobody was left."""
+    """From the first arrival until the last request ended."""
     busy: float
-    """Seconds of these in passes."""
+    """Seconds spent in passes."""
     passes: int
     computed: int
     """Tokens that went through the model."""
     row_seconds: float
-    """Requests in a pass times its seconds, summed."""
+    """Requests in a pass times the seconds of the pass, summed over passes."""
     engines: int = 1
-    """Over how many engines time at work, passes and tokens are summed."""
+    """Number of engines over which time in passes, passes and tokens are summed."""
 
     @classmethod
     def of(cls, run: Run, others: Iterable[Outcome] = ()) -> Report:
-        """The report of a batcher's log, and of `others` that never reached it. Raises ValueError for requests not done."""
+        """Return the report of a batcher's log, and of `others` that never reached the batcher.
+
+        Raises ValueError for requests that are not done.
+        """
         outcomes = [*(Outcome.of(state) for state in run.finished.values()), *others]
         times = [(step.end - step.begin, len(step.parts)) for step in run.steps]
         busy = sum(seconds for seconds, _ in times)
@@ -67,70 +73,71 @@ class Report:
         row_seconds: float,
         engines: int = 1,
     ) -> Report:
-        """The report of these outcomes, in any order."""
+        """Return the report of these outcomes, in any order."""
         ordered = tuple(sorted(outcomes, key=lambda outcome: outcome.arrived))
         end = max((outcome.ended for outcome in ordered), default=0.0)
         seconds = end - ordered[0].arrived if ordered else 0.0
         return cls(ordered, seconds, busy, passes, computed, row_seconds, engines)
 
     def values(self, metric: Metric) -> list[float]:
-        """That number of every request that has it, in order of arrival."""
+        """Return a metric's value for every request that has one, in order of arrival."""
         values = (getattr(outcome, metric) for outcome in self.outcomes)
         return [value for value in values if value is not None]
 
     def percentile(self, metric: Metric, percent: float) -> float:
-        """The value that so many percent of the requests do not exceed, interpolated; 0 when nobody has one."""
+        """Return the value that `percent` % of the requests do not exceed, interpolated; 0 without values."""
         values = self.values(metric)
         return float(np.percentile(values, percent)) if values else 0.0
 
     @property
     def throughput(self) -> float:
-        """New tokens per second; 0 when there was no time."""
+        """Return new tokens per second; 0 when no time passed."""
         answered = sum(outcome.new_tokens for outcome in self.outcomes)
         return answered / self.seconds if self.seconds else 0.0
 
     @property
     def utilisation(self) -> float:
-        """The share of the time in which the engine was at work; of several, the mean."""
+        """Return the share of the time that the engine spent in passes; the mean for several engines."""
         return self.busy / self.seconds / self.engines if self.seconds else 0.0
 
     @property
     def mean_batch(self) -> float:
-        """Requests in a pass, on average over the time at work."""
+        """Return the requests in a pass, on average over the time spent in passes."""
         return self.row_seconds / self.busy if self.busy else 0.0
 
     @property
     def worst_wait(self) -> float:
-        """The longest that anybody waited to be part of a pass."""
+        """Return the longest time that a request waited for its first pass."""
         return max(self.values("wait"), default=0.0)
 
     @property
     def preemptions(self) -> int:
-        """How often somebody gave way."""
+        """Return how often requests were preempted."""
         return sum(outcome.preemptions for outcome in self.outcomes)
 
     @property
     def hit_rate(self) -> float:
-        """The share of prompt tokens that were found cached when their request was last admitted."""
+        """Return the share of prompt tokens that were found cached when their request was last admitted."""
         prompts = sum(outcome.prompt_tokens for outcome in self.outcomes)
         return sum(outcome.cached_tokens for outcome in self.outcomes) / prompts if prompts else 0.0
 
     def attainment(self, objective: Objective) -> float:
-        """The share of the requests that met an objective; 1 when there were none."""
+        """Return the share of the requests that met an objective; 1 without requests."""
         met = [objective.met(outcome) for outcome in self.outcomes]
         return sum(met) / len(met) if met else 1.0
 
     def goodput(self, objective: Objective) -> float:
-        """Requests per second that met an objective (DistServe, arXiv:2401.09670)."""
+        """Return the requests per second that met an objective (DistServe, arXiv:2401.09670)."""
         met = sum(objective.met(outcome) for outcome in self.outcomes)
         return met / self.seconds if self.seconds else 0.0
 
     @property
     def fairness(self) -> float:
-        """Jain's index of what clients got, each over its fair share, while requests still came; 1 is fair.
+        """Return Jain's index of what clients got, each over its fair share; 1 is fair.
 
-        What a client got are its new tokens until the last arrival; the fair shares are the max-min division of all that was given
-        then, no client's being more than it asked for. A single client is treated fairly.
+        Only the time counts in which requests still came. What a client got is its new tokens until the last
+        arrival. The fair shares are the max-min division of all tokens given until then; no share exceeds
+        what its client asked for. A single client is treated fairly.
         """
         until = self.outcomes[-1].arrived if self.outcomes else 0.0
         got: dict[Hashable, float] = defaultdict(float)
@@ -142,22 +149,23 @@ class Report:
         return jain([got[client] / share for client, share in shares.items() if share > 0])
 
     def of_priority(self, priority: int) -> Report:
-        """The same run as those of one priority saw it; what the engine did stays the same."""
+        """Return the run as requests of one priority saw it; what the engine did stays the same."""
         return self._only([outcome for outcome in self.outcomes if outcome.priority == priority])
 
     def of_client(self, client: Hashable) -> Report:
-        """The same run as one client saw it; what the engine did stays the same."""
+        """Return the run as one client saw it; what the engine did stays the same."""
         return self._only([outcome for outcome in self.outcomes if outcome.client == client])
 
     def _only(self, outcomes: Sequence[Outcome]) -> Report:
-        """These requests of the run."""
+        """Return the report with these outcomes alone."""
         return replace(self, outcomes=tuple(outcomes))
 
 
 def jain(values: Sequence[float]) -> float:
-    """Jain's fairness index, `(sum x)^2 / (n sum x^2)` (DEC-TR-301, 1984): 1 when all are equal, `1/n` when one has all.
+    """Return Jain's fairness index, `(sum x)^2 / (n sum x^2)` (DEC-TR-301, 1984).
 
-    1 for no values, or none above 0. Raises ValueError for a negative one.
+    The index is 1 when all values are equal, and `1/n` when only one value is above 0. Without a value above
+    0 the index is 1. Raises ValueError for a negative value.
     """
     if any(not value >= 0 for value in values):
         raise ValueError(f"shares are 0 or more, got {list(values)}")
@@ -166,7 +174,11 @@ def jain(values: Sequence[float]) -> float:
 
 
 def max_min(asked: Mapping[Hashable, float], total: float) -> dict[Hashable, float]:
-    """The max-min fair division of `total`: nobody gets more than was asked, and nobody could get more but from one who has less."""
+    """Return the max-min fair division of `total` over clients.
+
+    No client gets more than it asked for. To give a client more, one would have to take from a client that
+    has no more.
+    """
     shares: dict[Hashable, float] = {}
     left = total
     for i, client in enumerate(sorted(asked, key=lambda name: asked[name])):

@@ -1,4 +1,4 @@
-"""What a run of a batcher came to, from its own log: passes, tokens, padding, and how long people waited."""
+"""What a run of a batcher amounts to, from its own log: passes, tokens, wasted tokens, and waiting."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from helpers.engine.step import Step
 
 
 class Run(Protocol):
-    """A batcher that has worked: `ContinuousBatcher`, `StaticBatcher`."""
+    """Describe a batcher that has worked: `ContinuousBatcher`, `StaticBatcher`."""
 
     @property
     def steps(self) -> Sequence[Step]:
-        """Its passes."""
+        """Return the batcher's passes."""
 
     @property
     def finished(self) -> Mapping[Hashable, RequestState]:
-        """Its requests."""
+        """Return the batcher's finished requests."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """Counts are exact; times are in seconds of the batcher's clock."""
+    """Sum up a run. Counts are exact; times are in seconds of the batcher's clock."""
 
     passes: int
     computed: int
     """Tokens that went through the model."""
     needed: int
-    """Those of them that had to: each token of a prompt or an answer at most once, and an answer's last one never."""
+    """Computed tokens that were needed: a token of a prompt or an answer once at most, the last of an answer
+    never."""
     answered: int
     """New tokens."""
     seconds: float
@@ -40,13 +41,16 @@ class Served:
     ttft: tuple[float, ...]
     """Each request's time to its first token, in order of arrival."""
     tpot: tuple[float, ...]
-    """Each request's mean time between tokens; of those that have two or more."""
+    """Each request's mean time between tokens, for requests with two tokens or more."""
     largest_gap: float
-    """The longest that anybody waited between two tokens; 0 when nobody has two."""
+    """The longest time between two tokens of a request; 0 when no request has two tokens."""
 
     @classmethod
     def of(cls, run: Run) -> Served:
-        """The sums of a run whose requests are all finished. Raises ValueError when nothing was served."""
+        """Return the sums of a run whose requests are all finished.
+
+        Raises ValueError when no request was served.
+        """
         states = sorted((s for s in run.finished.values() if s.token_ids), key=lambda s: s.arrived)
         if not states or not run.steps:
             raise ValueError("nothing was served yet; run the batcher first")
@@ -66,20 +70,20 @@ class Served:
 
     @property
     def wasted(self) -> float:
-        """The share of the computed tokens that were computed for nothing: padding, or a second time."""
+        """Return the share of the computed tokens that is wasted: padding, or computed a second time."""
         return 1 - self.needed / self.computed
 
     @property
     def throughput(self) -> float:
-        """New tokens per second."""
+        """Return new tokens per second."""
         return self.answered / self.seconds
 
     @property
     def mean_ttft(self) -> float:
-        """The mean time to the first token."""
+        """Return the mean time to the first token in seconds."""
         return fmean(self.ttft)
 
     @property
     def mean_tpot(self) -> float:
-        """The mean time between tokens, each request counting once; 0 when nobody has two."""
+        """Return the mean time between tokens, each request counted once; 0 if no request has two tokens."""
         return fmean(self.tpot) if self.tpot else 0.0

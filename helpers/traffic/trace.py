@@ -1,4 +1,7 @@
-"""A trace: who comes when, with how long a prompt, for how long an answer. Saved as JSON lines, one request each."""
+"""A trace: when requests come, with how long a prompt, for how long an answer.
+
+A trace is saved as JSON lines, one request a line.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +18,23 @@ from helpers.engine.request import Request
 from helpers.storage.files import replacing
 
 _FORMAT = "inference-trace-1"
-_GROUP, _OWN = 2**30, 1  # paper token ids: where those of groups and of requests begin
+_GROUP, _OWN = 2**30, 1  # first paper token ids of groups, and of requests
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One request of a trace."""
+    """Describe one request of a trace."""
 
     at: float
-    """Seconds from the trace's beginning. Who follows another request comes then, or when that one is done if that is later."""
+    """Seconds from the trace's beginning. A request that follows another one comes then, or when the other
+    one is done if that is later."""
     prompt_tokens: int
-    """All tokens of the prompt, 1 or more."""
+    """Tokens of the whole prompt, 1 or more."""
     new_tokens: int
-    """Tokens of the answer. Who asks for none is answered when it comes, without the engine."""
+    """Tokens of the answer. A request for 0 tokens is answered when it comes, without the engine."""
     max_tokens: int | None = None
-    """What the client allows, where it does not know how long the answer will be; by default just `new_tokens`."""
+    """What the client allows, when the length of the answer is not known to the client; by default
+    `new_tokens`."""
     client: str | None = None
     priority: int = 0
     """Smaller is more urgent."""
@@ -37,10 +42,10 @@ class Arrival:
     """Requests of a group begin alike, with `shared_tokens` tokens of the group's."""
     shared_tokens: int = 0
     follows: int | None = None
-    """The place in the trace of an earlier request: the prompt begins with that one's prompt and answer."""
+    """Index of an earlier request in the trace: the prompt begins with that request's prompt and answer."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what cannot be."""
+        """Raise ValueError for numbers that no request can have."""
         cap = self.new_tokens if self.max_tokens is None else self.max_tokens
         if not 0 <= self.at < float("inf") or self.prompt_tokens < 1 or not 0 <= self.new_tokens <= cap:
             raise ValueError(
@@ -54,14 +59,14 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Trace:
-    """Arrivals in order of time. Equal seeds give equal texts."""
+    """Hold arrivals in order of time. Equal seeds give equal texts."""
 
     arrivals: Sequence[Arrival]
     name: str = "trace"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises ValueError, naming it, for an arrival out of order, or one that cannot follow what it says."""
+        """Raise ValueError for an arrival out of order, or one that cannot follow its earlier request."""
         last = 0.0
         for i, arrival in enumerate(self.arrivals):
             if arrival.at < last:
@@ -87,17 +92,17 @@ class Trace:
 
     @property
     def duration(self) -> float:
-        """Seconds from the first to the last arrival; 0 for an empty trace."""
+        """Return the seconds from the first to the last arrival; 0 for an empty trace."""
         return self.arrivals[-1].at - self.arrivals[0].at if self.arrivals else 0.0
 
     @property
     def rate(self) -> float:
-        """Requests per second between the first and the last; 0 when that is no time."""
+        """Return the requests per second from the first to the last arrival; 0 when no time lies between."""
         return (len(self) - 1) / self.duration if self.duration else 0.0
 
     @cached_property
     def followers(self) -> dict[int, list[int]]:
-        """For each request that others follow, those."""
+        """Return, by index, the requests that follow each request."""
         found: dict[int, list[int]] = defaultdict(list)
         for i, arrival in enumerate(self.arrivals):
             if arrival.follows is not None:
@@ -105,16 +110,21 @@ class Trace:
         return dict(found)
 
     def faster(self, factor: float) -> Trace:
-        """The same requests at `factor` times the rate. Raises ValueError for a factor that is not above 0."""
+        """Return the same requests at `factor` times the rate.
+
+        Raises ValueError for a factor that is not above 0.
+        """
         if not factor > 0:
             raise ValueError(f"the factor must be above 0, got {factor}")
         return replace(self, arrivals=[replace(a, at=a.at / factor) for a in self.arrivals])
 
     def request(self, place: int, vocab_size: int | None = None, before: Sequence[int] = ()) -> Request:
-        """The request at a place, named by it; `before` is the text that it follows, as it really came out.
+        """Return the request at index `place` of the trace, named by that index.
 
-        Without `vocab_size` its tokens are numbers on paper, cheap to make and equal where texts are; with it, seeded random
-        tokens of the vocabulary, 100 and above. Raises ValueError for an arrival that asks for no token.
+        `before` is the text that the request follows, as it really came out. Without `vocab_size` the tokens
+        are numbers on paper: cheap to make, and equal where texts are equal. With `vocab_size` the tokens are
+        seeded random tokens of the vocabulary, 100 and above. Raises ValueError for an arrival that asks for
+        no token.
         """
         arrival = self.arrivals[place]
         follows = arrival.follows is not None
@@ -127,7 +137,7 @@ class Trace:
         return Request(place, prompt, allowed, priority=arrival.priority, client=arrival.client)
 
     def save(self, path: Path | str) -> None:
-        """Writes JSON lines: a head with name and seed, then one request a line, fields at their default left out."""
+        """Write JSON lines: a header with name and seed, then a line per request without default fields."""
         head = {"format": _FORMAT, "name": self.name, "seed": self.seed}
         lines = [json.dumps(head), *(json.dumps(_brief(arrival)) for arrival in self.arrivals)]
         with replacing(Path(path)) as temporary:
@@ -135,7 +145,10 @@ class Trace:
 
     @classmethod
     def load(cls, path: Path | str) -> Trace:
-        """Reads what `save` wrote. Raises ValueError, naming the line, for anything else."""
+        """Return the trace that `save` wrote to a file.
+
+        Raises ValueError, naming the line, for any other file.
+        """
         lines = Path(path).read_text(encoding="utf-8").splitlines()
         number = 1
         try:
@@ -150,7 +163,7 @@ class Trace:
             raise ValueError(f"{path}, line {number}: not a saved trace: {error}") from error
 
     def _shared(self, arrival: Arrival, vocab_size: int | None) -> list[int]:
-        """The beginning that a request has in common with its group."""
+        """Return the beginning that a request has in common with its group."""
         if not arrival.shared_tokens:
             return []
         if vocab_size is not None:
@@ -159,11 +172,11 @@ class Trace:
 
     @cached_property
     def _groups(self) -> dict[str | None, int]:
-        """Numbers of the groups."""
+        """Return the numbers of the groups."""
         return {name: i for i, name in enumerate(dict.fromkeys(a.group for a in self.arrivals))}
 
     def _random(self, what: str, count: int, vocab_size: int) -> list[int]:
-        """Tokens that depend on the seed and on what they are for; a longer list begins like a shorter one."""
+        """Return tokens that depend on the seed and on `what`; a longer list begins like a shorter one."""
         return random.Random(f"{self.seed} {what}").choices(
             range(min(100, vocab_size - 1), vocab_size), k=count
         )
@@ -173,5 +186,5 @@ _DEFAULTS = {field.name: field.default for field in fields(Arrival)}
 
 
 def _brief(arrival: Arrival) -> dict[str, Any]:
-    """An arrival's fields that are not at their default."""
+    """Return an arrival's fields that are not at their default."""
     return {name: value for name, value in asdict(arrival).items() if value != _DEFAULTS[name]}

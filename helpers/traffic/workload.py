@@ -1,6 +1,6 @@
-"""Traffic, made to measure: Poisson, bursty and daily arrivals, shared beginnings, conversations.
+"""Synthetic traffic: Poisson, bursty and daily arrivals, shared beginnings, conversations.
 
-Equal seeds give equal requests; a seed's lengths, clients and priorities are the same whatever the arrivals are.
+Equal seeds give equal requests. The lengths, clients and priorities of a seed do not depend on the arrivals.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ _BEGINNING = Lengths(256)
 
 
 def poisson(count: int, rate: float, mix: Mix = _MIX, seed: int = 0) -> Trace:
-    """`count` requests, on average `rate` in a second, each independent of the others."""
+    """Return `count` requests, on average `rate` per second, each independent of the others."""
     return _trace("Poisson", _times(stream(seed, "arrivals").exponential(1.0, count), rate), mix, seed)
 
 
 def bursty(count: int, rate: float, burstiness: float = 3.0, mix: Mix = _MIX, seed: int = 0) -> Trace:
-    """As `poisson`, with Gamma distributed gaps whose standard deviation is `burstiness` times their mean; 1 is Poisson again."""
+    """Return requests as `poisson`, but with Gamma distributed gaps.
+
+    The standard deviation of the gaps is `burstiness` times their mean; 1 is Poisson again. Raises ValueError
+    for a burstiness that is not above 0.
+    """
     if not burstiness > 0:
         raise ValueError(f"burstiness must be above 0, got {burstiness}")
     shape = burstiness**-2
@@ -35,14 +39,19 @@ def bursty(count: int, rate: float, burstiness: float = 3.0, mix: Mix = _MIX, se
 def diurnal(
     count: int, rate: float, period: float, swing: float = 0.8, mix: Mix = _MIX, seed: int = 0
 ) -> Trace:
-    """A Poisson process whose rate is `rate * (1 - swing * cos(2 pi t / period))`: night at 0, midday at half a period (seconds)."""
+    """Return a Poisson process whose rate is `rate * (1 - swing * cos(2 pi t / period))`.
+
+    Night is at 0, midday at half a period (seconds). Raises ValueError for a period that is not above 0, and
+    for a swing that is not between 0 and 1.
+    """
     if not period > 0 or not 0 <= swing <= 1:
         raise ValueError(f"expected a period above 0 and a swing of 0 to 1, got {period} and {swing}")
     even = _times(stream(seed, "arrivals").exponential(1.0, count), rate)
     end = even[-1] + 2 * period if count else period
     grid = np.linspace(0.0, end, 100 * (count + math.ceil(end / period)))
     passed = grid - swing * period / (2 * math.pi) * np.sin(2 * math.pi * grid / period)
-    return _trace("diurnal", np.interp(even, passed, grid), mix, seed)  # when so much even time has passed
+    # Arrivals were drawn at an even rate: each moves to the moment when the real rate adds up to as much.
+    return _trace("diurnal", np.interp(even, passed, grid), mix, seed)
 
 
 def shared_prefix(
@@ -54,9 +63,10 @@ def shared_prefix(
     popularity: float = 1.0,
     seed: int = 0,
 ) -> Trace:
-    """As `poisson`, each prompt behind the beginning of one of `groups` groups, of `shared` length; the mix's prompt is its own.
+    """Return requests as `poisson`, each prompt behind the beginning of one of `groups` groups.
 
-    The k-th group is drawn with a weight of `k ** -popularity` (Zipf); 0 draws them evenly.
+    A beginning has `shared` length; the mix's prompt follows it. The k-th group is drawn with a weight of
+    `k ** -popularity` (Zipf); 0 draws groups evenly. Raises ValueError for less than one group.
     """
     if groups < 1:
         raise ValueError(f"groups must be 1 or more, got {groups}")
@@ -79,10 +89,14 @@ def multi_turn(
     mix: Mix = _QUESTIONS,
     seed: int = 0,
 ) -> Trace:
-    """`talks` conversations of `turns` requests, on average `rate` new ones in a second, each a client of its own.
+    """Return `talks` conversations of `turns` requests each.
 
-    A turn's prompt is all that was said before and a new question of the mix's prompt length. It comes an exponential `think` seconds
-    on average after the turn before it came, or when that one is answered if that is later. All talks begin with `system_tokens`.
+    On average `rate` conversations begin per second. Each conversation is a client of its own. A turn's
+    prompt is the whole text before the turn, and a new question of the mix's prompt length. Each turn comes
+    on average `think` seconds after the arrival of the previous turn (exponential). If the answer to the
+    previous turn ends later, the turn comes at that end. All conversations begin with the same
+    `system_tokens` tokens. Raises ValueError for less than one turn, and for negative `think` or
+    `system_tokens`.
     """
     if turns < 1 or not think >= 0 or system_tokens < 0:
         raise ValueError(
@@ -94,11 +108,11 @@ def multi_turn(
     moments = begins[:, None] + np.cumsum(pauses, axis=1)
     asked = mix.prompt.draw(talks * turns, stream(seed, "prompts"))
     said = mix.answer.draw(talks * turns, stream(seed, "answers"))
-    places: dict[tuple[int, int], int] = {}
+    indices: dict[tuple[int, int], int] = {}
     arrivals: list[Arrival] = []
     for at, i, j in sorted((float(moments[i, j]), i, j) for i in range(talks) for j in range(turns)):
-        places[i, j] = len(arrivals)
-        before = arrivals[places[i, j - 1]] if j else None
+        indices[i, j] = len(arrivals)
+        before = arrivals[indices[i, j - 1]] if j else None
         text = before.prompt_tokens + before.new_tokens if before else system_tokens
         arrivals.append(
             Arrival(
@@ -108,21 +122,24 @@ def multi_turn(
                 client=f"talk {i}",
                 group="system" if system_tokens else None,
                 shared_tokens=system_tokens,
-                follows=places[i, j - 1] if j else None,
+                follows=indices[i, j - 1] if j else None,
             )
         )
     return Trace(arrivals, "multi-turn", seed)
 
 
 def with_caps(trace: Trace, longest: Lengths, seed: int = 0) -> Trace:
-    """The same trace, in which clients allow answers of `longest` length, or of their true length where that is more."""
+    """Return the same trace, in which clients allow answers of `longest` length.
+
+    A client allows the true length where that is more.
+    """
     caps = longest.draw(len(trace), stream(seed, "caps"))
     arrivals = [replace(a, max_tokens=max(cap, a.new_tokens)) for a, cap in zip(trace, caps, strict=True)]
     return replace(trace, arrivals=arrivals)
 
 
 def _trace(name: str, times: NDArray[np.float64], mix: Mix, seed: int) -> Trace:
-    """Requests at these times."""
+    """Return a trace of requests at these times."""
     count = len(times)
     prompts = mix.prompt.draw(count, stream(seed, "prompts"))
     answers = mix.answer.draw(count, stream(seed, "answers"))
@@ -136,7 +153,10 @@ def _trace(name: str, times: NDArray[np.float64], mix: Mix, seed: int) -> Trace:
 
 
 def _times(gaps: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
-    """Moments with such gaps between them, of which the first is 0, at `rate` a second."""
+    """Return moments at `rate` per second with such gaps between them, the first at 0.
+
+    Raises ValueError for a rate that is not above 0.
+    """
     if not 0 < rate < math.inf:
         raise ValueError(f"the rate must be above 0, in requests per second, got {rate}")
     moments = np.cumsum(gaps) / rate

@@ -7,89 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from helpers import FlashAttention
-from helpers.attention import LARGE_SCORE, Partial, merge
+from helpers.attention import Partial, merge
 from helpers.machine import peak_memory
 from helpers.ops import attention_lse, materialised_attention
+from tests.attention.exact import INF, close_to_lse, exact, mask_of, problems, randn, tensors, torchs, visible
 
 CPU = torch.device("cpu")
-INF, NAN = float("inf"), float("nan")
-
-
-def visible(q_len, kv_len, causal=True, window=None):
-    """Bool `[q_len, kv_len]` by the definition: the last query stands at the last key."""
-    ahead = torch.arange(kv_len)[None] - (torch.arange(q_len)[:, None] + kv_len - q_len)
-    seen = ahead <= 0 if causal else torch.ones_like(ahead, dtype=torch.bool)
-    return seen if window is None else seen & (ahead.abs() < window)
-
-
-def exact(q, k, v, mask, scale=None, sinks=None):
-    """Attention and log-sum-exp in fp64, `[B, H, n, D]`, every score stored; 0 and minus infinity where nothing is seen."""
-    q, k, v = q.double(), *(t.double().repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
-    scores = q @ k.transpose(2, 3) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    scores = scores.masked_fill(~mask, -INF)
-    if sinks is not None:
-        column = sinks.double()[None, :, None, None].expand(*scores.shape[:3], 1)
-        scores, v = torch.cat([column, scores], dim=-1), F.pad(v, (0, 0, 1, 0))
-    lse = scores.logsumexp(dim=-1)
-    return (scores - lse[..., None].masked_fill(lse[..., None] == -INF, 0)).exp() @ v, lse
-
-
-def torchs(q, k, v, mask, scale=None):
-    """torch's own attention in the tensors' dtype."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=True)
-
-
-def randn(*shape, seed=0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-def tensors(batch, heads, kv_heads, n, m, dim, v_dim, seed=0, dtype=torch.float32, largest=None):
-    """Q, K, V; with `largest`, Q is scaled so that this is the largest score (before any mask)."""
-    q, k = randn(batch, heads, n, dim, seed=seed), randn(batch, kv_heads, m, dim, seed=seed + 1)
-    if largest is not None and m:
-        scores = q.double() @ k.double().repeat_interleave(heads // kv_heads, dim=1).transpose(2, 3)
-        q *= largest * dim**0.5 / scores.abs().max().item()
-        q.clamp_(-6e4, 6e4)  # what float16 holds
-    return q.to(dtype), k.to(dtype), randn(batch, kv_heads, m, v_dim, seed=seed + 2, dtype=dtype)
-
-
-@st.composite
-def problems(draw, dtypes=(torch.float32, torch.bfloat16, torch.float16)):
-    """Tensors of any small shape, and a FlashAttention with any tiles and mask."""
-    kv_heads, dim = draw(st.integers(1, 3)), draw(st.sampled_from([1, 5, 16, 64]))
-    sizes = (
-        draw(st.integers(1, 2)),
-        kv_heads * draw(st.integers(1, 3)),
-        kv_heads,
-        draw(st.integers(1, 40)),
-        draw(st.integers(0, 40)),
-        dim,
-        draw(st.sampled_from([dim, 3])),
-    )
-    largest = draw(st.none() | st.sampled_from([0.1, 10.0, 31.0, 100.0, 1e4]))
-    q, k, v = tensors(
-        *sizes, seed=draw(st.integers(0, 10**6)), dtype=draw(st.sampled_from(dtypes)), largest=largest
-    )
-    attention = FlashAttention(
-        draw(st.integers(1, 48)),
-        draw(st.integers(1, 48)),
-        causal=draw(st.booleans()),
-        window=draw(st.none() | st.integers(1, 50)),
-        num_splits=draw(st.sampled_from([1, 2, 3, 50])),
-    )
-    return attention, q, k, v
-
-
-def mask_of(attention, q, k):
-    return visible(q.shape[-2], k.shape[-2], attention.causal, attention.window)
-
-
-def close_to_lse(got, want):
-    assert got.dtype == torch.float32
-    torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=1e-5)
+NAN = float("nan")
 
 
 @settings(deadline=None, max_examples=200)
@@ -168,7 +94,7 @@ def test_one_kind_of_lengths_leaves_the_other_whole():
 
 @settings(deadline=None, max_examples=80)
 @given(problems((torch.float32,)), st.sampled_from([NAN, INF, -INF]))
-def test_a_key_that_nobody_sees_is_never_read(problem, poison):
+def test_a_key_that_no_query_sees_is_never_read(problem, poison):
     attention, q, k, v = problem
     unseen = ~mask_of(attention, q, k).any(dim=0)
     clean = attention(q, k, v, return_lse=True)
@@ -218,21 +144,6 @@ def test_one_query_of_a_decode_step_sees_all():
         torch.testing.assert_close(out, torchs(q, k, v, None))
 
 
-@pytest.mark.parametrize("largest", [5.0, 1e4])
-def test_scores_that_fp32_cannot_hold_are_computed_in_fp64(largest):
-    """In fp32 neighbouring numbers near 10,000 are 0.001 apart, and so would be the weights."""
-    q, k, v = tensors(1, 4, 2, 60, 60, 64, 64, largest=largest)
-    want, _ = exact(q, k, v, visible(60, 60))
-    error = (FlashAttention(16)(q, k, v) - want).abs().max().item()
-    assert error < 3e-6
-    state = next(FlashAttention(16).steps(q, k, v))
-    longest = [t.norm(dim=-1).max().item() for t in (q, k)]
-    large = math.prod(longest) / 8 > LARGE_SCORE
-    assert large == (largest > 100)
-    assert state.scores.dtype == (torch.float64 if large else torch.float32)
-    assert state.total.dtype == torch.float32
-
-
 def test_scale_and_fp64():
     q, k, v = (t.double() for t in tensors(1, 2, 2, 12, 12, 8, 8))
     out, lse = FlashAttention(5, 4, scale=0.7)(q, k, v, return_lse=True)
@@ -241,17 +152,6 @@ def test_scale_and_fp64():
     torch.testing.assert_close((out, lse), want, atol=1e-13, rtol=1e-13)
     plain = FlashAttention(5, 4)(q, k, v)
     torch.testing.assert_close(plain, exact(q, k, v, visible(12, 12))[0], atol=1e-13, rtol=1e-13)
-
-
-@settings(deadline=None, max_examples=60)
-@given(problems((torch.float32,)), st.sampled_from([-30.0, 0.0, 3.0, 50.0]))
-def test_a_sink_takes_its_share_and_has_no_value(problem, level):
-    attention, q, k, v = problem
-    sinks = randn(q.shape[1], seed=5) + level
-    out, lse = attention(q, k, v, sinks=sinks, return_lse=True)
-    want, want_lse = exact(q, k, v, mask_of(attention, q, k), sinks=sinks)
-    close_to_lse(lse, want_lse)
-    torch.testing.assert_close(out.double(), want, atol=1e-5, rtol=1e-5)
 
 
 def test_parts_of_the_keys_merge():
@@ -284,43 +184,6 @@ def test_steps_are_copies_and_skipped_tiles_change_nothing():
     torch.testing.assert_close(states[5].maximum[0, 1], ((q[0, 1, 4:] @ k[0, 0, :4].T) / 2).amax(dim=1))
 
 
-# Gradients
-
-
-@pytest.mark.parametrize(
-    ("options", "sinks"),
-    [
-        ({}, False),
-        ({"causal": False, "num_splits": 2}, False),
-        ({"window": 3}, True),
-        ({"scale": 0.3}, True),
-    ],
-)
-def test_gradients_are_those_of_the_function(options, sinks):
-    q, k, v = (t.double().requires_grad_() for t in tensors(2, 4, 2, 6, 5, 3, 2))
-    given = (randn(4, seed=9).double().requires_grad_(),) if sinks else ()
-    attention = FlashAttention(2, 4, **options)
-
-    def function(q, k, v, *sinks):
-        out, lse = attention(q, k, v, sinks=sinks[0] if sinks else None, return_lse=True)
-        return out, lse[:, :, 1:].nan_to_num(neginf=0) if sinks else lse[:, :, 3:]
-
-    assert torch.autograd.gradcheck(function, (q, k, v, *given))
-
-
-def test_gradients_of_ragged_sequences_and_of_bf16():
-    q, k, v = (t.double().requires_grad_() for t in tensors(2, 2, 1, 4, 6, 3, 3))
-    attention = FlashAttention(2, 3)
-    assert torch.autograd.gradcheck(lambda *qkv: attention(*qkv, q_lens=[4, 2], kv_lens=[3, 6]), (q, k, v))
-    half = [t.detach().bfloat16().requires_grad_() for t in (q, k, v)]
-    attention(*half).float().square().sum().backward()
-    full = [t.detach().double().requires_grad_() for t in half]
-    attention(*full).square().sum().backward()
-    for ours, want in zip(half, full, strict=True):
-        assert ours.grad.dtype == torch.bfloat16
-        torch.testing.assert_close(ours.grad.double(), want.grad, atol=0.05, rtol=0.05)
-
-
 # Memory
 
 
@@ -348,7 +211,7 @@ def test_peak_memory_grows_with_the_length_and_not_with_its_square():
     assert ours[8192] < theirs[8192] / 100
 
 
-# What does not fit is refused before any work
+# Options that make no sense are refused
 
 
 @pytest.mark.parametrize(
@@ -364,42 +227,3 @@ def test_peak_memory_grows_with_the_length_and_not_with_its_square():
 def test_options_that_make_no_sense(options, words):
     with pytest.raises(ValueError, match=words):
         FlashAttention(**options)
-
-
-Q = torch.zeros(2, 4, 5, 8)
-KV = torch.zeros(2, 2, 7, 8)
-
-
-@pytest.mark.parametrize(
-    ("q", "k", "v", "options", "words"),
-    [
-        (None, KV, KV, {}, "Q is a tensor, got NoneType"),
-        (Q.int(), KV, KV, {}, "Q is float16, bfloat16, float32 or float64, got torch.int32"),
-        (Q[0, 0], KV, KV, {}, "got Q (5, 8) with Q (5, 8)"),
-        (Q, KV[:, 0], KV, {}, "got K (2, 7, 8) with Q (2, 4, 5, 8)"),
-        (Q, KV.half(), KV, {}, "K is torch.float16 on cpu, Q torch.float32 on cpu"),
-        (Q, KV, KV.to("meta"), {}, "V is torch.float32 on meta"),
-        (Q, KV[:1], KV[:1], {}, "one batch size; got Q (2, 4, 5, 8), K (1, 2, 7, 8)"),
-        (Q, KV, KV[:, :, :6], {}, "as many heads and as many tokens"),
-        (Q, KV, KV[:, :1], {}, "as many heads and as many tokens"),
-        (Q, KV[..., :4], KV, {}, "Q and K have one head size"),
-        (Q, KV, KV[..., :0], {}, "a head has at least one element"),
-        (Q[:, :3], KV, KV, {}, "Q's heads are a multiple of K's"),
-        (Q, KV, KV, {"sinks": torch.zeros(2)}, "sinks are floats of shape (4,)"),
-        (Q, KV, KV, {"sinks": torch.zeros(4).int()}, "got (4,) torch.int32"),
-        (Q, KV, KV, {"sinks": [0.0] * 4}, "got list"),
-        (Q, KV, KV, {"sinks": torch.zeros(4, device="meta")}, "sinks lie on Q's device, cpu; got meta"),
-        (Q, KV, KV, {"q_lens": [5]}, "q_lens has one length for each of 2 sequences, got 1"),
-        (Q, KV, KV, {"q_lens": [5, 6]}, "q_lens are whole numbers from 0 to 5, got 6"),
-        (Q, KV, KV, {"kv_lens": [-1, 2]}, "kv_lens are whole numbers from 0 to 7, got -1"),
-        (Q, KV, KV, {"kv_lens": [1.0, 2]}, "kv_lens are whole numbers from 0 to 7, got 1.0"),
-    ],
-)
-def test_tensors_that_do_not_fit(q, k, v, options, words):
-    with pytest.raises(ValueError) as error:  # noqa: PT011  (the words are compared below)
-        FlashAttention().forward(q, k, v, **options)
-    assert words in str(error.value)
-    if not options:
-        with pytest.raises(ValueError) as error:  # noqa: PT011
-            FlashAttention().steps(q, k, v)
-        assert words in str(error.value)

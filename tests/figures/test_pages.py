@@ -1,4 +1,4 @@
-"""Pictures of paged memory show who holds what, how full it is, and what is wasted."""
+"""Pictures of paged memory show which request holds a page, how full the page is, and what is wasted."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_the_legend_says_what_is_there():
     assert labels(draw_pages(MAP, "")) == ["A", "B", "shared", "free, cached", "free"]
     assert labels(draw_pages(PageMap(4, (("A",), ()), (4, 0), frozenset()), "")) == ["A", "free"]
     many = PageMap(4, tuple((i,) for i in range(8)), (4,) * 8, frozenset())
-    assert labels(draw_pages(many, "")) == ["free"], "colours come again, so they name nobody"
+    assert labels(draw_pages(many, "")) == ["free"], "colours come again, so no colour names a request"
 
 
 def test_long_names_become_a_number():

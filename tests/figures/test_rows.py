@@ -8,7 +8,7 @@ from helpers.display import plots
 from helpers.figures import draw_rows
 
 
-def test_each_place_has_the_colour_of_its_state():
+def test_each_position_has_the_colour_of_its_state():
     fig = draw_rows("rows", [5, 0, 8], 8, [1, 0, 2])
     image = fig.axes[0].images[0].get_array()
     token, new = (np.array(to_rgb(plots.COLORS[name])) for name in ("kv_cache", "decode"))
@@ -17,11 +17,11 @@ def test_each_place_has_the_colour_of_its_state():
     assert np.isclose(image[0, 4], new).all()
 
 
-def test_the_legend_covers_no_place():
+def test_the_legend_covers_no_position():
     fig = draw_rows("rows", [48], 48)
     fig.canvas.draw()
-    legend, places = fig.axes[0].get_legend().get_window_extent(), fig.axes[0].get_window_extent()
-    assert legend.y1 < places.y0
+    legend, positions = fig.axes[0].get_legend().get_window_extent(), fig.axes[0].get_window_extent()
+    assert legend.y1 < positions.y0
     assert legend.y0 >= 0
 
 

@@ -14,12 +14,12 @@ from helpers import ops
 from helpers.measurements import (
     TOLERANCE,
     Trial,
-    attempt,
     cann_version,
     device_report,
     failures,
     operator_trials,
     report,
+    run_trial,
     scrub,
     summary,
     time_model,
@@ -78,7 +78,7 @@ def test_a_wrong_operator_is_told(name, dtype, monkeypatch):
         return result
 
     monkeypatch.setattr(ops, name, wrong)
-    found = [attempt(trial, dtype, CPU) for trial in trials(dtype) if trial.operator == name]
+    found = [run_trial(trial, dtype, CPU) for trial in trials(dtype) if trial.operator == name]
     assert found
     assert not any(o.passed for o in found)
     assert all(o.problem is None and o.max_error > o.tolerance for o in found)
@@ -87,13 +87,13 @@ def test_a_wrong_operator_is_told(name, dtype, monkeypatch):
 def test_pack_weight_is_tried_through_a_product(monkeypatch):
     monkeypatch.setattr(ops, "pack_weight", lambda weight: weight * 1.1)
     (trial,) = (t for t in trials(torch.float32) if t.operator == "pack_weight")
-    assert not attempt(trial, torch.float32, CPU).passed
+    assert not run_trial(trial, torch.float32, CPU).passed
 
 
 def _outcome(monkeypatch, answer):
     """The outcome of a trial of swiglu when it answers so."""
     monkeypatch.setattr(ops, "swiglu", answer)
-    return attempt(Trial("swiglu", "case", (torch.ones(2, 4),)), torch.float32, CPU)
+    return run_trial(Trial("swiglu", "case", (torch.ones(2, 4),)), torch.float32, CPU)
 
 
 def test_no_number_is_a_failure(monkeypatch):
@@ -127,7 +127,7 @@ def test_what_is_raised_is_an_outcome(monkeypatch):
 def test_the_arguments_of_a_trial_are_not_spent():
     (trial,) = (t for t in trials(torch.float32) if t.operator == "add_rms_norm")
     before = [x.clone() for x in trial.arguments if isinstance(x, torch.Tensor)]
-    assert attempt(trial, torch.float32, CPU).passed
+    assert run_trial(trial, torch.float32, CPU).passed
     after = [x for x in trial.arguments if isinstance(x, torch.Tensor)]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 

@@ -10,7 +10,7 @@ import torch_npu
 
 from helpers import emulated_npu
 from helpers.machine import choose_device
-from helpers.measurements import Trial, attempt, device_report, trials, try_operators
+from helpers.measurements import Trial, device_report, run_trial, trials, try_operators
 from helpers.measurements.device_report import _entry
 from helpers.ops import npu_ops
 
@@ -38,12 +38,12 @@ def test_every_operator_passes_and_ran_there(device):
 def test_a_wrong_kernel_is_told(device, monkeypatch):
     monkeypatch.setattr(npu_ops, "swiglu", lambda x: x.npu()[..., :48] * 1)
     (trial,) = (t for t in trials(torch.bfloat16) if t.operator == "swiglu")
-    assert not attempt(trial, torch.bfloat16, device).passed
+    assert not run_trial(trial, torch.bfloat16, device).passed
 
 
 def test_a_refused_call_is_an_outcome(device, monkeypatch):
     monkeypatch.setattr(npu_ops, "swiglu", lambda x: torch_npu.npu_swiglu(x[..., :7].contiguous()))
-    outcome = attempt(Trial("swiglu", "", (torch.ones(2, 8),)), torch.float32, device)
+    outcome = run_trial(Trial("swiglu", "", (torch.ones(2, 8),)), torch.float32, device)
     assert not outcome.passed
     assert "RuntimeError" in outcome.problem
     assert _entry(outcome)["problem"]

@@ -23,14 +23,14 @@ def test_a_page_as_long_as_the_longest_request_is_a_row():
     assert seen.busy == 2
 
 
-def test_who_joined_last_gives_way_and_computes_again():
+def test_the_request_that_joined_last_is_preempted_and_computed_again():
     seen = replay_occupancy([(4, 4), (3, 6)], num_slots=8, page_size=4)
     assert seen.running == (2, 1, 1, 1, 1, 1, 1, 1, 1)
     assert seen.filled == (7, 5, 6, 7, 4, 5, 6, 7, 8)
     assert (seen.preemptions, seen.recomputed, seen.busy) == (1, 3, 3)
 
 
-def test_whoever_gave_way_comes_before_those_that_never_ran():
+def test_a_preempted_request_comes_before_those_that_never_ran():
     seen = replay_occupancy([(6, 4), (3, 4), (1, 1)], num_slots=12, page_size=4)
     assert seen.running == (2, 2, 1, 1, 2, 1), (
         "the second joins again when the first has ended, the third with it"

@@ -37,7 +37,7 @@ def test_a_pass_takes_its_predicted_time():
     assert state.tpot == pytest.approx(sum(predicted[3:]) / 2, rel=1e-12)
 
 
-def test_who_comes_during_a_pass_joins_after_it_and_has_waited_since():
+def test_a_request_that_comes_during_a_pass_joins_after_it_and_has_waited_since():
     batcher, clock = continuous()
     first = seconds([400], [0])
     serve_on_paper(batcher, [400, 10], [2, 1], [0.0, first / 4], clock)
@@ -46,14 +46,14 @@ def test_who_comes_during_a_pass_joins_after_it_and_has_waited_since():
     assert batcher.finished[1].ttft == pytest.approx(first * 3 / 4 + seconds([1, 10], [400, 0]), rel=1e-12)
 
 
-def test_time_goes_by_while_nobody_is_here():
+def test_time_goes_by_while_no_request_is_here():
     batcher, clock = continuous()
     serve_on_paper(batcher, [5, 5], [1, 1], [1.0, 50.0], clock)
     assert [step.begin for step in batcher.steps] == [1.0, 50.0]
     assert Served.of(batcher).seconds == pytest.approx(49.0 + seconds([5], [0]))
 
 
-def test_static_batches_take_who_is_there():
+def test_static_batches_take_the_requests_that_are_there():
     clock = VirtualClock()
     model = PaperModel(SHAPE, CEILINGS, clock)
     batcher = StaticBatcher(model, model.cache(400), 2, clock)
@@ -76,14 +76,3 @@ def test_lists_that_do_not_fit_together_are_refused():
         with pytest.raises(ValueError, match="arrivals in order"):
             serve_on_paper(batcher, *lists, clock)
     assert batcher.steps == []
-
-
-def test_the_clock():
-    clock = VirtualClock()
-    clock.advance(2.0)
-    with clock.back_at(1.0):
-        assert clock() == 1.0
-    assert clock() == 2.0
-    for wrong in (-1.0, float("nan")):
-        with pytest.raises(ValueError, match="forward"):
-            clock.advance(wrong)

@@ -1,4 +1,4 @@
-"""Pass times: the roofline's are `step_cost`'s, fits find what made the log, the calibration run sees what it should."""
+"""Pass times: the roofline's are `step_cost`'s, fits find what made the log."""
 
 import random
 
@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from helpers.engine import Part, Step
 from helpers.estimates import Ceilings, step_cost
 from helpers.model import PUBLISHED
-from helpers.simulation import FittedTime, Load, RooflineTime, calibrate, calibration_run
-from helpers.traffic import Lengths, VirtualClock, WallClock
-from tests.tiny import reference, twin
+from helpers.simulation import FittedTime, Load, RooflineTime
 
 
 @settings(deadline=None)
@@ -95,37 +93,3 @@ def test_little_is_not_fitted():
         FittedTime.of(log(lambda load: 1.0, 8))
     with pytest.raises(ValueError, match="overhead"):
         RooflineTime(PUBLISHED["Llama-3-8B"], Ceilings(1.0, 1.0), -1.0)
-
-
-def test_the_calibration_run_sees_all_sizes():
-    model = twin(reference("llama"))
-    steps = calibration_run(model, max_batch_size=6, token_budget=64, page_size=4, rounds=1)
-    assert {len(step.parts) for step in steps} == {1, 2, 3, 4, 5, 6}
-    chunks = {part.num_tokens for step in steps for part in step.parts if not part.decode}
-    assert chunks >= {8, 16, 32}
-    assert any(len({part.decode for part in step.parts}) == 2 for step in steps), "prompts beside answers"
-    alike = calibration_run(model, 6, 64, 4, 1, prompts=Lengths(20, 0.2, 15, 25))
-    chunks = [part.num_tokens for step in alike for part in step.parts if not part.decode]
-    assert max(chunks) > 25, "and one as long as a pass may be"
-    assert sum(15 <= count <= 25 for count in chunks) >= 5
-    assert calibrate(model, 6, 64, 4, 1)(Load(1, 1, 10, 11)) > 0
-    with pytest.raises(ValueError, match="rounds"):
-        calibration_run(model, rounds=0)
-
-
-def test_clocks():
-    wall = WallClock()
-    before = wall()
-    wall.advance(0.01)
-    wall.wait_until(before + 0.02)
-    assert wall() >= before + 0.02
-    with wall.back_at(0.5):
-        assert wall() == 0.5
-    assert wall() > before
-    virtual = VirtualClock()
-    virtual.wait_until(3.0)
-    virtual.wait_until(2.0)
-    assert virtual() == 3.0
-    for clock in (wall, virtual):
-        with pytest.raises(ValueError, match="forward"):
-            clock.advance(-1.0)

@@ -38,7 +38,7 @@ def uneven(seed):
 
 @pytest.mark.parametrize("name", ROUTERS)
 @pytest.mark.parametrize("make", [poisson, shared_prefix, lambda n, r: multi_turn(n // 4, r)])
-def test_everybody_is_served_once_somewhere(name, make):
+def test_every_request_is_served_once_by_one_engine(name, make):
     trace = make(60, 8.0)
     reports = simulate_replicas(trace, engines(3), ROUTERS[name]())
     assert sorted(o.name for r in reports for o in r.outcomes) == list(range(len(trace)))
@@ -77,7 +77,7 @@ def test_turns_fail_where_heavy_requests_come_in_step():
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
 def test_requests_fail_where_they_weigh_differently_and_tokens_where_caps_say_nothing(seed):
-    """Some wait behind giants. Tokens tell who is one, unless all that is known of them is what clients allow."""
+    """Some requests wait behind very long ones. Tokens tell which are long, unless only the clients' caps are known."""
     true = uneven(seed)
     capped = with_caps(true, Lengths(1000, 1.0, 600, 20000), seed=1)
     best = slowest(true, "tokens", "ttft", 4, 2)

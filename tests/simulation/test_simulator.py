@@ -10,7 +10,7 @@ from helpers.caches import PagedKVCache
 from helpers.engine import POLICIES, CacheAware, ContinuousBatcher, Priority, Request, RoundRobin
 from helpers.estimates import Ceilings
 from helpers.model import PUBLISHED
-from helpers.simulation import Load, PaperModel, RooflineTime, Setting, SimulatedEngine, simulate, sweep
+from helpers.simulation import Load, PaperModel, SimulatedEngine, simulate
 from helpers.traffic import (
     Arrival,
     KnownLength,
@@ -225,17 +225,3 @@ def test_what_cannot_be_is_refused():
     assert engine.tokens_asked == 0
     with pytest.raises(ValueError, match="unknown policy"):
         SimulatedEngine(pass_time, policy="lottery")
-
-
-def test_sweeps_run_alike_in_processes():
-    roofline = RooflineTime(PUBLISHED["Llama-3-8B"], Ceilings(1e12, 1e14))
-    settings_of = {
-        (policy, rate): Setting(poisson(30, rate, SMALL), roofline, dict(policy=policy, max_batch_size=4))
-        for policy in ("fcfs", "sjf")
-        for rate in (5.0, 50.0)
-    }
-    alone, parallel = sweep(settings_of), sweep(settings_of, workers=2)
-    assert list(alone) == list(parallel) == list(settings_of)
-    assert alone == parallel
-    with pytest.raises(ValueError, match="workers"):
-        sweep(settings_of, workers=0)

@@ -1,10 +1,8 @@
-"""Traces: what they ask for, saved and read back, made at a rate; published ones by their columns."""
+"""A trace refuses what cannot be, gives its requests their texts, and comes back from a file."""
 
 import json
 import math
-from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,38 +12,11 @@ from helpers.traffic import (
     Lengths,
     Mix,
     Trace,
-    bursty,
-    diurnal,
-    load_csv,
-    multi_turn,
     poisson,
-    shared_prefix,
-    stream,
     with_caps,
 )
 
 MIX = Mix(Lengths(30, 0.9, 4, 300), Lengths(12, 0.7, 1, 90), ("a", "b", "b"), (0, 3))
-KINDS = {
-    "poisson": lambda seed: poisson(50, 4.0, MIX, seed),
-    "bursty": lambda seed: bursty(50, 4.0, 3.0, MIX, seed),
-    "diurnal": lambda seed: diurnal(50, 4.0, 10.0, 0.9, MIX, seed),
-    "shared": lambda seed: shared_prefix(50, 4.0, 3, Lengths(20), MIX, 1.0, seed),
-    "talks": lambda seed: multi_turn(12, 1.0, 4, 2.0, 16, MIX, seed),
-    "capped": lambda seed: with_caps(poisson(50, 4.0, MIX, seed), Lengths(100, 0.5, 10, 300), seed),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_equal_seeds_give_equal_traces_and_files_give_them_back(kind, tmp_path):
-    trace = KINDS[kind](7)
-    assert trace == KINDS[kind](7)
-    assert list(trace) != list(KINDS[kind](8))
-    assert trace[0].at == 0
-    assert all(a.at <= b.at for a, b in pairwise(trace))
-    trace.save(tmp_path / "trace.jsonl")
-    again = Trace.load(tmp_path / "trace.jsonl")
-    assert again == trace
-    assert [again.request(i, 500) for i in range(5)] == [trace.request(i, 500) for i in range(5)]
 
 
 arrivals = st.builds(
@@ -111,147 +82,12 @@ def test_a_trace_that_cannot_be_is_refused():
         Trace([one]).faster(0.0)
 
 
-def test_rates_and_gaps():
-    for make, cv in (
-        (poisson, 1.0),
-        (lambda n, r: bursty(n, r, 3.0), 3.0),
-        (lambda n, r: bursty(n, r, 0.2), 0.2),
-    ):
-        trace = make(20000, 5.0)
-        gaps = np.diff([a.at for a in trace])
-        assert trace.rate == pytest.approx(5.0, rel=0.1)
-        assert gaps.std() / gaps.mean() == pytest.approx(cv, rel=0.1)
-    assert poisson(100, 5.0).faster(2.0).rate == pytest.approx(2 * poisson(100, 5.0).rate)
-    assert poisson(0, 5.0).rate == poisson(1, 5.0).duration == 0.0
-
-
-def test_days_have_their_nights():
-    """In the k-th twelfth of the period come as many as the integral of the rate says."""
-    period, swing = 100.0, 0.8
-    trace = diurnal(40000, 10.0, period, swing)
-    assert trace.rate == pytest.approx(10.0, rel=0.05)
-    whole = int(trace.duration / period) * period
-    phase = np.array([a.at % period for a in trace if a.at < whole]) / period
-    counts = np.histogram(phase, 12, (0, 1))[0] / len(phase)
-    edges = np.linspace(0, 1, 13)
-    passed = edges - swing / (2 * np.pi) * np.sin(2 * np.pi * edges)
-    assert counts == pytest.approx(np.diff(passed), abs=0.006)
-
-
-def test_lengths_do_not_depend_on_arrivals():
-    one, two = poisson(50, 1.0, MIX, 3), bursty(50, 9.0, 2.0, MIX, 3)
-    assert [(a.prompt_tokens, a.new_tokens, a.client, a.priority) for a in one] == [
-        (a.prompt_tokens, a.new_tokens, a.client, a.priority) for a in two
-    ]
-
-
-def test_lengths():
-    drawn = Lengths(100, 0.5, 20, 300).draw(20000, stream(0, "x"))
-    assert np.median(drawn) == pytest.approx(100, rel=0.03)
-    assert np.std(np.log(drawn)) == pytest.approx(0.5, rel=0.05)
-    assert (min(drawn), max(drawn)) == (20, 300)
-    assert set(Lengths(7).draw(5, stream(0, "x"))) == {7}
-    for wrong in (dict(median=5, shortest=6), dict(median=5, longest=4), dict(median=5, spread=-1.0)):
-        with pytest.raises(ValueError, match="expected"):
-            Lengths(**wrong)
-    with pytest.raises(ValueError, match="clients"):
-        Mix(clients=())
-
-
-def test_groups_begin_alike_and_popularity_counts():
-    trace = shared_prefix(4000, 4.0, 4, Lengths(20, 0.5, 5, 60), MIX, 1.0, 2)
-    for vocab in (None, 500):
-        texts = [trace.request(i, vocab).prompt_ids for i in range(40)]
-        for i in range(40):
-            for j in range(i):
-                same = trace[i].group == trace[j].group
-                alike = next(
-                    (k for k, (x, y) in enumerate(zip(texts[i], texts[j], strict=False)) if x != y), None
-                )
-                if same:
-                    assert texts[i][: trace[i].shared_tokens] == texts[j][: trace[j].shared_tokens]
-                else:
-                    assert alike is not None
-                    assert alike < 5
-    shares = [sum(a.group == str(g) for a in trace) / 4000 for g in range(4)]
-    assert shares == pytest.approx(
-        [k / (1 + 1 / 2 + 1 / 3 + 1 / 4) for k in (1, 1 / 2, 1 / 3, 1 / 4)], abs=0.03
-    )
-
-
-def test_turns_follow_each_other():
-    trace = multi_turn(20, 1.0, 3, 2.0, 10, MIX, 4)
-    assert len(trace) == 60
-    for place, arrival in enumerate(trace):
-        assert arrival.shared_tokens == 10
-        if arrival.follows is not None:
-            before = trace[arrival.follows]
-            assert before.client == arrival.client
-            assert arrival.at >= before.at
-            assert arrival.prompt_tokens > before.prompt_tokens + before.new_tokens
-            text = [*trace.request(arrival.follows).prompt_ids, *range(before.new_tokens)]
-            request = trace.request(place, before=text)
-            assert list(request.prompt_ids[: len(text)]) == text
-            assert len(request.prompt_ids) == arrival.prompt_tokens
-            assert place in trace.followers[arrival.follows]
-    assert len({a.client for a in trace}) == 20
-
-
 def test_tokens_are_of_the_vocabulary_and_clear_of_special_ones():
     request = poisson(1, 1.0, MIX).request(0, 500)
     assert all(100 <= token < 500 for token in request.prompt_ids)
     assert set(poisson(1, 1.0, MIX).request(0, 1).prompt_ids) == {0}
     assert poisson(1, 1.0, MIX)[0].new_tokens == request.max_tokens
     assert with_caps(poisson(1, 1.0, MIX), Lengths(300)).request(0).max_tokens == 300
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: poisson(3, 0.0), "rate"), (lambda: bursty(3, 1.0, 0.0), "burstiness"),
-        (lambda: diurnal(3, 1.0, 0.0), "period"), (lambda: diurnal(3, 1.0, 5.0, 1.5), "swing"),
-        (lambda: shared_prefix(3, 1.0, 0), "groups"), (lambda: multi_turn(3, 1.0, 0), "turns"),
-    ],
-)  # fmt: skip
-def test_nonsense_is_refused(make, words):
-    with pytest.raises(ValueError, match=words):
-        make()
-
-
-def test_published_columns(tmp_path):
-    azure = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n"
-    burst = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n5,ChatGPT,472,18,490,x\n2,GPT-4,10,0,10,x\n"
-    plain = "id,arrival,input_tokens,output_tokens\n1,0.5,7,8\n"
-    for name, text in (("azure", azure), ("burst", burst), ("plain", plain)):
-        (tmp_path / f"{name}.csv").write_text(text)
-    first = load_csv(tmp_path / "azure.csv")
-    assert [(round(a.at, 5), a.prompt_tokens, a.new_tokens) for a in first] == [
-        (0.0, 374, 44),
-        (4.31458, 396, 109),
-    ]
-    assert first.name == "azure"
-    assert [(a.at, a.new_tokens) for a in load_csv(tmp_path / "burst.csv")] == [(0.0, 0), (3.0, 18)], "sorted"
-    assert list(load_csv(tmp_path / "plain.csv")) == [Arrival(0.0, 7, 8)]
-    assert len(load_csv(tmp_path / "azure.csv", limit=1)) == 1
-    own = load_csv(tmp_path / "plain.csv", ("id", "output_tokens", "input_tokens"))
-    assert (own[0].prompt_tokens, own[0].new_tokens) == (8, 7)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("a,b\n1,2\n", "expected the columns TIMESTAMP, ContextTokens, GeneratedTokens or"),
-        ("arrival,input_tokens,output_tokens\n1,x,3\n", "line 2"),
-        ("arrival,input_tokens,output_tokens\n1,2,3\nnoon,2,3\n", "line 3"),
-        ("arrival,input_tokens,output_tokens\n1,0,3\n", "line 2"),
-        ("arrival,input_tokens,output_tokens\n1,2\n", "line 2"),
-        ("", "expected the columns"),
-    ],
-)
-def test_other_tables_are_refused(tmp_path, text, words):
-    (tmp_path / "x.csv").write_text(text)
-    with pytest.raises(ValueError, match=words):
-        load_csv(tmp_path / "x.csv")
 
 
 def test_a_file_leaves_out_what_is_usual(tmp_path):

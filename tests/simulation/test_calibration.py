@@ -1,0 +1,23 @@
+"""The calibration run sees all that a fit needs."""
+
+import pytest
+
+from helpers.simulation import Load, calibrate, calibration_run
+from helpers.traffic import Lengths
+from tests.tiny import reference, twin
+
+
+def test_the_calibration_run_sees_all_sizes():
+    model = twin(reference("llama"))
+    steps = calibration_run(model, max_batch_size=6, token_budget=64, page_size=4, rounds=1)
+    assert {len(step.parts) for step in steps} == {1, 2, 3, 4, 5, 6}
+    chunks = {part.num_tokens for step in steps for part in step.parts if not part.decode}
+    assert chunks >= {8, 16, 32}
+    assert any(len({part.decode for part in step.parts}) == 2 for step in steps), "prompts beside answers"
+    alike = calibration_run(model, 6, 64, 4, 1, prompts=Lengths(20, 0.2, 15, 25))
+    chunks = [part.num_tokens for step in alike for part in step.parts if not part.decode]
+    assert max(chunks) > 25, "and one as long as a pass may be"
+    assert sum(15 <= count <= 25 for count in chunks) >= 5
+    assert calibrate(model, 6, 64, 4, 1)(Load(1, 1, 10, 11)) > 0
+    with pytest.raises(ValueError, match="rounds"):
+        calibration_run(model, rounds=0)
