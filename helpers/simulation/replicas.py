@@ -28,8 +28,8 @@ def simulate_replicas(trace: Trace, engines: Sequence[SimulatedEngine], router: 
             for state in behind.run_until(_limit(coming.at, behind, engines, trace), trace.followers):
                 coming.done(state)
             continue
-        at, place, before = coming.take()
-        if not trace[place].new_tokens:
+        at, place, before = arrived = coming.take()
+        if coming.asks_nothing(arrived):
             nothing.append(Outcome.of_nothing(place, trace[place]))
             continue
         request = trace.request(place, before=before)

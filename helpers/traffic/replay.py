@@ -61,10 +61,21 @@ class Coming:
         A following request comes now or later; the text of the request that is done stands before its own
         text.
         """
-        followers = self._trace.followers.get(state.name, ()) if isinstance(state.name, int) else ()
-        for follower in followers:
-            at = max(self._trace[follower].at, state.ended or 0.0)
-            heapq.heappush(self._due, Next(at, follower, state.text))
+        if isinstance(state.name, int):
+            self._queue_followers(state.name, state.ended or 0.0, state.text)
+
+    def asks_nothing(self, coming: Next, vocab_size: int | None = None) -> bool:
+        """Return whether a request that comes asks for no token; then it is done at once, and its followers are queued."""
+        if self._trace[coming.place].new_tokens:
+            return False
+        prompt = self._trace.prompt(coming.place, vocab_size, coming.before)
+        self._queue_followers(coming.place, coming.at, prompt)
+        return True
+
+    def _queue_followers(self, place: int, ended: float, text: Sequence[int]) -> None:
+        """Queue the requests that follow one that ended at a moment with this text."""
+        for follower in self._trace.followers.get(place, ()):
+            heapq.heappush(self._due, Next(max(self._trace[follower].at, ended), follower, text))
 
 
 def replay_trace(
@@ -87,13 +98,15 @@ def replay_trace(
         if not here:
             clock.wait_until(coming.at)
         while coming.at <= clock():
-            at, place, before = coming.take()
-            if not trace[place].new_tokens:
+            at, place, before = arrived = coming.take()
+            if coming.asks_nothing(arrived, vocab_size):
                 nothing.append(Outcome.of_nothing(place, trace[place]))
                 continue
             with clock.back_at(at):
                 batcher.add_request(trace.request(place, vocab_size, before))
             here.add(place)
+        if not here:
+            continue
         batcher.process_batch()
         for place in [place for place in here if place in batcher.finished]:
             here.remove(place)

@@ -126,15 +126,19 @@ class Trace:
         seeded random tokens of the vocabulary, 100 and above. Raises ValueError for an arrival that asks for
         no token.
         """
+        arrival, prompt = self.arrivals[place], self.prompt(place, vocab_size, before)
+        allowed = arrival.new_tokens if arrival.max_tokens is None else arrival.max_tokens
+        return Request(place, prompt, allowed, priority=arrival.priority, client=arrival.client)
+
+    def prompt(self, place: int, vocab_size: int | None = None, before: Sequence[int] = ()) -> list[int]:
+        """Return the prompt of the request at index `place`; arguments as in `request`."""
         arrival = self.arrivals[place]
         follows = arrival.follows is not None
         prompt = list(before[: arrival.prompt_tokens - 1]) if follows else self._shared(arrival, vocab_size)
         own = arrival.prompt_tokens - len(prompt)
-        prompt += (
-            [_OWN + place] * own if vocab_size is None else self._random(f"own {place}", own, vocab_size)
-        )
-        allowed = arrival.new_tokens if arrival.max_tokens is None else arrival.max_tokens
-        return Request(place, prompt, allowed, priority=arrival.priority, client=arrival.client)
+        if vocab_size is None:
+            return prompt + [_OWN + place] * own
+        return prompt + self._random(f"own {place}", own, vocab_size)
 
     def save(self, path: Path | str) -> None:
         """Write JSON lines: a header with name and seed, then a line per request without default fields."""

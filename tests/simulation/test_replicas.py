@@ -104,3 +104,9 @@ def test_nonsense_is_refused():
         simulate_replicas(Trace([]), [], least_requests)
     with pytest.raises(ValueError, match="balance"):
         PrefixRouter(-1.0)
+
+
+def test_a_request_that_follows_one_for_no_token_is_served():
+    trace = Trace([Arrival(1.0, 4, 0), Arrival(1.0, 9, 2, follows=0)])
+    report = simulate(trace, SimulatedEngine(lambda load: 1.0))
+    assert sorted((o.name, o.new_tokens) for o in report.outcomes) == [(0, 0), (1, 2)]

@@ -90,3 +90,12 @@ def test_the_next_request_is_the_one_that_is_due_first():
     assert coming.take().place == 2
     assert not coming
     assert coming.at == math.inf
+
+
+def test_a_request_that_follows_one_for_no_token_comes():
+    found, nothing, end = replayed(
+        Arrival(1.0, 4, 0), Arrival(1.0, 9, 2, follows=0), Arrival(2.0, 12, 1, follows=1)
+    )
+    assert [outcome.name for outcome in nothing] == [0]
+    assert (found[1].arrived, found[2].arrived, end) == (1.0, 3.0, 4.0)
+    assert list(found[2].request.prompt_ids[:11]) == list(found[1].text)
