@@ -74,7 +74,7 @@ def evict(pool: PagePool, prompt: list[int], rng: random.Random) -> int:
     new = [rng.randrange(49152) for _ in range(PROMPT)]
     if "blank pages" not in pool.requests:
         pool.admit("blank pages", [])
-        pool.append("blank pages", PAGE * (pool.num_free - pool.stats().cached))
+        pool.append_anonymous("blank pages", PAGE * (pool.num_free - pool.stats().cached))
     pool.admit("x", [])
     took = clocked(lambda: pool.append("x", new))
     pool.confirm("x")

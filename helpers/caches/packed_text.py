@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import struct
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 TOKEN = struct.Struct("I")
 
@@ -24,18 +24,24 @@ def root(salt: Hashable) -> Hashable:
 def packed(tokens: Sequence[int]) -> bytes:
     """Return the tokens as bytes, 32 bits each.
 
-    Raises ValueError for anything but whole numbers, of any integer type, from 0 to 2**32 - 1. A bool is no number here.
+    Raises ValueError for anything but whole numbers, of any integer type, from 0 to 2**32 - 1.
     """
     try:
-        kinds = {*map(type, tokens)}
-    except TypeError:
-        raise ValueError(f"expected a list of token ids, got {tokens!r:.80}") from None
-    if not kinds <= {int}:
-        tokens = [whole_number(token, "a token id") for token in tokens]
-    try:
         return struct.pack(f"{len(tokens)}I", *tokens)
-    except struct.error as error:
-        raise ValueError(f"token ids must be whole numbers from 0 to 2**32 - 1: {error}") from None
+    except (struct.error, TypeError):
+        raise _refusal(tokens) from None
+
+
+def _refusal(tokens: object) -> ValueError:
+    """Return the error that says what is wrong with these tokens."""
+    if not isinstance(tokens, Iterable):
+        return ValueError(f"expected a list of token ids, got {tokens!r:.80}")
+    try:
+        for token in tokens:
+            whole_number(token, "a token id")
+    except ValueError as error:
+        return error
+    return ValueError("token ids must be whole numbers from 0 to 2**32 - 1")
 
 
 def whole_number(value: object, name: str) -> int:

@@ -115,10 +115,11 @@ class PageIndex:
         key = self._prefix[page], tokens
         del self._page_of[key]
         self.tokens_of[page] = None
-        heir = next(iter(self._duplicates_of.get(key, ())), None)
-        if heir is not None:
-            self._forget_duplicate(heir)
-            self._add(heir, key, self._id[heir])
+        if not self.duplicates or key not in self._duplicates_of:
+            return None
+        heir = next(iter(self._duplicates_of[key]))
+        self._forget_duplicate(heir)
+        self._add(heir, key, self._id[heir])
         return heir
 
     def _forget_duplicate(self, page: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, KeysView, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from helpers.caches.packed_text import first_tokens, packed, root, whole_number
 from helpers.caches.page_allocator import PageAllocator
@@ -53,14 +54,13 @@ class PoolStats:
     """Shared pages copied before a write."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(NamedTuple):
     """What a pool can give a text now; `PagePool.redeem` begins a request with it, as long as the pool has not changed."""
 
     text: bytes
     """The packed tokens, all of them."""
     salt_key: Hashable
-    pages: tuple[int, ...]
+    pages: Sequence[int]
     """Cached pages that the text starts with."""
     prefix_id: Hashable
     """The index's id of what those pages hold."""
@@ -178,7 +178,7 @@ class PagePool:
         At most all but the last token, because a model must compute that one to say what follows; a cached prompt of
         whole pages therefore computes its last page again. `salt` keeps tenants apart: only prompts of equal salts share.
         """
-        return self.offer(tokens, salt).num_cached
+        return len(self._match(packed(tokens), len(tokens), root(salt))[0]) * self.page_size
 
     def pages_to_admit(self, tokens: Sequence[int], salt: Hashable = None) -> int:
         """Return the pages that would leave the free queue if this prompt were admitted and appended whole."""
@@ -218,7 +218,9 @@ class PagePool:
         32-bit numbers, and a salt that has no hash.
         """
         self._check_new(request_id)
-        return self.redeem(request_id, self.offer(tokens, salt))
+        salt_key = root(salt)
+        pages, prefix_id = self._match(packed(tokens), len(tokens), salt_key)
+        return self._begin(request_id, pages, prefix_id, salt_key, len(tokens))
 
     def redeem(self, request_id: RequestId, offer: Offer) -> int:
         """Begin a request with what `offer` found, as `admit` does, without a second look-up.
@@ -230,26 +232,20 @@ class PagePool:
             raise ValueError(
                 f"the pool has changed since the offer to request {request_id!r}; renew the offer"
             )
-        cached, pages = offer.num_cached, list(offer.pages)
-        self._allocator.hold(pages)
-        self._requests[request_id] = RequestPages(
-            request_id, pages, offer.salt_key, offer.prefix_id, cached, b"", cached, cached, len(pages)
-        )
-        self._version += 1
-        self._peak_used = max(self._peak_used, self.num_used)
-        self._hit_tokens += cached
-        self._looked_up_tokens += offer.num_tokens
-        return cached
+        return self._begin(request_id, list(offer.pages), offer.prefix_id, offer.salt_key, offer.num_tokens)
 
     def pages_needed(self, request_id: RequestId, num_tokens: int, freed: Iterable[RequestId] = ()) -> int:
         """Return the free pages that `append` of so many tokens would take now, a copy's included.
 
         With `freed`, as if those requests were freed already. Raises ValueError as `append` does.
         """
-        request = self._known(request_id)
+        return self._needed(self._known(request_id), num_tokens, freed)
+
+    def _needed(self, request: RequestPages, num_tokens: int, freed: Iterable[RequestId] = ()) -> int:
+        """Return what `pages_needed` does, for a request's account."""
         if num_tokens < 0:
             raise ValueError(f"the number of tokens must be 0 or more, got {num_tokens}")
-        pages = num_pages_of(request.length + num_tokens, self.page_size) - len(request.table)
+        pages = -(-(request.length + num_tokens) // self.page_size) - len(request.table)
         if not num_tokens or not request.length % self.page_size:
             return pages
         last = request.table[-1]
@@ -260,7 +256,7 @@ class PagePool:
             return pages
         if last in self._pending:
             raise ValueError(
-                f"request {request_id!r} would copy a page before it is written; confirm that first"
+                f"request {request.name!r} would copy a page before it is written; confirm that first"
             )
         return pages + 1
 
@@ -295,11 +291,11 @@ class PagePool:
 
         Name all requests of the step in one call. Raises ValueError as `check_together` does, before anything changes.
         """
-        requests = self.check_together(request_ids)
+        requests, pending, size = self.check_together(request_ids), self._pending, self.page_size
         for request in requests:
-            if self._pending:
-                for page in request.unwritten_pages(0, self.page_size):
-                    self._pending.pop(page, None)
+            if pending:
+                for page in request.table[request.written // size : request.length // size]:
+                    pending.pop(page, None)
             request.written, request.num_hit_pages = request.length, 0
 
     def check_together(self, request_ids: Iterable[RequestId]) -> set[RequestPages]:
@@ -389,32 +385,46 @@ class PagePool:
         if request_id in self._requests:
             raise ValueError(f"request {request_id!r} is here already; free it first")
 
+    def _match(self, text: bytes, num_tokens: int, salt_key: Hashable) -> tuple[list[int], Hashable]:
+        """Return the cached pages that a packed text starts with, its last token left out, and the id of what they hold."""
+        whole = (num_tokens - 1) // self.page_size * self.page_size if self.sharing else 0
+        return self._index.match(first_tokens(text, whole), salt_key) if whole > 0 else ([], salt_key)
+
     def _offer(self, text: bytes, num_tokens: int, salt_key: Hashable) -> Offer:
-        """Return what the pool has for a packed text; its last token is left out."""
-        size = self.page_size
-        whole = (num_tokens - 1) // size * size if self.sharing else 0
-        pages, prefix_id = (
-            self._index.match(first_tokens(text, whole), salt_key) if whole > 0 else ([], salt_key)
-        )
-        refs = self._allocator.refs
+        """Return what the pool has for a packed text."""
+        pages, prefix_id = self._match(text, num_tokens, salt_key)
+        refs, size = self._allocator.refs, self.page_size
         needed = num_pages_of(num_tokens, size) - sum(refs[page] > 0 for page in pages)
-        return Offer(
-            text, salt_key, tuple(pages), prefix_id, num_tokens, len(pages) * size, needed, self._version
+        return Offer(text, salt_key, pages, prefix_id, num_tokens, len(pages) * size, needed, self._version)
+
+    def _begin(
+        self, request_id: RequestId, pages: list[int], prefix_id: Hashable, salt_key: Hashable, num_tokens: int
+    ) -> int:
+        """Begin a request of `num_tokens` with cached pages; return the tokens that those pages hold."""
+        cached = len(pages) * self.page_size
+        self._allocator.hold(pages)
+        self._requests[request_id] = RequestPages(
+            request_id, pages, salt_key, prefix_id, cached, b"", cached, cached, len(pages)
         )
+        self._version += 1
+        self._peak_used = max(self._peak_used, self.num_used)
+        self._hit_tokens += cached
+        self._looked_up_tokens += num_tokens
+        return cached
 
     def _extend(self, request: RequestPages, text: bytes | None, num_tokens: int) -> list[tuple[int, int]]:
         """Extend a request by tokens whose packed text is known, or not; return the copies to make."""
-        needed = self.pages_needed(request.name, num_tokens)
+        needed = self._needed(request, num_tokens)
         if needed > self.num_free:  # refused before anything changes
             raise OutOfPages(request.name, needed, self.num_free, self.num_pages)
         self.last_taken = taken = self._take(needed) if needed else []
         # A partly filled last page must be the request's own: the first page taken replaces one that others name, too.
         copies = self._own_tail(request, taken) if num_tokens and request.length % self.page_size else []
-        all_known = text is not None and self.sharing and request.num_known == request.length
-        request.table += taken[len(copies) :]
-        request.length += num_tokens
-        if text is not None and all_known:
-            self._fill(request, text)
+        if taken:
+            request.table += taken[len(copies) :]
+        length, request.length = request.length, request.length + num_tokens
+        if text is not None and self.sharing and request.num_known == length:
+            self._fill(request, request.tail + text)
         return copies
 
     def _take(self, n: int) -> list[int]:
@@ -450,15 +460,16 @@ class PagePool:
             self._allocator.blank(orphans)
 
     def _fill(self, request: RequestPages, text: bytes) -> None:
-        """Enter the pages that known tokens have filled up, under their text; the rest of the tokens is the new tail."""
+        """Enter the pages that known tokens have filled up, under their text; `text` begins after the pages known so far."""
         start, full = request.num_known // self.page_size, request.length // self.page_size
-        text, request.num_known = request.tail + text, request.length
-        whole = first_tokens(text, (full - start) * self.page_size)
+        request.num_known = request.length
         if full > start:
+            whole = first_tokens(text, (full - start) * self.page_size)
             request.prefix_id = self._index.enter(request.table, start, request.prefix_id, whole)
             self._pending.update(dict.fromkeys(request.table[start:full], request))
             self._version += 1
-        request.tail = text[len(whole) :]
+            text = text[len(whole) :]
+        request.tail = text
 
     def _awaited(self, request: RequestPages) -> set[RequestPages]:
         """Return the other requests that have yet to write pages which this one hit."""
@@ -469,17 +480,20 @@ class PagePool:
 
     def _cut(self, request: RequestPages, length: int) -> set[RequestPages]:
         """Shorten a request and those that counted on pages which it now leaves unwritten; return the latter."""
-        todo, lost = [(request, length)], set()
+        lost: set[RequestPages] = set()
+        todo = [(request, length)]
         self._version += 1
         while todo:
             victim, length = todo.pop()
             if length < victim.length:
-                victim.forget_text(length, self._index, self.page_size)
+                if length < victim.num_known:
+                    victim.forget_text(length, self._index, self.page_size)
                 if self._pending:
                     todo += self._withdraw(victim, length)
                 self._shorten(victim, length)
                 lost.add(victim)
-        return lost - {request}
+        lost.discard(request)
+        return lost
 
     def _withdraw(self, request: RequestPages, length: int) -> list[tuple[RequestPages, int]]:
         """Drop the keys of pages beyond `length` that stay unwritten; return who else holds such a page, and the length before it."""
@@ -499,14 +513,17 @@ class PagePool:
 
     def _shorten(self, request: RequestPages, length: int) -> None:
         """Cut a request's table and counts; pages beyond go back, last first."""
-        kept = num_pages_of(length, self.page_size)
+        kept = -(-length // self.page_size)
         pages = request.table[kept:]
-        pages.reverse()
-        if self._index.duplicates:
-            pages = self._without_duplicates(pages)
-        self._allocator.release(pages, self._index.tokens_of)
-        del request.table[kept:]
-        request.length, request.written = length, min(length, request.written)
+        if pages:
+            pages.reverse()
+            if self._index.duplicates:
+                pages = self._without_duplicates(pages)
+            self._allocator.release(pages, self._index.tokens_of)
+            del request.table[kept:]
+        request.length = length
+        if length < request.written:
+            request.written = length
 
     def _without_duplicates(self, leaving: list[int]) -> list[int]:
         """Forget the duplicates among pages that leave; return the pages to give back.

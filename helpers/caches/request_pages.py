@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from helpers.caches.packed_text import first_tokens
 from helpers.caches.page_index import PageIndex
@@ -33,7 +33,10 @@ class RequestPages:
 
     def fork(self, name: Hashable) -> RequestPages:
         """Return a copy for another request: the same pages in a table of its own."""
-        return replace(self, name=name, table=self.table[:])
+        return RequestPages(
+            name, self.table[:], self.salt_key, self.prefix_id, self.num_known, self.tail, self.length,
+            self.written, self.num_hit_pages,
+        )  # fmt: skip
 
     def slots(self, start: int, stop: int, page_size: int) -> list[int]:
         """Return the slots of the tokens `start:stop`; a token's slot is `page * page_size + offset`."""
@@ -43,9 +46,7 @@ class RequestPages:
         return slots[start - first * page_size : stop - first * page_size]
 
     def forget_text(self, length: int, index: PageIndex, page_size: int) -> None:
-        """Set what is known of the text to what the first `length` tokens tell; their pages are still in the table."""
-        if length >= self.num_known:
-            return
+        """Shorten what is known of the text to `length` tokens, fewer than now; all pages are still in the table."""
         full, rest = divmod(length, page_size)
         if full == self.num_known // page_size:
             self.tail = first_tokens(self.tail, rest)
@@ -55,10 +56,6 @@ class RequestPages:
             self.prefix_id = index.prefix_id(self.table[full - 1]) if full else self.salt_key
             self.tail = b""
         self.num_known = length
-
-    def unwritten_pages(self, start: int, page_size: int) -> list[int]:
-        """Return the full pages that no finished step has written, those before token `start` left out."""
-        return self.table[max(start, self.written) // page_size : self.length // page_size]
 
 
 def num_pages_of(num_tokens: int, page_size: int) -> int:
