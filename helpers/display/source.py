@@ -29,6 +29,7 @@ class Source:
 
 def show_source(thing: Callable[..., Any] | type) -> Source:
     """Return the source of a function, method or class of `helpers`, as the file on disk has it."""
+    thing = inspect.unwrap(thing)  # `helpers.ops` wraps functions of other files
     path = Path(inspect.getsourcefile(thing) or "")
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     return Source(path.relative_to(root).as_posix(), inspect.cleandoc("\n" + inspect.getsource(thing)))
