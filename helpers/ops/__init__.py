@@ -13,13 +13,13 @@ from helpers.ops.by_device import (
     attention_pages,
     attention_rows,
     linear,
+    materialised_attention,
     rms_norm,
     rotary,
     swiglu,
     write_kv_pages,
     write_kv_rows,
 )
-from helpers.ops.torch_attention import materialised_attention
 from helpers.ops.torch_ops import likeliest, pack_weight
 
 __all__ = [

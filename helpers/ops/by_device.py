@@ -45,3 +45,4 @@ attention_pages = _on_its_device(torch_attention.attention_pages)
 attention_rows = _on_its_device(torch_attention.attention_rows)
 write_kv_pages = _on_its_device(torch_attention.write_kv_pages)
 write_kv_rows = _on_its_device(torch_attention.write_kv_rows)
+materialised_attention = torch_attention.materialised_attention  # one version for all devices
