@@ -1,4 +1,4 @@
-"""What a reader sees, whatever is shown: figures' style, tables, panels, source listings, measured numbers. All chapters."""
+"""What a reader sees: the figures' style, tables, panels, source listings, measured numbers. All chapters."""
 
 from helpers.display import plots
 from helpers.display.readings import measured

@@ -1,4 +1,4 @@
-"""The course's figures: one size, one set of fonts and colours, and their way into a notebook with a text alternative."""
+"""The style of all figures: size, fonts, colours. How a notebook shows a figure with its text alternative."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 # The Okabe-Ito palette, which people with any kind of colour vision can tell apart (jfly.uni-koeln.de/color).
-# One thing has one colour through the whole course.
+# A subject, such as the KV cache, has the same colour in every figure.
 COLORS = {
     "weights": "#0072B2",
     "kv_cache": "#E69F00",
@@ -34,16 +34,17 @@ _FONT = 11
 def new_figure(
     title: str, xlabel: str, ylabel: str, *, width: float = 7.0, height: float = 3.9, left: float = 0.11
 ) -> tuple[Figure, Axes]:
-    """An empty figure of `width` x `height` inches with its axes, labelled; `left` is the margin's share of the width.
+    """Return an empty figure of `width` x `height` inches and its labelled axes.
 
-    It belongs to no pyplot state, so that none is left open.
+    `left` is the left margin as a share of 7 inches, the usual width. The figure is not registered
+    with pyplot, so no figure stays open.
     """
     fig = _blank(width, height)
     fig.subplots_adjust(
         left=left * 7.0 / width, right=1 - 0.25 / width, bottom=0.6 / height, top=1 - 0.4 / height
     )
     ax = fig.add_subplot()
-    # With y given, matplotlib need not look for the title's place in every drawing.
+    # With `y` given, matplotlib does not compute the title's height anew in every drawing.
     ax.set_title(title, fontsize=_FONT + 2, loc="left", y=1.0)
     ax.set_xlabel(xlabel, fontsize=_FONT)
     ax.set_ylabel(ylabel, fontsize=_FONT)
@@ -56,14 +57,17 @@ def new_figure(
 
 
 def figure_of_panels(title: str, *, width: float = 7.0, height: float, left: float = 0.02) -> Figure:
-    """A figure without axes, with its title at the top, `left` of the width from the edge: the caller adds the axes."""
+    """Return a figure of `width` x `height` inches with a title and without axes: the caller adds the axes.
+
+    The title begins at `left`, a share of the width.
+    """
     fig = _blank(width, height)
     fig.suptitle(title, x=left, y=1 - 0.08 / height, ha="left", va="top", fontsize=_FONT + 2)
     return fig
 
 
 def _blank(width: float, height: float) -> Figure:
-    """A figure with nothing in it."""
+    """Return a figure with nothing in it, which is drawn without pyplot."""
     fig = Figure(figsize=(width, height))
     FigureCanvasAgg(fig)
     return fig
@@ -72,13 +76,17 @@ def _blank(width: float, height: float) -> Figure:
 def stacked_areas(
     ax: Axes, x: Sequence[float], parts: Mapping[str, Sequence[float]], colors: Sequence[str]
 ) -> None:
-    """Areas over `x` on top of each other: `parts` (name to heights) in the named `colors`."""
+    """Draw areas over `x` on top of each other: `parts` (name to heights) in the named `colors`."""
     ax.stackplot(x, *parts.values(), labels=list(parts), colors=[COLORS[color] for color in colors])
     ax.margins(x=0)
 
 
 def log_axis(ax: Axes, which: Literal["x", "y"]) -> None:
-    """Makes an axis logarithmic, its ticks plain numbers; 2s and 5s have small ones, with numbers where few powers of ten show."""
+    """Make an axis logarithmic, with plain numbers at its ticks.
+
+    Twice and five times a power of ten have small ticks. Small ticks have numbers only where the axis shows
+    less than two powers of ten.
+    """
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     axis = ax.xaxis if which == "x" else ax.yaxis
 
@@ -92,13 +100,16 @@ def log_axis(ax: Axes, which: Literal["x", "y"]) -> None:
 
 
 def legend(ax: Axes, **options: Any) -> None:
-    """A legend in the course's font size; `options` are matplotlib's."""
+    """Add a legend in the course's font size; `options` are those of matplotlib's `Axes.legend`."""
     ax.legend(fontsize=_FONT - 1, framealpha=0.9, **options)
 
 
 def png(fig: Figure, dpi: int = DPI) -> bytes:
-    """The figure as a PNG file; the same figure gives the same bytes. Its left margin grows if it must."""
-    canvas: Any = FigureCanvasAgg(fig)  # matplotlib gives it no types
+    """Return the figure as the bytes of a PNG file; the same figure gives the same bytes.
+
+    The figure's left margin grows where labels need the room.
+    """
+    canvas: Any = FigureCanvasAgg(fig)  # matplotlib has no types for a canvas
     usual, fig.dpi = fig.dpi, dpi
     try:
         canvas.draw()
@@ -113,9 +124,10 @@ def png(fig: Figure, dpi: int = DPI) -> bytes:
 
 
 def _make_room(fig: Figure) -> bool:
-    """Widens the left margin of a drawn figure where tick labels are so long that the y label left it; whether it did.
+    """Widen the left margin of a drawn figure where a label is cut off; return whether the margin grew.
 
-    Where each text stands is known since the drawing; to ask before that would lay out all tick labels one more time.
+    The figure's drawing has computed where each text is. To ask before the drawing would lay out all tick
+    labels one more time.
     """
     texts = [text for ax in fig.axes if ax.axison for text in _leftmost(ax)]
     edge = 0.06 * fig.dpi  # pixels
@@ -127,14 +139,14 @@ def _make_room(fig: Figure) -> bool:
 
 
 def _leftmost(ax: Axes) -> list[Text]:
-    """The y axis' label, which stands left of the numbers at its ticks, or these."""
+    """Return the leftmost texts of the axes: the y label, or the tick labels where there is no y label."""
     if ax.yaxis.label.get_text():
         return [ax.yaxis.label]
     return [tick.label1 for tick in ax.yaxis.get_major_ticks() if tick.label1.get_text()]
 
 
 def show(fig: Figure, alt: str) -> None:
-    """Displays the figure in a notebook; `alt` says in words what it shows, for readers who cannot see it.
+    """Display the figure in a notebook; `alt` describes the figure for readers who cannot see it.
 
     Raises ValueError when `alt` is empty.
     """

@@ -1,4 +1,4 @@
-"""The library's own source, shown in a notebook with highlighting, so that no chapter carries a second copy."""
+"""The library's own source, shown highlighted in a notebook, so that no chapter carries a second copy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Source:
-    """A piece of source that shows itself highlighted, with the file it stands in.
+    """A piece of source code that a notebook shows highlighted, with the name of its file.
 
-    As Markdown: whoever renders the notebook takes colours that can be read on its background, light or dark.
+    The source is shown as Markdown: the page that renders the notebook chooses colours for its own
+    background, light or dark.
     """
 
     file: str
@@ -27,7 +28,8 @@ class Source:
 
 
 def show_source(thing: Callable[..., Any] | type) -> Source:
-    """The source of a function, method or class of `helpers`, as it stands on disk."""
+    """Return the source of a function, method or class of `helpers`, as the file on disk has it."""
+    thing = inspect.unwrap(thing)  # `helpers.ops` wraps functions of other files
     path = Path(inspect.getsourcefile(thing) or "")
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     return Source(path.relative_to(root).as_posix(), inspect.cleandoc("\n" + inspect.getsource(thing)))

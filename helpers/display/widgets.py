@@ -1,4 +1,4 @@
-"""Panels to move: a few controls, a figure and a table that follow them."""
+"""Interactive panels: a few controls, and a figure and a table that follow the controls."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ _WIDE = {"width": "28em"}
 class SweepPanel(w.VBox):  # type: ignore[misc]
     """Controls above a figure and a table, both redrawn by a pure function whenever a control changes.
 
-    The panel saves itself into a notebook as table and picture, so that it can be read (and its table compared) where no
-    kernel runs.
+    A notebook saves the panel as a table and a picture. So the panel can be read, and a test can compare the
+    table, where no kernel runs.
     """
 
     def __init__(self, draw: Draw, controls: Mapping[str, w.Widget], alt: str = "The panel's figure"):
-        """`draw(**values)` gives a figure and a table for the `controls`' values; `alt` says what the figure shows.
+        """Draw the panel for the first values of its `controls`; `alt` says in words what the figure shows.
 
-        Whatever `draw` raises for the first values is raised here; for later ones the panel says it.
+        `draw(**values)` returns a figure and a table for the controls' values. An error of `draw` is raised
+        here for the first values. For later values the panel shows the error.
         """
         self._draw, self._controls = draw, dict(controls)
         self._alt = html.escape(alt)
@@ -43,21 +44,24 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
 
     @property
     def values(self) -> dict[str, Any]:
-        """The controls' values by name."""
+        """Return the controls' values by name."""
         return {name: control.value for name, control in self._controls.items()}
 
     @property
     def picture(self) -> str:
-        """The figure as it is shown, an HTML image."""
+        """Return the shown figure, an HTML image."""
         return str(self._picture.value)
 
     @property
     def table(self) -> str:
-        """The table as it is shown, in HTML."""
+        """Return the shown table, in HTML."""
         return str(self._html.value)
 
     def set(self, **values: Any) -> SweepPanel:
-        """Moves controls, as a person would; ValueError, before any moves, for a name that is no control."""
+        """Move controls to the given values, as a person would, and return the panel.
+
+        Raises ValueError for a name that is no control, before any control moves.
+        """
         unknown = [name for name in values if name not in self._controls]
         if unknown:
             raise ValueError(f"no control {unknown[0]!r}; there are {', '.join(self._controls)}")
@@ -66,7 +70,7 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
         return self
 
     def _show(self) -> None:
-        """Draws anew; picture and table change together or not at all."""
+        """Draw anew; picture and table change together or not at all."""
         figure, table = self._draw(**self.values)
         picture, text = base64.b64encode(png(figure)).decode(), table._repr_html_()
         self._picture.value = (
@@ -75,17 +79,17 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
         self._html.value = text
 
     def _redraw(self, change: object) -> None:
-        """Follows a control. What cannot be drawn is said in the table's place, beside the last picture."""
+        """Draw anew after a control changed; show an error instead of the table, beside the last picture."""
         try:
             self._show()
-        except Exception as error:  # raised from here, it would reach the kernel's log and nobody's eyes
+        except Exception as error:  # an error raised in a callback would reach only the kernel's log
             self._html.value = f"<p><b>{type(error).__name__}:</b> {html.escape(str(error))}</p>"
 
     def __repr__(self) -> str:
         return "SweepPanel(" + ", ".join(f"{name}={value!r}" for name, value in self.values.items()) + ")"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """The live view, and beside it table and picture for where there is none."""
+        """Return the live view, and with it the table and the picture for pages that have no kernel."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs) or {}
         bundle["text/plain"] = repr(self)
         bundle["text/html"] = f"{self.table}\n{self._picture.value}"
@@ -93,14 +97,17 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
 
 
 def int_slider(description: str, value: int, min: int = 1, max: int = 100, step: int = 1) -> w.IntSlider:
-    """A slider over whole numbers."""
+    """Return a slider over whole numbers."""
     return w.IntSlider(
         value=value, min=min, max=max, step=step, description=description, style=_LABELS, layout=_WIDE
     )
 
 
 def power_slider(description: str, value: int, min: int = 1, max: int = 1024) -> w.SelectionSlider:
-    """A slider over the powers of two from `min` to `max`; all three must be such powers."""
+    """Return a slider over the powers of two from `min` to `max`.
+
+    Raises ValueError unless `min`, `value` and `max` are powers of two in this order.
+    """
     options = [2**i for i in range(min.bit_length() - 1, max.bit_length())]
     if value not in options or options[0] != min or options[-1] != max:
         raise ValueError(f"expected powers of two with min <= value <= max, got {min}, {value}, {max}")
@@ -110,7 +117,7 @@ def power_slider(description: str, value: int, min: int = 1, max: int = 1024) ->
 
 
 def dropdown(description: str, options: Sequence[Any], value: Any = None) -> w.Dropdown:
-    """A list to choose one of `options` from; the first one unless `value` says otherwise."""
+    """Return a list to choose one of `options` from; without `value` the first option is chosen."""
     chosen = options[0] if value is None else value
     return w.Dropdown(
         options=list(options), value=chosen, description=description, style=_LABELS, layout=_WIDE

@@ -17,7 +17,11 @@ COMPRESSED_MODES = (CAUSAL_TOP_LEFT, CAUSAL_BOTTOM_RIGHT, BAND)
 
 
 class Attended(NamedTuple):
-    """`out [N, Sq, Dv]`; the scores' `maximum` and exponential `total` `[N, Sq, 1]`; rows with no visible key: `blank`."""
+    """The results of `attend`: `out` is `[N, Sq, Dv]`, the other tensors are `[N, Sq, 1]`.
+
+    `maximum` is each row's largest score, `total` the sum of the exponentials. `blank` marks rows that see no
+    key.
+    """
 
     out: Tensor
     maximum: Tensor
@@ -41,11 +45,11 @@ def attend(
     keep: Tensor | None = None,
     keep_prob: float = 1.0,
 ) -> Attended:
-    """Softmax attention in fp32: `q [N, Sq, D]`, `k [KvN, Skv, D]`, `v [KvN, Skv, Dv]`, N a multiple of KvN.
+    """Return softmax attention in fp32 of `q [N, Sq, D]` over `k [KvN, Skv, D]` and `v [KvN, Skv, Dv]`.
 
-    `hidden` (True: not seen) broadcasts against `[N, Sq, Skv]`. `sink [N]` is one more score in each row's sum, with
-    no value. `keep` is a dropout mask. A row that sees nothing gives zeros. A key that no query sees has no influence,
-    not even with NaN in its value.
+    N is a multiple of KvN. `hidden` (True: not seen) broadcasts against `[N, Sq, Skv]`. `sink [N]` is one more score in each row's
+    sum, with no value. `keep` is a dropout mask. A row that sees nothing gives zeros. A key that no query
+    sees has no influence, not even with NaN in its value.
     """
     repeat = q.shape[0] // k.shape[0]
     keys, values = (t.float().repeat_interleave(repeat, 0) for t in (k, v))
@@ -68,17 +72,17 @@ def attend(
 
 
 def split_heads(t: Tensor, axis: int, heads: int) -> Tensor:
-    """A view of t whose dimension `axis` is parted into `heads` and the size of one."""
+    """Return a view of `t` whose dimension `axis` is split in two: `heads`, and the size of one head."""
     return t.view(*t.shape[:axis], heads, t.shape[axis] // heads, *t.shape[axis + 1 :])
 
 
 def hidden_scores(
     q_len: int, kv_len: int, mode: int, mask: Tensor | None, before: int, after: int
 ) -> Tensor | None:
-    """Which of the `[q_len, kv_len]` scores a query does not see; None when it sees all.
+    """Return a mask `[q_len, kv_len]`, True where a query does not see a key; None when all keys are seen.
 
-    Modes: 0 the mask, within the band of `before` and `after` keys; 1 the mask; 2 causal from the top left; 3 causal
-    from the bottom right; 4 a band from the bottom right.
+    Modes: 0 the mask, within the band of `before` and `after` keys; 1 the mask; 2 causal from the top left; 3
+    causal from the bottom right; 4 a band from the bottom right.
     """
     if mask is None:
         return None
@@ -110,7 +114,7 @@ def require_triangle(name: str, mask: Tensor) -> None:
 
 @cache
 def _triangle() -> Tensor:
-    """The only right contents of a compressed mask."""
+    """Return what a compressed mask must contain."""
     return torch.ones(COMPRESSED, COMPRESSED, dtype=torch.bool).triu(1)
 
 

@@ -44,8 +44,9 @@ _SIZE_SUFFIX = re.compile(rb"\0(aclnn[A-Z]\w*?Get(?:Max)?WorkspaceSize)(?=\0)")
 class Libraries(NamedTuple):
     """A built stand-in: `paths` in the order of loading, and `queries`, the C functions whose jump slots are free.
 
-    `queries[i]` (`aclnnXxxGetWorkspaceSize` or `...GetMaxWorkspaceSize`) jumps through slot `i`; every second phase
-    (`aclnnXxx`) jumps through the slot after the last. `cann_home` is an empty tree in the shape of a CANN.
+    `queries[i]` (`aclnnXxxGetWorkspaceSize` or `...GetMaxWorkspaceSize`) jumps through slot `i`; every second
+    phase (`aclnnXxx`) jumps through the slot after the last. `cann_home` is an empty tree in the shape of a
+    CANN.
     """
 
     paths: list[Path]
@@ -89,7 +90,7 @@ def _queries(torch_npu: Path) -> list[str]:
 
 
 def _key(torch_npu: Path) -> str:
-    """A name for what a build depends on: our sources and the torch_npu that is installed."""
+    """Return a name that changes with what a build depends on: these sources and the installed torch_npu."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for source in sorted(_SOURCES.iterdir()):
         digest.update(source.read_bytes())
@@ -99,7 +100,7 @@ def _key(torch_npu: Path) -> str:
 
 
 def _build_into(folder: Path, queries: list[str], machine: str) -> None:
-    """Compiles aside and renames: of two processes that build at once, one is first and the other's work is dropped."""
+    """Build in a scratch folder, then rename it; of two processes that build at once, the first one counts."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".build-", dir=folder.parent) as scratch:
         made = Path(scratch) / "made"
@@ -126,7 +127,7 @@ def _compile(made: Path, queries: list[str], machine: str) -> None:
 
 
 def _jump_table(queries: list[str], machine: str) -> str:
-    """Assembly that exports each query as a jump through its slot, and each operator as one through the last."""
+    """Return assembly: each query jumps through its own slot, each operator through the last slot."""
     jump = _JUMP[machine]
     lines = [".bss", ".align 8", ".local emu_slots", f".comm emu_slots, {8 * (len(queries) + 1)}, 8", ".text"]
     lines += [".globl emu_slot_table", "emu_slot_table:", _ADDRESS[machine]]

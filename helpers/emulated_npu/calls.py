@@ -1,8 +1,8 @@
 """aclnn calls on their way from torch_npu to Python: decoding, rules, the two phases, errors, graphs, the trace.
 
 torch_npu calls an operator twice: `aclnnXxxGetWorkspaceSize(arguments..., &size, &executor)` and then
-`aclnnXxx(workspace, size, executor, stream)`. The first phase decodes the arguments and checks what the host can know;
-the second computes, at once or, where the stream is being captured, at each replay of the graph.
+`aclnnXxx(workspace, size, executor, stream)`. The first phase decodes the arguments and checks what the host
+can know; the second computes, at once or, where the stream is being captured, at each replay of the graph.
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ class _Call(NamedTuple):
 
 
 class Calls:
-    """Leads every aclnn function of the runtime to an operator of the table, or to an error that names it."""
+    """The way from each aclnn function of the runtime to its operator, or to an error that names it."""
 
     def __init__(
         self, runtime: Runtime, queries: Sequence[str], table: Mapping[str, Operator], asynchronous: bool
     ):
-        """`queries` are the functions behind the jump slots; `asynchronous` says whether torch_npu's queue launches."""
+        """Fill the runtime's jump slots, one for each of the `queries`, and one for all second phases.
+
+        `asynchronous` says whether kernels are launched by torch_npu's queue, in a thread of its own.
+        """
         self._runtime = runtime
         self._asynchronous = asynchronous
         self._keys = itertools.count(1)
@@ -82,7 +85,7 @@ class Calls:
         return ctypes.CFUNCTYPE(ctypes.c_int, *types, ctypes.c_void_p, ctypes.c_void_p)(first_phase)
 
     def _prepare(self, name: str, operator: Operator, raw: Sequence[Any], keeps: bool) -> None:
-        """The first phase: decodes, checks, and leaves the call under a key that torch_npu hands to the second."""
+        """Do the first phase: decode and check, then keep the call under a key for the second phase."""
         *addresses, size, executor = raw
         _require_results(size, executor)
         args = [
@@ -129,7 +132,10 @@ class Calls:
         return self._guarded(call.name, compute)
 
     def _guarded(self, name: str, action: Callable[[], None]) -> int:
-        """0, or a failure's code. No default device, torch-function mode or gradient of the caller's gets inside."""
+        """Do the action; return 0, or the code of its failure.
+
+        The caller's default device, torch-function mode and gradient mode have no effect inside.
+        """
         try:
             with torch._C.DisableTorchFunction():
                 if torch.is_grad_enabled():  # seldom: inference has none, and entering a context costs
@@ -142,7 +148,7 @@ class Calls:
         return 0
 
     def _failure(self, name: str, error: BaseException) -> int:
-        """Keeps the error's text for torch_npu, and gives the code that makes it raise."""
+        """Keep the error's text for torch_npu, and return the code that makes torch_npu raise."""
         told = isinstance(error, ContractError | NotEmulated)
         text = f"emulated NPU: {name}: {type(error).__name__}: {error}"
         if isinstance(error, NotEmulated):
@@ -156,7 +162,7 @@ class Calls:
 
 
 def _require_results(size: int | None, executor: int | None) -> None:
-    """Raises TypeError unless a call ends in two addresses beside one another that hold zeros, as torch_npu's do."""
+    """Raise TypeError unless the last two arguments are neighbouring addresses of zeros, as of torch_npu."""
     lowest = 1 << 20
     plausible = size and executor and size > lowest and abs(executor - size) <= 4096
     if not plausible or any(ctypes.c_uint64.from_address(at or 0).value for at in (size, executor)):

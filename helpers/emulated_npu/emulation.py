@@ -37,14 +37,17 @@ class Emulation:
 
     @contextmanager
     def trace(self) -> Iterator[list[str]]:
-        """See `helpers.emulated_npu.trace`."""
+        """Yield the names of the kernels that run in the block (`helpers.emulated_npu.trace`)."""
         torch.accelerator.synchronize()
         with self._calls.trace() as names:
             yield names
             torch.accelerator.synchronize()
 
     def _release_the_interpreter(self, an_aclop: object) -> None:
-        """Lets the queue's thread run Python: while it waits, torch_npu frees the interpreter only after an aclop ran."""
+        """Run one old-style operator (aclop), so that the queue's thread can run Python later.
+
+        Only after an aclop does torch_npu release the interpreter while it waits for the queue.
+        """
         self.runtime.allow_aclop(True)
         an_aclop(torch.empty(4, device="npu", dtype=torch.half))  # type: ignore[operator]
         torch.accelerator.synchronize()
@@ -73,7 +76,7 @@ def _require_a_free_process() -> None:
 
 
 def _set_environment(cann_home: Path) -> None:
-    """What torch_npu looks for when it is imported."""
+    """Set the environment variables that torch_npu reads when it is imported."""
     os.environ.setdefault("ASCEND_LAUNCH_BLOCKING", "1")
     if "ASCEND_HOME_PATH" not in os.environ:
         os.environ["ASCEND_HOME_PATH"] = str(cann_home)

@@ -117,24 +117,27 @@ class InferCall:
 
     @property
     def q_size(self) -> int:
-        """The query's S; for packed sequences their tokens."""
+        """Return the query's length S; for packed sequences, the number of all their tokens."""
         return self.q.shape[2] if self.layout_in == "BNSD" else self.q.shape[0 if self.packed else 1]
 
     @property
     def kv_size(self) -> int:
-        """The key's S, its tokens where packed, or what a row of the block table can hold."""
+        """Return the key's length S: all tokens where packed, the room of a row of the block table where paged."""
         if self.block_table is not None:
             return self.block_table.shape[1] * self.block_size
         return self.k.shape[2] if self.layout_in == "BNSD" else self.k.shape[0 if self.packed else 1]
 
     @property
     def head_size(self) -> int:
-        """The query's D."""
+        """Return the query's head size D."""
         return self.q.shape[2] // self.heads if self.layout_in == "BSH" else self.q.shape[-1]
 
     @property
     def decodes(self) -> bool:
-        """Whether this is the case Q_S == 1 of the documents, which ignores sparse_mode, pre_tokens and next_tokens."""
+        """Return whether the query has one token, the documents' case Q_S == 1.
+
+        That case ignores sparse_mode, pre_tokens and next_tokens.
+        """
         return not self.packed and self.q_size == 1
 
     @property
@@ -196,12 +199,16 @@ class InferCall:
 
 
 def _differences(ends: Sequence[int]) -> list[int]:
-    """Plain lengths from cumulative ones."""
+    """Return plain lengths from cumulative ones."""
     return [b - a for a, b in zip((0, *ends), ends, strict=False)]
 
 
 def _for_each(lengths: Sequence[int] | None, batch: int, default: int) -> list[int]:
-    """A length for each sequence: none given means the whole, one given is for all, surplus ones are ignored."""
+    """Return one length for each sequence of the batch.
+
+    Without lengths, each sequence has the whole size. A single length is for all; surplus lengths are
+    ignored.
+    """
     if not lengths:
         return [default] * batch
     return list(lengths) * batch if len(lengths) == 1 else list(lengths[:batch])

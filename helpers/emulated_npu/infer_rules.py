@@ -1,7 +1,8 @@
 """What the documents of npu_fused_infer_attention_score allow: a call that passes here is one that they describe.
 
-Sources: op-plugin's pages of the operator and its v2 (docs/zh/custom_APIs), and, where it is stricter, the tiling code
-of CANN 8.5's ops-transformer (`prompt_flash_attention_tiling.cpp`), whose refusals torch_npu reports as error 561002:
+Sources: op-plugin's pages of the operator and its v2 (docs/zh/custom_APIs), and, where it is stricter, the
+tiling code of CANN 8.5's ops-transformer (`prompt_flash_attention_tiling.cpp`), whose refusals torch_npu
+reports as error 561002:
 
 - block size of packed sequences: the page says a multiple of 16, the code one of 128: 128;
 - dtype of packed sequences: the code takes bfloat16 only, the page float16 as well, but says so of as many key/value
@@ -34,7 +35,10 @@ _REPAIRS_BLANK_ROWS = 2  # bit 1 of inner_precise
 
 
 def check_call(call: InferCall) -> None:
-    """Raises ContractError for all that is forbidden whatever the tensors' contents, NotEmulated for what is not here."""
+    """Raise ContractError for what the documents forbid, without a look at the tensors' contents.
+
+    Raises NotEmulated for what the documents allow and the emulation does not have.
+    """
     emulated(not call.unsupported, f"{NAME} with {', '.join(call.unsupported)}")
     emulated(len(call.keys) == len(call.values) == 1, f"{NAME} with a list of key tensors")
     emulated(call.layout in LAYOUTS, f"{NAME} with input_layout {call.layout}")
@@ -57,7 +61,7 @@ def check_call(call: InferCall) -> None:
 
 
 def check_contents(call: InferCall) -> None:
-    """Raises ContractError for what the device would meet: block ids, the contents of masks."""
+    """Raise ContractError for forbidden contents, which the device would meet: block ids, masks."""
     if call.block_table is not None:
         blocks = call.k.shape[0]
         for row, length in zip(call.block_table, call.key_lengths(), strict=True):
@@ -73,7 +77,7 @@ def check_contents(call: InferCall) -> None:
 
 
 def _check_tensors(call: InferCall) -> None:
-    """Dtypes, contiguity and ranks."""
+    """Check dtypes, contiguity and ranks."""
     dtypes = (call.q.dtype, call.k.dtype, call.v.dtype)
     rule = f"{NAME}: query, key and value share float16 or bfloat16"
     require(dtypes[0] in _HALVES and len(set(dtypes)) == 1, rule, dtypes)
@@ -101,7 +105,7 @@ def _check_tensors(call: InferCall) -> None:
 
 
 def _check_heads(call: InferCall) -> None:
-    """Head counts against the tensors'."""
+    """Check the head counts against those of the tensors."""
     require(1 <= call.heads <= 256, f"{NAME}: 1 to 256 query heads", call.heads)
     came = (call.heads, call.kv_heads)
     require(
@@ -145,7 +149,7 @@ def _require_multiple(call: InferCall, name: str, t: Tensor, heads: int) -> None
 
 
 def _value_size(call: InferCall) -> int:
-    """The value's D."""
+    """Return the value's head size D."""
     return (
         call.v.shape[-1] // call.kv_heads
         if call.v.dim() == 3 and not (call.packed and not call.paged)
@@ -154,7 +158,7 @@ def _value_size(call: InferCall) -> int:
 
 
 def _key_size(call: InferCall) -> int:
-    """The key's D."""
+    """Return the key's head size D."""
     return (
         call.k.shape[-1] // call.kv_heads
         if call.k.dim() == 3 and not (call.packed and not call.paged)
@@ -163,7 +167,7 @@ def _key_size(call: InferCall) -> int:
 
 
 def _check_head_size(call: InferCall) -> None:
-    """D of query, key and value."""
+    """Check the head size D of query, key and value."""
     if call.paged:  # the last size of [blocks, block size, KvN * D]
         require(
             call.k.dim() in (3, 4) and call.v.dim() == call.k.dim(),
@@ -200,7 +204,7 @@ def _check_head_size(call: InferCall) -> None:
 
 
 def _check_packed(call: InferCall) -> None:
-    """Lengths, modes and dtype of packed sequences."""
+    """Check lengths, modes and dtype of packed sequences."""
     q_lens, kv_lens = call.q_lens or (), call.kv_lens or ()
     require(bool(q_lens and kv_lens), f"{NAME}: TND needs lengths of queries and of keys", (q_lens, kv_lens))
     both = (len(q_lens), len(kv_lens))
@@ -240,14 +244,14 @@ def _check_packed(call: InferCall) -> None:
 
 
 def _check_cumulative(which: str, ends: Sequence[int], tokens: int) -> None:
-    """Cumulative lengths: no leading 0, never falling, ending in the count of tokens (error 561002 otherwise)."""
+    """Check cumulative lengths: no leading 0, never falling, the last the number of tokens (error 561002)."""
     rule = f"{NAME}: {which} lengths of TND are cumulative, without a leading 0, and end in {tokens} tokens (561002)"
     rising = ends[0] > 0 and all(a <= b for a, b in pairwise(ends))
     require(rising and ends[-1] == tokens, rule, list(ends)[:16])
 
 
 def _check_each(which: str, lengths: Sequence[int], most: int, how: str) -> None:
-    """Plain lengths, each within `most`."""
+    """Check that each plain length is 0 to `most`."""
     require(
         all(0 <= n <= most for n in lengths),
         f"{NAME}: {which} lengths are {how}: 0 to {most}",
@@ -256,7 +260,7 @@ def _check_each(which: str, lengths: Sequence[int], most: int, how: str) -> None
 
 
 def _check_batch(call: InferCall) -> None:
-    """Sizes and lengths of sequences in a batch."""
+    """Check sizes and lengths of sequences in a batch."""
     require(call.batch <= 65536, f"{NAME}: a batch of at most 65536", call.batch)
     if not call.paged:
         require(
@@ -283,7 +287,7 @@ def _check_batch(call: InferCall) -> None:
 
 
 def _check_modes(call: InferCall) -> None:
-    """sparse_mode and whether it has the mask that it needs."""
+    """Check sparse_mode, and that a mode that needs a mask has one."""
     emulated(call.sparse_mode != 9, f"{NAME} with sparse_mode 9")
     require(
         call.sparse_mode in range(5),
@@ -295,7 +299,7 @@ def _check_modes(call: InferCall) -> None:
 
 
 def _check_pages(call: InferCall, table: Tensor) -> None:
-    """The paged cache and the block size, before anything divides by it."""
+    """Check the paged cache and the block size, before any code divides by that size."""
     k, size = call.k, call.block_size
     emulated(k.dim() != 5, f"{NAME} with a cache in NZ layout")
     require(bool(call.kv_lens), f"{NAME}: a block table needs key/value lengths", call.kv_lens)
@@ -336,7 +340,7 @@ def _check_pages(call: InferCall, table: Tensor) -> None:
 
 
 def _check_heads_first_cache(call: InferCall) -> None:
-    """A four-dimensional cache is read as [blocks, KvN, block size, D], which not every query may meet."""
+    """Check a cache of four dimensions, [blocks, KvN, block size, D]; not every layout of queries allows one."""
     shape = tuple(call.k.shape)
     rule = "a cache of 4 dimensions is read as [blocks, KvN, block size, D] (flatten [blocks, block size, KvN, D] to 3)"
     fits = call.k.dim() == 4 and shape[1:3] == (call.kv_heads, call.block_size)
@@ -355,7 +359,7 @@ def _check_heads_first_cache(call: InferCall) -> None:
 
 
 def _block_size_rule(call: InferCall) -> tuple[str, Callable[[int], bool]]:
-    """The block sizes for this kind of call, in words and as a test."""
+    """Return the allowed block sizes for this kind of call, in words and as a test."""
     if call.packed:
         return "a multiple of 128, at most 1024, for TND", lambda n: n > 0 and n % 128 == 0 and n <= 1024
     if call.decodes:
@@ -367,7 +371,7 @@ def _block_size_rule(call: InferCall) -> tuple[str, Callable[[int], bool]]:
 
 
 def _check_table(call: InferCall, table: Tensor) -> None:
-    """The block table's width and the cache's count of blocks against the lengths."""
+    """Check the block table's width and the cache's number of blocks against the lengths."""
     pages = [call.pages_for(n) for n in call.key_lengths()]
     require(
         table.shape[1] >= max(pages),
@@ -382,7 +386,7 @@ def _check_table(call: InferCall, table: Tensor) -> None:
 
 
 def _check_mask(call: InferCall, mask: Tensor) -> None:
-    """The mask's dtype and shape."""
+    """Check the mask's dtype and shape."""
     require(mask.dtype in _MASK_DTYPES, f"{NAME}: atten_mask is bool, int8 or uint8", mask.dtype)
     shape = tuple(mask.shape)
     if call.mode in COMPRESSED_MODES:
@@ -428,7 +432,10 @@ def hidden_from(call: InferCall, index: int, q_len: int, kv_len: int) -> Tensor 
 
 
 def _require_no_blank_row(call: InferCall) -> None:
-    """Raises for a mask that leaves a query nothing: the documents warrant no precision there without inner_precise 2."""
+    """Raise ContractError for a mask that hides every key from a query.
+
+    Without inner_precise 2 or 3 the documents promise no precision for such a query.
+    """
     for index, (q_len, kv_len) in enumerate(zip(call.query_lengths(), call.key_lengths(), strict=True)):
         hidden = hidden_from(call, index, q_len, kv_len)
         blank = hidden is not None and kv_len > 0 and bool(hidden.all(-1).any())
@@ -440,7 +447,7 @@ def _require_no_blank_row(call: InferCall) -> None:
 
 
 def _check_sink(call: InferCall, sink: Tensor) -> None:
-    """learnable_sink: bfloat16 (heads,), for packed sequences."""
+    """Check learnable_sink: bfloat16 `(heads,)`, for packed sequences."""
     require(call.packed, f"{NAME}: learnable_sink is for TND", call.layout)
     require(
         sink.dtype == torch.bfloat16 and tuple(sink.shape) == (call.heads,),

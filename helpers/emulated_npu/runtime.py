@@ -12,7 +12,10 @@ _OperatorCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_int
 
 
 class Runtime:
-    """The C half of the emulation. Loading it, globally and before torch_npu, is what makes torch_npu importable."""
+    """The C half of the emulation.
+
+    torch_npu can be imported because this half was loaded before, with global symbols.
+    """
 
     def __init__(self, paths: Sequence[Path]):
         """Loads the libraries in order; the first holds the code."""
@@ -35,13 +38,13 @@ class Runtime:
         pointers[slot] = ctypes.cast(callback, ctypes.c_void_p).value  # type: ignore[arg-type]
 
     def set_operator_callback(self, function: Callable[[int, int], int]) -> None:
-        """Sets what runs (request RUN) or drops (FORGET) an operator that a graph holds: `(key, request) -> code`."""
+        """Set what runs (request RUN) or drops (FORGET) a graph's operator: a function `(key, request) -> code`."""
         callback = _OperatorCallback(function)
         self._callbacks.append(callback)
         self._library.emu_set_operator_callback(callback)
 
     def launch(self, stream: int | None, key: int) -> int:
-        """RUN_NOW, or KEPT when the stream's graph keeps the operator for later, or an error code."""
+        """Return RUN_NOW, or KEPT when the stream's graph keeps the operator for later, or an error code."""
         return int(self._library.emu_launch(stream, key))
 
     def record(self, address: int) -> bytes:
@@ -57,7 +60,7 @@ class Runtime:
         self._library.emu_die(text.encode())
 
     def allow_aclop(self, allowed: bool) -> None:
-        """Whether old-style operators pass (without doing anything) instead of failing."""
+        """Let old-style operators (aclop) pass without an effect, or make them fail."""
         self._library.emu_allow_aclop(int(allowed))
 
     def set_view_shape(self, address: int, shape: Sequence[int]) -> None:

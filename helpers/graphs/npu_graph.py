@@ -1,7 +1,8 @@
-"""A decode step captured once as an NPU graph and replayed: the host launches one graph instead of hundreds of operators.
+"""A decode step captured once as an NPU graph and replayed: one launch instead of hundreds of operators.
 
-What a graph repeats is fixed: the memory it reads and writes, and the lengths that attention was given on the host. So new
-tokens are copied into the captured inputs, and the lengths are updated before each replay (torch_npu's `NPUGraph.update`).
+A graph repeats a fixed step: the memory that is read and written, and the lengths that the host gave to
+attention. So new tokens are copied into the captured inputs. The lengths are updated before each replay
+(torch_npu's `NPUGraph.update`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from helpers.model.decoder import DecoderLM
 
 
 class DecodeGraph:
-    """Decode steps of neighbouring rows of a `KVCache`, in 16 bits: fused attention has no lengths to update in fp32."""
+    """Decode steps of neighbouring rows of a `KVCache`, in 16 bits.
+
+    In fp32 the fused attention takes no lengths that could be updated.
+    """
 
     @torch.inference_mode()
     def __init__(self, model: DecoderLM, cache: KVCache, rows: Sequence[int]):
-        """Captures a step. Each row must hold a prompt and have room for a token; nothing is added to the cache.
+        """Capture a step over rows that hold a prompt and have room for a token; the cache keeps its tokens.
 
-        Raises ValueError for a model that is not in 16 bits on an NPU, rows that are no neighbours, empty or full.
+        Raises ValueError for a model that is not in 16 bits on an NPU. The same error names rows that are not
+        neighbours, are empty, or are full.
         """
         if model.device.type != "npu" or model.dtype == torch.float32:
             raise ValueError(f"graphs need a model in 16 bits on an NPU, got {model.dtype} on {model.device}")
@@ -35,9 +40,8 @@ class DecodeGraph:
             raise ValueError(f"every row needs a prompt first, their lengths are {lens}")
         self._batch = self._next([0] * len(rows))
         cache.prepare(self._batch)
-        model.compute(
-            self._batch, cache
-        )  # warm-up: what is made on first use must not be made in the capture
+        # A warm-up makes what is made on first use, such as the mask: the capture must not make it.
+        model.compute(self._batch, cache)
         npu = torch.get_device_module(model.device)
         self._graph = npu.NPUGraph()
         with npu.graph(self._graph, auto_dispatch_capture=True):
@@ -45,9 +49,9 @@ class DecodeGraph:
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int]) -> Tensor:
-        """The next-token logits `[rows, vocab]` in fp32, as `model(batch, cache)` gives them, for one new token per row.
+        """Return the next-token logits `[rows, vocab]` in fp32 for one new token per row, as a pass would.
 
-        They are overwritten by the next step. Raises ValueError, before anything changes, as a pass does.
+        The next step overwrites the logits. Raises ValueError as a pass does, before anything changes.
         """
         batch = self._next(token_ids)
         self._cache.prepare(batch)
@@ -59,12 +63,12 @@ class DecodeGraph:
         return self._logits
 
     def _lengths(self) -> list[int]:
-        """Tokens of the rows."""
+        """Return the rows' lengths in tokens."""
         lens = self._cache.seq_lens
         return [lens[row] for row in self._rows]
 
     def _next(self, token_ids: Sequence[int]) -> FlatBatch:
-        """The batch of the rows' next tokens; ValueError unless there is one for each row."""
+        """Return the batch of the rows' next tokens; raise ValueError unless there is one for each row."""
         if len(token_ids) != len(self._rows):
             raise ValueError(f"expected {len(self._rows)} tokens, one for each row, got {len(token_ids)}")
         tokens = [[token] for token in token_ids]

@@ -1,4 +1,4 @@
-"""The device: choosing it, waiting for it, timing on it, and how much of its memory is in use. Chapters 0 to 2."""
+"""The device: choosing it, waiting for it, timing on it, its memory in use. Chapters 0 to 2."""
 
 from helpers.machine.device import (
     choose_device,

@@ -1,4 +1,4 @@
-"""The device: which one, waiting for it, timing on it, and how much of its memory is in use."""
+"""The device: choosing one, waiting for its work, its name, and the size of its memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _EMULATED = "emulated-npu"
 
 
 def choose_device(name: torch.device | str | None = None) -> torch.device:
-    """The device to run on: `name`, or `COURSE_DEVICE`, or the first of npu, cuda, cpu that is here.
+    """Return the device to use: `name`, or `COURSE_DEVICE`, or the first of npu, cuda, cpu that is present.
 
-    `emulated-npu`, which must be asked for, starts the emulated NPU (`helpers.emulated_npu`) and is an `npu` from then on.
-    Raises ValueError for a name that is unknown and RuntimeError for a device that is asked for and absent.
+    The name `emulated-npu` starts the emulated NPU (`helpers.emulated_npu`), which is an `npu` from then on.
+    Raises ValueError for an unknown name, and RuntimeError for a device that is asked for and absent.
     """
     wanted = str(name or os.environ.get("COURSE_DEVICE", "").strip() or _first_present())
     if wanted == _EMULATED:
@@ -34,20 +34,20 @@ def choose_device(name: torch.device | str | None = None) -> torch.device:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done all that it was given; a CPU has nothing outstanding."""
+    """Wait until the device has done all its work; a CPU has no work outstanding."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes of memory that the device (for a CPU: the machine) has."""
+    """Return the bytes of memory that the device has; for a CPU, those of the machine."""
     if device.type == "cpu":
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return int(torch.accelerator.get_memory_info(device)[1])
 
 
 def describe(device: torch.device) -> str:
-    """A short name for the device, with its memory in GiB."""
+    """Return a short name for the device, with the device's memory in GiB."""
     kind = "CPU" if device.type == "cpu" else torch.get_device_module(device).get_device_name(device)
     kind = f"emulated NPU as {kind} (times mean nothing)" if is_emulated(device) else kind
     threads = torch.get_num_threads()
@@ -56,18 +56,18 @@ def describe(device: torch.device) -> str:
 
 
 def is_emulated(device: torch.device) -> bool:
-    """Whether the device is the emulated NPU."""
+    """Return whether the device is the emulated NPU."""
     module = sys.modules.get("helpers.emulated_npu.emulation")
     return device.type == "npu" and module is not None and bool(module.is_running())
 
 
 def repeats(device: torch.device, wanted: int) -> int:
-    """How often to time something: `wanted`, or once on the emulated NPU, whose times mean nothing."""
+    """Return how often to time something: `wanted`, or 1 on the emulated NPU, whose times mean nothing."""
     return 1 if is_emulated(device) else wanted
 
 
 def where_it_ran(device: torch.device) -> str:
-    """One sentence on which hardware a result comes from, for every section that speaks of NPUs."""
+    """Return one sentence that says which hardware a result comes from, for every section about NPUs."""
     if is_emulated(device):
         return (
             "This ran on the emulated NPU: results are real torch_npu semantics, times mean nothing. "
@@ -81,19 +81,25 @@ def where_it_ran(device: torch.device) -> str:
 
 
 def _present(kind: str) -> bool:
-    """Whether torch can use a device of that kind here; torch_npu is imported only where an NPU's driver is."""
+    """Return whether torch can use a device of that kind here.
+
+    torch_npu is imported only where the driver of an NPU is installed.
+    """
     if kind == "npu" and not _load_torch_npu():
         return False
     return kind == "cpu" or bool(torch.get_device_module(kind).is_available())
 
 
 def _first_present() -> str:
-    """The best kind of device that is here."""
+    """Return the first kind of device that is present, in the order npu, cuda, cpu."""
     return next(kind for kind in _NAMES if _present(kind))
 
 
 def _load_torch_npu() -> bool:
-    """Whether there is an Ascend driver and a torch_npu, which is then imported (it adds `torch.npu`), or the emulated NPU."""
+    """Import torch_npu where an Ascend driver is installed; return whether there is an NPU to ask for.
+
+    The import adds `torch.npu`. A running emulated NPU has imported torch_npu already.
+    """
     if is_emulated(torch.device("npu") if hasattr(torch, "npu") else torch.device("cpu")):
         return True
     has_driver = any(Path("/dev").glob("davinci[0-9]*"))

@@ -11,9 +11,8 @@ import torch_npu
 
 @contextmanager
 def npu_trace(folder: Path) -> Iterator[None]:
-    """Profiles a block, host and device, into `folder`, in the form that TensorBoard and MindStudio Insight read."""
+    """Profile a block, host and device, into `folder`, for TensorBoard and MindStudio Insight."""
     ready = torch_npu.profiler.tensorboard_trace_handler(str(folder))
-    with torch_npu.profiler.profile(
-        on_trace_ready=ready
-    ):  # all activities that it supports, unless told otherwise
+    # Unless told otherwise, the profiler records all activities that it supports.
+    with torch_npu.profiler.profile(on_trace_ready=ready):
         yield

@@ -18,7 +18,11 @@ from helpers.machine.device import synchronize
 
 @contextmanager
 def device_trace(device: torch.device, folder: Path) -> Iterator[None]:
-    """Writes a profile of the block into `folder`: by torch_npu's profiler on an NPU, else by torch's, as `trace.json`."""
+    """Write a profile of the block into `folder`, which is made where it is missing.
+
+    On an NPU torch_npu's profiler writes its own files. On other devices torch's profiler writes
+    `trace.json`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if device.type == "npu":
         with importlib.import_module("helpers.machine.npu_profiler").npu_trace(folder):
@@ -31,17 +35,18 @@ def device_trace(device: torch.device, folder: Path) -> Iterator[None]:
 
 @dataclass
 class MemoryPeak:
-    """What a block of code allocated at its worst moment, in bytes above what was in use before it."""
+    """The most tensor memory that a block held at once, in bytes above what was in use before the block."""
 
     nbytes: int = 0
 
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[MemoryPeak]:
-    """Measures a block's peak of tensor memory: `with peak_memory(device) as peak: …; peak.nbytes`.
+    """Measure a block's peak of tensor memory: `with peak_memory(device) as peak: …; peak.nbytes`.
 
-    An accelerator's allocator counts by itself. A CPU's does not: there torch's profiler records every allocation and
-    release (which slows the block down), scratch memory inside operators included, libraries' own buffers not.
+    An accelerator's allocator counts its peak itself. On a CPU, torch's profiler records every allocation and
+    release, which slows the block down. The profiler sees scratch memory inside operators, but not the
+    buffers that libraries allocate themselves.
     """
     peak = MemoryPeak()
     if device.type == "cpu":
@@ -58,7 +63,7 @@ def peak_memory(device: torch.device) -> Iterator[MemoryPeak]:
 
 @contextmanager
 def _profiled(peak: MemoryPeak) -> Iterator[None]:
-    """Fills `peak` from the allocations that torch's profiler saw in the block."""
+    """Fill `peak` from the allocations that torch's profiler saw in the block."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
         yield

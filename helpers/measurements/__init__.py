@@ -1,4 +1,4 @@
-"""What a clock says: the profiler, times of operators, what this machine can do, a report on a device. Chapter 2."""
+"""What a clock says: the profiler, times of operators, a machine's limits, a device's report. Chapter 2."""
 
 from helpers.measurements import device_report, environment, host_limits, operator_trials
 from helpers.measurements.device_report import (

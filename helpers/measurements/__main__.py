@@ -1,4 +1,8 @@
-"""Print what is installed, or try every operator: `python -m helpers.measurements environment | operators [FILE]`."""
+"""Print what is installed, or try every operator.
+
+python -m helpers.measurements environment
+python -m helpers.measurements operators [FILE]
+"""
 
 import sys
 

@@ -1,8 +1,9 @@
-"""A report on this device in one JSON file: versions, every operator against its plain version, times of the model.
+"""A report on this device in one JSON file: versions, trials of all operators, times of the model.
 
     python -m helpers.measurements operators FILE      (python3 course.py check --report FILE)
 
-Without FILE only the operators are tried. Nothing in the file says whose machine it was: no names, no paths.
+Without FILE only the operators are tried. The file holds no names and no paths, so that no person and no
+machine is known by it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _TEXT = "The quick brown fox jumps over the lazy dog, and then it asks what a la
 
 
 def report(device: torch.device, with_model: bool = True) -> dict[str, Any]:
-    """The whole report, ready for JSON: format, versions, platform, device, operators, times of the model."""
+    """Return the report, ready for JSON: format, versions, platform, device, operators, the model's times."""
     emulated = is_emulated(device)
     return {
         "format": FORMAT,
@@ -64,7 +65,10 @@ def _entry(result: TrialResult) -> dict[str, Any]:
 
 
 def time_model(dtype: torch.dtype, device: torch.device, new_tokens: int = 16) -> dict[str, Any]:
-    """Prefill and decode of the course's model on the device in seconds, and whether fp32 gives the CPU's tokens."""
+    """Return the model's seconds of prefill and decode, and whether fp32 gives the tokens of the CPU.
+
+    An error does not reach the caller: its text is the entry `problem`.
+    """
     from helpers.caches.kv_cache import KVCache
     from helpers.measurements.profiling import InferenceProfiler
     from helpers.model.checkpoint import load
@@ -83,20 +87,20 @@ def time_model(dtype: torch.dtype, device: torch.device, new_tokens: int = 16) -
             plain = generate(own, prompt, profile.new_tokens, cache)
             found["cpu_tokens"] = plain.token_ids == profile.generation.token_ids
             found["min_margin"] = plain.min_margin
-    except Exception as error:  # the rest of the report is worth having without it
+    except Exception as error:  # the rest of the report is useful without this part
         found["problem"] = scrub(f"{type(error).__name__}: {error}")
     return found
 
 
 def cann_version() -> str | None:
-    """The version that the CANN of this shell states in its files; None where there is none to read."""
+    """Return the version that CANN's files state, at `ASCEND_HOME_PATH`; None where no file states one."""
     home = os.environ.get("ASCEND_HOME_PATH", "")
     names = ["ascend_*_install.info", "*/ascend_*_install.info", "version.info", "*/version.info"]
     return _stated(Path(home), names) if home else None
 
 
 def _stated(folder: Path, patterns: list[str]) -> str | None:
-    """The first `version=...` in files of these names."""
+    """Return the first `version=...` in files of these names; None without one."""
     for pattern in patterns:
         for path in sorted(folder.glob(pattern)):
             found = re.search(r"^version\s*=\s*\[?([\w.+-]+)", path.read_text(errors="replace"), re.M | re.I)
@@ -106,7 +110,7 @@ def _stated(folder: Path, patterns: list[str]) -> str | None:
 
 
 def scrub(text: str) -> str:
-    """The text without paths, the user's name and the machine's, and not longer than 400 characters."""
+    """Return the text without paths, the user's name and the machine's name, cut at 400 characters."""
     text = _PATH.sub("<path>", text)
     for private in sorted({*_names()}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(private)}(?!\w)", "<name>", text)
@@ -114,7 +118,7 @@ def scrub(text: str) -> str:
 
 
 def _names() -> Iterator[str]:
-    """The names that tell who and where."""
+    """Yield the names of the machine and of the user."""
     yield from filter(None, (socket.gethostname(), socket.gethostname().split(".")[0], platform.node()))
     try:
         yield getpass.getuser()
@@ -123,12 +127,12 @@ def _names() -> Iterator[str]:
 
 
 def _device_name(device: torch.device) -> str:
-    """The name that the device's driver gives."""
+    """Return the name that the device's driver gives."""
     return "CPU" if device.type == "cpu" else str(torch.get_device_module(device).get_device_name(device))
 
 
 def _version(package: str) -> str | None:
-    """The installed version, or None."""
+    """Return the installed version of a package, or None."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -138,7 +142,7 @@ def _version(package: str) -> str | None:
 
 
 def main(arguments: list[str]) -> int:
-    """Tries the operators and, given a file, writes the report there; exit status 1 when anything failed."""
+    """Try the operators, write the report to a given file, and return the exit status: 1 after a failure."""
     try:
         device = choose_device()
         found = report(device, with_model=bool(arguments))
@@ -158,13 +162,13 @@ def main(arguments: list[str]) -> int:
 
 
 def write(path: Path, found: dict[str, Any]) -> None:
-    """Writes the report as JSON, whole or not at all; OSError where that cannot be."""
+    """Write the report as JSON, whole or not at all; raise OSError where the file cannot be written."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
 
 
 def failures(found: dict[str, Any]) -> list[str]:
-    """One line for each trial that failed, and for each of the model's."""
+    """Return one line for each trial that failed, and for each dtype in which the model failed."""
     lines = [
         f"FAILED: {o['operator']} ({o['case']}) in {o['dtype']}: {o['problem'] or _too_large(o)}"
         for o in found["operators"]
@@ -179,14 +183,14 @@ def failures(found: dict[str, Any]) -> list[str]:
 
 
 def _too_large(outcome: dict[str, Any]) -> str:
-    """What is wrong with a result of the right shape."""
+    """Return in words what is wrong with a result of the right shape."""
     if outcome["max_error"] is None:
         return "a result is no number"
     return f"error {outcome['max_error']:.1e}, allowed {outcome['tolerance']:.1e}"
 
 
 def summary(outcomes: list[dict[str, Any]]) -> Table:
-    """One row for each operator: how many trials there were, how many failed, the largest error in each type."""
+    """Return one row for each operator: number of trials, number of failures, largest error in each dtype."""
     rows = []
     for name in dict.fromkeys(o["operator"] for o in outcomes):
         own = [o for o in outcomes if o["operator"] == name]
@@ -196,7 +200,7 @@ def summary(outcomes: list[dict[str, Any]]) -> Table:
 
 
 def _worst(errors: list[float | None]) -> str:
-    """The largest error in words."""
+    """Return the largest error as text; "none" when a result was no number."""
     known = [error for error in errors if error is not None]
     if len(known) < len(errors):
         return "none"

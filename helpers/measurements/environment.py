@@ -12,7 +12,10 @@ _PACKAGES = ("torch", "torch_npu", "transformers", "jupyterlab", "ipywidgets", "
 
 
 def environment_report() -> Table:
-    """Versions and the chosen device, one row each. The one output of the course that differs from machine to machine."""
+    """Return versions and the chosen device, one row each.
+
+    No other output of the course differs from machine to machine.
+    """
     rows = [("Python", platform.python_version()), ("system", f"{platform.system()} {platform.machine()}")]
     rows += [(name, _version(name)) for name in _PACKAGES]
     rows.append(("device", describe(choose_device())))
@@ -20,7 +23,7 @@ def environment_report() -> Table:
 
 
 def _version(package: str) -> str:
-    """The installed version, or that there is none."""
+    """Return the installed version of a package, or "not installed"."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -28,7 +31,7 @@ def _version(package: str) -> str:
 
 
 def main() -> int:
-    """Prints the report and says whether the model is ready; exit status 1 when something is missing."""
+    """Print the report and whether the model is ready; return the exit status, 1 when a part is missing."""
     from helpers.model import checkpoint
 
     try:

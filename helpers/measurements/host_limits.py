@@ -1,7 +1,8 @@
-"""What this machine can do at best, measured: bytes per second out of memory, and operations per second of a matrix product.
+"""This machine's measured limits: bytes per second out of memory, operations per second of a matrix product.
 
-They are the two lines of a roofline (Williams, Waterman and Patterson, 2009, doi:10.1145/1498765.1498785). A short run
-measures them once per device, dtype and number of threads, and keeps them in the cache folder.
+The two limits are the two lines of a roofline (Williams, Waterman and Patterson, 2009,
+doi:10.1145/1498765.1498785). A short run measures both once per device, dtype and number of threads, and
+keeps them in the cache folder.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from helpers.storage.files import cache_folder, replacing
 
 _REPEATS = 5
 _METHOD = "packed product"
-"""Part of what a kept measurement is known by: one taken in another way does not count."""
+"""Part of a kept measurement's key, so that a measurement taken in another way does not count."""
 
 
 def host_ceilings(
     device: torch.device, dtype: torch.dtype = torch.float32, *, again: bool = False
 ) -> Ceilings:
-    """The device's measured ceilings; from the cache folder where they were measured before, unless `again`."""
+    """Return the device's measured ceilings; those in the cache folder are taken again only with `again`."""
     threads, version = torch.get_num_threads(), torch.__version__
     key = f"{platform.node()}, {device}, {dtype}, {threads} threads, torch {version}, {_METHOD}"
     known = _read()
@@ -38,23 +39,30 @@ def host_ceilings(
 
 
 def measure_bandwidth(device: torch.device, nbytes: int = 512 * 2**20) -> float:
-    """Bytes per second at which the device reads `nbytes` of memory once, all threads at work; the best of several runs.
+    """Return the bytes per second at which the device reads `nbytes` of memory; the best of several runs.
 
-    Numbers of four bytes, whatever the model's: their maximum costs next to no arithmetic, that of bf16 does on a CPU.
+    All threads work. The numbers have four bytes, whatever the model's dtype: on a CPU, a maximum of fp32
+    numbers costs next to no arithmetic, a maximum of bf16 numbers costs some.
     """
     rows = torch.ones(4096, nbytes // 4096 // 4, device=device)
     return rows.nbytes / _best_time(device, lambda: rows.amax(dim=1))
 
 
 def measure_flops(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
-    """Operations per second of a product of two `size` x `size` matrices, the second packed; the best of several runs."""
+    """Return the operations per second of a product of two square matrices; the best of several runs.
+
+    The matrices are `size` x `size`. The second is packed, as the model's weights are.
+    """
     left = torch.randn(size, size, device=device).to(dtype)
     right = pack_weight(left.clone())
     return 2 * size**3 / _best_time(device, lambda: ops.linear(left, right))
 
 
 def _best_time(device: torch.device, work: Callable[[], object]) -> float:
-    """Seconds of the fastest of several runs, after one that does not count: others' interference only slows down."""
+    """Return the seconds of the fastest of several runs, after one that does not count.
+
+    Other processes can only make a run slower, so the fastest run is the best estimate.
+    """
     work()
     times = []
     for _ in range(_REPEATS):
@@ -65,7 +73,7 @@ def _best_time(device: torch.device, work: Callable[[], object]) -> float:
 
 
 def _read() -> dict[str, dict[str, float]]:
-    """What was measured before; nothing when it cannot be read."""
+    """Return what was measured before; an empty dict when the file cannot be read."""
     try:
         stored = json.loads((cache_folder() / "ceilings.json").read_text())
         return {
@@ -77,7 +85,7 @@ def _read() -> dict[str, dict[str, float]]:
 
 
 def _write(known: dict[str, dict[str, float]]) -> None:
-    """Keeps the measurements; a folder that cannot be written costs a measurement the next time, nothing else."""
+    """Keep the measurements; where the folder cannot be written, the next process measures again."""
     try:
         cache_folder().mkdir(parents=True, exist_ok=True)
         with replacing(cache_folder() / "ceilings.json") as temporary:

@@ -13,7 +13,7 @@ from helpers.display.tables import Table
 from helpers.machine.device import repeats as repeats_on
 from helpers.machine.device import synchronize
 
-# What the operators that a model calls are there for. Names differ with device and kernel, kinds do not.
+# The kinds of operators that a model calls. Names differ with device and kernel, kinds do not.
 _KINDS = {
     "matrix products": ("_linear_pointwise", "linear", "addmm", "mm", "matmul"),
     "attention": (
@@ -35,22 +35,22 @@ _REST = "everything else"
 
 @dataclass(frozen=True)
 class OperatorBreakdown:
-    """Calls and seconds of one pass by kind of operator. It shows itself as a table."""
+    """Calls and seconds of one pass by kind of operator, shown as a table."""
 
     calls: dict[str, int]
-    """How often a pass calls operators of that kind."""
+    """Number of calls of operators of each kind in one pass."""
     seconds: dict[str, float]
-    """Time inside them, for one pass."""
+    """Seconds inside the operators of each kind, in one pass."""
     wall: float
-    """Time of one pass by the clock, under the profiler."""
+    """Seconds of one pass by the clock, under the profiler."""
 
     @property
     def outside(self) -> float:
-        """Seconds in which no operator ran: Python, and the profiler itself."""
+        """Return the seconds in which no operator ran: those of Python and of the profiler."""
         return max(0.0, self.wall - sum(self.seconds.values()))
 
     def table(self) -> Table:
-        """One row for each kind, with its share of the pass."""
+        """Return one row for each kind, with the kind's share of the pass."""
         rows = [
             (kind, f"{self.calls[kind]}", measured(time), measured(100 * time / self.wall, "%"))
             for kind, time in self.seconds.items()
@@ -64,17 +64,17 @@ class OperatorBreakdown:
         return repr(self.table())
 
     def _repr_html_(self) -> str:
-        """The table, for a notebook."""
+        """Return the table as HTML, for a notebook."""
         return self.table()._repr_html_()
 
 
 def profile_operators(
     step: Callable[[], object], device: torch.device, repeats: int = 5
 ) -> OperatorBreakdown:
-    """The breakdown of `step`, the mean of `repeats` runs (one on the emulated NPU) after one that does not count.
+    """Return the breakdown of `step`: the mean of `repeats` runs, after one that does not count.
 
-    An operator that calls others counts with them, once: what Python called is what is listed. Raises ValueError for no
-    run at all.
+    On the emulated NPU there is one run. Only operators that Python calls are counted; an operator's seconds
+    include those of the operators it calls itself. Raises ValueError when `repeats` is under 1.
     """
     if repeats < 1:
         raise ValueError(f"repeats must be 1 or more, got {repeats}")
@@ -100,6 +100,6 @@ def profile_operators(
 
 
 def _kind(event: Any) -> str:
-    """The kind that an operator's name, without its library, belongs to."""
+    """Return the kind of an operator, by its name without the library's."""
     name = str(event.name).split("::")[-1]
     return next((kind for kind, names in _KINDS.items() if name in names), _REST)

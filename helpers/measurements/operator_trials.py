@@ -1,4 +1,4 @@
-"""Every operator of `helpers.ops` called on a device and held against its plain version on the CPU."""
+"""Trials of every operator of `helpers.ops` on a device, compared with the plain version on the CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from helpers.ops.block_tables import BlockTables
 from helpers.ops.torch_ops import pack_weight
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
-"""Largest difference from the plain version, over 1 + its size: both round, and kernels add in orders of their own."""
+"""Largest allowed `|got - want| / (1 + |want|)`: both versions round, and kernels add in other orders."""
 REPEATS = 5
 """Calls that are timed, after the one that is compared."""
 _LENGTHS = {  # new tokens and all tokens of each sequence
@@ -31,34 +31,34 @@ _HEADS = {"9 heads on 3 of 64": (9, 3, 64), "4 heads on 2 of 128": (4, 2, 128)}
 
 @dataclass(frozen=True)
 class Trial:
-    """One call: an operator, what is special about it, its arguments on the CPU."""
+    """One call to try: an operator, the name of the case, the arguments on the CPU."""
 
     operator: str
     case: str
     arguments: tuple[Any, ...]
     written: tuple[int, ...] = ()
-    """Which arguments hold the result, when it is not what the operator returns."""
+    """Indices of the arguments that receive the result; empty when the operator returns the result."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """How a trial ended on a device; it shows itself as a row of JSON."""
+    """How a trial ended on a device: one entry of the report."""
 
     operator: str
     case: str
     dtype: str
     passed: bool
     max_error: float | None
-    """Largest difference from the plain version on the CPU, over 1 + its size; None when there is no number."""
+    """Largest `|got - want| / (1 + |want|)` against the plain version; None when a result is no number."""
     tolerance: float
     seconds: float | None
-    """Mean of some calls after the first."""
+    """Mean seconds of the calls after the first; None when a call failed."""
     problem: str | None = None
-    """What was raised, or is wrong with the shape or type."""
+    """What was raised, or what is wrong with shapes or dtypes; None without a problem."""
 
 
 def try_operators(device: torch.device) -> list[TrialResult]:
-    """Return the result of every trial of every operator of `helpers.ops` on the device, in fp32, fp16 and bf16."""
+    """Return the results of all trials of all operators on the device, in fp32, fp16 and bf16."""
     return [run_trial(trial, dtype, device) for dtype in TOLERANCE for trial in trials(dtype)]
 
 
@@ -72,7 +72,7 @@ def run_trial(trial: Trial, dtype: torch.dtype, device: torch.device) -> TrialRe
         with Stopwatch(device) as watch:
             for _ in range(REPEATS):
                 _fused(trial.operator)(*arguments)
-    except Exception as error:  # a broken kernel may raise anything, and the others are still to be tried
+    except Exception as error:  # a broken kernel may raise any error; the other trials go on
         raised = f"{type(error).__name__}: {error}"
         return TrialResult(trial.operator, trial.case, name, False, None, tolerance, None, raised)
     problem = _mismatch(got, want)
@@ -84,7 +84,10 @@ def run_trial(trial: Trial, dtype: torch.dtype, device: torch.device) -> TrialRe
 
 
 def trials(dtype: torch.dtype) -> Iterator[Trial]:
-    """The trials of every operator in one type, the same in every run: sizes of two models, ragged lengths."""
+    """Yield the trials of every operator in one dtype: the sizes of two models, ragged lengths.
+
+    The trials are the same in every run.
+    """
     random = torch.Generator().manual_seed(0)
 
     def randn(*size: int) -> Tensor:
@@ -107,7 +110,7 @@ def trials(dtype: torch.dtype) -> Iterator[Trial]:
 def _attention_trials(
     case: str, new: list[int], total: list[int], sizes: tuple[int, int, int], randn: Callable[..., Tensor]
 ) -> Iterator[Trial]:
-    """Attention and writing of keys and values over some sequences: packed, in rows, in pages."""
+    """Yield trials of attention and of writing keys and values: packed, in rows and in pages."""
     heads, kv_heads, dim = sizes
     q, k, v = randn(sum(new), heads, dim), randn(sum(total), kv_heads, dim), randn(sum(total), kv_heads, dim)
     q_start, kv_start, scale = [0, *accumulate(new)], [0, *accumulate(total)], dim**-0.5
@@ -117,10 +120,10 @@ def _attention_trials(
         one = (q[: new[0]], k[: total[0]], v[: total[0]], scale, causal)
         yield Trial("attention_lse", f"{case}, {'causal' if causal else 'all keys'}", one)
     rows, room = [len(new) - 1 - i for i in range(len(new))], max(total) + 8
-    places = torch.cat([torch.arange(n) for n in total])
+    positions = torch.cat([torch.arange(n) for n in total])
     row_of = torch.tensor(rows).repeat_interleave(torch.tensor(total))
     filled = [randn(len(new), kv_heads, room, dim) for _ in "kv"]
-    yield Trial("write_kv_rows", case, (*filled, k, v, row_of, places), written=(0, 1))
+    yield Trial("write_kv_rows", case, (*filled, k, v, row_of, positions), written=(0, 1))
     yield Trial("attention_rows", case, (q, *filled, rows, q_start, total, scale))
     for page_size in (16, 128):
         counts = [-(-n // page_size) for n in total]
@@ -136,7 +139,7 @@ def _attention_trials(
 
 
 def _fused(operator: str) -> Callable[..., Any]:
-    """The operator as the library calls it."""
+    """Return the operator as the library calls it."""
     if operator == "pack_weight":
         return lambda x, weight: ops.linear(x, pack_weight(weight))
     function: Callable[..., Any] = getattr(ops, operator)
@@ -144,7 +147,7 @@ def _fused(operator: str) -> Callable[..., Any]:
 
 
 def _plain(operator: str) -> Callable[..., Any]:
-    """Its meaning in plain torch."""
+    """Return the operator's plain version."""
     if operator == "pack_weight":
         return torch_ops.linear
     function: Callable[..., Any] = getattr(torch_ops, operator, None) or getattr(torch_attention, operator)
@@ -152,31 +155,31 @@ def _plain(operator: str) -> Callable[..., Any]:
 
 
 def _copies(arguments: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
-    """The arguments on the device, in memory of their own: some operators overwrite theirs."""
+    """Return copies of the arguments on the device: some operators overwrite their arguments."""
     return tuple(_copy(x, device) for x in arguments)
 
 
 def _copy(x: Any, device: torch.device) -> Any:
-    """One argument on the device."""
+    """Return a copy of one argument on the device."""
     if isinstance(x, BlockTables):
         return BlockTables(x.tables, x.kv_lens, x.page_size, device)
     return x.clone().to(device) if isinstance(x, Tensor) else x
 
 
 def _results(trial: Trial, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Tensor]:
-    """What the operator computed: what it returned, or what it wrote."""
+    """Return what the operator computed: the tensors that it returned, or those that it wrote."""
     returned = function(*arguments)
     return [arguments[i] for i in trial.written] or tree_leaves(returned)
 
 
 def _mismatch(got: list[Tensor], want: list[Tensor]) -> str | None:
-    """How shapes and types differ, or None."""
+    """Return how shapes and dtypes differ, in words; None where they agree."""
     shown = [[f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in side] for side in (got, want)]
     return f"expected {', '.join(shown[1])}, got {', '.join(shown[0])}" if shown[0] != shown[1] else None
 
 
 def _error(got: list[Tensor], want: list[Tensor]) -> float | None:
-    """The largest difference over 1 + the size of what is wanted; None when something is no number."""
+    """Return the largest `|got - want| / (1 + |want|)`; None when a result is no number."""
     differences = [(g.double() - w.double()).abs() / (1 + w.double().abs()) for g, w in zip(got, want, strict=True)]  # fmt: skip
     worst = max(float(d.max()) if not d.isnan().any() else float("inf") for d in differences)
     return worst if worst < float("inf") else None

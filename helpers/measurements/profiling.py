@@ -1,4 +1,4 @@
-"""How long a generation takes, token by token: time to first token, time per output token, percentiles, throughput."""
+"""The times of a generation, token by token: first token, output tokens, percentiles, throughput."""
 
 from __future__ import annotations
 
@@ -26,43 +26,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GenerationProfile:
-    """The times of one generation, in seconds. It shows itself as a table."""
+    """The times of one generation in seconds, shown as a table."""
 
     generation: Generation
     text: str
-    """The new tokens in words."""
+    """The new tokens as text."""
     ttft: float
     """Time to first token: from the request to the first new token, the prompt's pass (prefill) included."""
     step_times: tuple[float, ...]
-    """For each token after the first, the time since the token before: one pass of decode each."""
+    """For each token after the first, the time since the token before: one decode pass each."""
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of the prompt."""
+        """Return the number of tokens of the prompt."""
         return len(self.generation.prompt_ids)
 
     @property
     def new_tokens(self) -> int:
-        """Tokens generated."""
+        """Return the number of generated tokens."""
         return len(self.generation.token_ids)
 
     @property
     def total(self) -> float:
-        """From the request to the last token."""
+        """Return the seconds from the request to the last token."""
         return self.ttft + sum(self.step_times)
 
     @property
     def tpot(self) -> float:
-        """Time per output token: the mean over the tokens after the first; 0 when there is none."""
+        """Return the time per output token: the mean over all tokens after the first; 0 without any."""
         return statistics.fmean(self.step_times) if self.step_times else 0.0
 
     @property
     def throughput(self) -> float:
-        """New tokens per second, from the request to the last token."""
+        """Return new tokens per second, from the request to the last token."""
         return self.new_tokens / self.total
 
     def percentile(self, percent: float) -> float:
-        """The inter-token latency that `percent` % of the steps stay under or at (the nearest rank, so one that occurred)."""
+        """Return the inter-token latency that `percent` % of the steps do not exceed.
+
+        The method is the nearest rank, so the latency is one that occurred. Raises ValueError for a
+        percentage outside (0, 100], and when only one token was generated.
+        """
         if not 0 < percent <= 100:
             raise ValueError(f"a percentile lies above 0 and up to 100, got {percent}")
         if not self.step_times:
@@ -71,7 +75,7 @@ class GenerationProfile:
         return sorted(self.step_times)[int(rank) - 1]
 
     def table(self) -> Table:
-        """All figures, one row each."""
+        """Return all numbers, one row each."""
         rows = [
             ("prompt tokens", str(self.prompt_tokens)),
             ("new tokens", str(self.new_tokens)),
@@ -84,7 +88,7 @@ class GenerationProfile:
         return Table(("", "value"), rows)
 
     def plot(self) -> Figure:
-        """Each token's time: the first in prefill's colour, the others in decode's."""
+        """Return a figure of each token's time: the first in prefill's colour, the others in decode's."""
         fig, ax = plots.new_figure("Time of each new token", "new token", "ms")
         ax.bar([1], [self.ttft * 1e3], color=plots.COLORS["prefill"], label="first token (prefill)")
         steps = range(2, self.new_tokens + 1)
@@ -96,19 +100,20 @@ class GenerationProfile:
         return repr(self.table())
 
     def _repr_html_(self) -> str:
-        """The table, for a notebook."""
+        """Return the table as HTML, for a notebook."""
         return self.table()._repr_html_()
 
 
 class InferenceProfiler:
     """Times greedy generation of one request with a KV cache.
 
-    It warms up (first calls pay for memory and kernel selection), begins when the device is idle, and reads a clock that
-    cannot be set back: the host's for a CPU, the device's own events for an accelerator.
+    The profiler warms up first, because first calls pay for memory and kernel selection. The timed run begins
+    when the device is idle. The clock is monotonic: the host's for a CPU, the device's own events for an
+    accelerator.
     """
 
     def __init__(self, warmup: int = 1):
-        """`warmup` is the number of short generations that come before the one that counts."""
+        """Set the number of short generations before the one that counts; raise ValueError under 0."""
         if warmup < 0:
             raise ValueError(f"warmup must be 0 or more, got {warmup}")
         self.warmup = warmup
@@ -121,9 +126,11 @@ class InferenceProfiler:
         max_new_tokens: int = 100,
         trace_folder: str | Path | None = None,
     ) -> GenerationProfile:
-        """The profile of the greedy continuation of `prompt` (text, or token ids), ending early at the end-of-text token.
+        """Return the profile of the greedy continuation of `prompt`, which is text or token ids.
 
-        With a `trace_folder` the device's own profiler writes there what ran; the times then include its work. Raises ValueError for an empty prompt or a count under 1.
+        Generation ends early at the end-of-text token. With a `trace_folder` the device's own profiler writes
+        a trace there; the times then include that profiler's work. Raises ValueError for an empty prompt, or
+        a count under 1.
         """
         prompt_ids = list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
         room = min(len(prompt_ids) + max_new_tokens, model.cfg.max_positions)

@@ -1,7 +1,8 @@
 """The few operators worth fusing, under one name and one signature for every device. All chapters.
 
-The plain-torch version serves every device; on an Ascend NPU the operator of the same name in `npu_ops` runs instead. A tensor's
-device decides, so that nothing else in the library asks where it runs.
+The plain-torch version serves every device. On an Ascend NPU the operator of the same name in `npu_ops` runs
+instead. The device of an operator's first tensor decides, so that no other package of the library asks for
+the device.
 """
 
 from helpers.ops.block_tables import BlockTables
@@ -12,13 +13,13 @@ from helpers.ops.by_device import (
     attention_pages,
     attention_rows,
     linear,
+    materialised_attention,
     rms_norm,
     rotary,
     swiglu,
     write_kv_pages,
     write_kv_rows,
 )
-from helpers.ops.torch_attention import materialised_attention
 from helpers.ops.torch_ops import likeliest, pack_weight
 
 __all__ = [

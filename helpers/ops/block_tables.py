@@ -1,4 +1,8 @@
-"""The block tables of one step, in the forms that attention over pages needs, made once for all layers."""
+"""The block tables of one step, in the forms that attention over pages needs, made once for all layers.
+
+A block is the operators' word for a page of keys and values. A slot is `page * page_size + offset`, where one
+token is.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from helpers.ops.decode_rows import Family, families
 
 
 class BlockTables:
-    """Which pages hold each sequence's keys and values: `tables[i]` in order, the first `kv_lens[i]` tokens count."""
+    """The pages of each sequence's keys and values: `tables[i]`, whose first `kv_lens[i]` tokens count."""
 
     def __init__(
         self,
@@ -22,7 +26,11 @@ class BlockTables:
         page_size: int,
         device: torch.device | str = "cpu",
     ):
-        """Raises ValueError for a table that has too few pages for its length."""
+        """Keep the pages that each sequence uses, `-(-kv_lens[i] // page_size)` of `tables[i]`.
+
+        Raises ValueError for a table that has too few pages for its length, a length under 1, and counts that
+        differ.
+        """
         if len(tables) != len(kv_lens):
             raise ValueError(f"{len(tables)} tables, {len(kv_lens)} lengths: expected as many of each")
         for table, length in zip(tables, kv_lens, strict=True):
@@ -33,30 +41,29 @@ class BlockTables:
         self._split: tuple[tuple[int, ...], list[int], list[Family]] | None = None
 
     def __len__(self) -> int:
-        """Sequences."""
+        """Return the number of sequences."""
         return len(self.tables)
 
     @cached_property
     def padded(self) -> Tensor:
-        """All tables as one int32 matrix; what no sequence uses names page 0."""
+        """Return all tables as one int32 matrix `[sequences, most pages]`; unused cells hold page 0."""
         longest = max(len(table) for table in self.tables)
         rows = [[*table, *[0] * (longest - len(table))] for table in self.tables]
         return torch.tensor(rows, dtype=torch.int32, device=self.device)
 
     @cached_property
     def slots(self) -> Tensor:
-        """Where every token lies, sequence after sequence: `[sum(kv_lens)]` int64."""
+        """Return the slot of every token, sequence after sequence: int64 `[sum(kv_lens)]`."""
         parts = []
         for table, length in zip(self.tables, self.kv_lens, strict=True):
-            places = torch.arange(length)
-            parts.append(
-                torch.tensor(table)[places // self.page_size] * self.page_size + places % self.page_size
-            )
+            tokens = torch.arange(length)
+            pages = torch.tensor(table)[tokens // self.page_size]
+            parts.append(pages * self.page_size + tokens % self.page_size)
         return torch.cat(parts).to(self.device)
 
     @cached_property
     def neighbours(self) -> list[int | None]:
-        """For each sequence whose pages lie side by side, its first slot; None for the others."""
+        """Return each sequence's first slot where its pages are consecutive; None for the other sequences."""
         return [
             table[0] * self.page_size if list(table) == list(range(table[0], table[0] + len(table))) else None
             for table in self.tables
@@ -64,22 +71,23 @@ class BlockTables:
 
     @cached_property
     def pages(self) -> list[Tensor]:
-        """Each sequence's pages as an int64 tensor."""
+        """Return each sequence's pages as an int64 tensor."""
         return [torch.tensor(table, dtype=torch.int64, device=self.device) for table in self.tables]
 
     def split(self, q_start: Sequence[int]) -> tuple[list[int], list[Family]]:
-        """The sequences that attend alone, and the families of the others; `q_start` as in `attention_pages`.
+        """Return the sequences that attend alone, and the families of the others.
 
-        Alone are those with several new tokens, and those whose pages lie side by side: they need no collecting.
+
+        `q_start` is that of `attention_pages`. A sequence with several new tokens attends alone. So does a
+        sequence with consecutive pages: the sequence's keys are read where they are.
         """
         if self._split is None or self._split[0] != tuple(q_start):
             single = [b - a == 1 for a, b in pairwise(q_start)]
             together = [i for i, first in enumerate(self.neighbours) if first is None and single[i]]
             tables, lens = [self.tables[i] for i in together], [self.kv_lens[i] for i in together]
             rows = [q_start[i] for i in together]
-            share = (
-                self.device.type == "cpu"
-            )  # the log-sum-exp that merging needs comes from a CPU's operator
+            # Two parts are merged by their log-sum-exps, which only the operator for CPUs gives.
+            share = self.device.type == "cpu"
             found = families(tables, lens, rows, self.page_size, share) if together else []
             alone = [i for i in range(len(self)) if i not in set(together)]
             self._split = (tuple(q_start), alone, [family.to(self.device) for family in found])

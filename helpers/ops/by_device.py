@@ -1,7 +1,8 @@
 """The few operators worth fusing, under one name and one signature for every device.
 
-The plain-torch version serves every device; on an Ascend NPU, the one of the same name in `npu_ops` runs instead. A tensor's
-device decides, so that nothing else in the library asks where it runs.
+The plain-torch version serves every device. On an Ascend NPU the operator of the same name in `npu_ops` runs
+instead. The device of an operator's first tensor decides, so that no other package of the library asks for
+the device.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ R = TypeVar("R")
 
 
 def _on_its_device(plain: Callable[Concatenate[Tensor, P], R]) -> Callable[Concatenate[Tensor, P], R]:
-    """The operator that looks where its first tensor is and takes the version for that device."""
+    """Return an operator that runs the version for its first tensor's device."""
 
     @functools.wraps(plain)
     def operator(first: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -44,3 +45,4 @@ attention_pages = _on_its_device(torch_attention.attention_pages)
 attention_rows = _on_its_device(torch_attention.attention_rows)
 write_kv_pages = _on_its_device(torch_attention.write_kv_pages)
 write_kv_rows = _on_its_device(torch_attention.write_kv_rows)
+materialised_attention = torch_attention.materialised_attention  # one version for all devices

@@ -1,4 +1,7 @@
-"""Which sequences of a step attend together: those that compute one token each, by common beginning and by like length."""
+"""The sequences of a step that attend together: one new token each, a common beginning, similar lengths.
+
+A sequence's one query is a row of the batch's queries.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +13,30 @@ import torch
 from torch import Tensor
 
 WORTH = 512
-"""A common beginning is read once for all when that saves the reading of so many tokens."""
+"""Tokens whose reading must be saved before a common beginning is read once for all its sequences."""
 
 
 class LikeLengths(NamedTuple):
-    """Some rows of a family; what each has of its own is padded to the longest's length `L`."""
+    """Rows of a family with similar lengths; a row's own tokens are padded to the longest row's, `L`."""
 
     slots: Tensor
-    """Where the tokens lie, row after row: int64 `[n, L]`; padding names a slot of the row's own."""
+    """Slots of the tokens, row after row: int64 `[n, L]`; padding repeats the row's first slot."""
     mask: Tensor | None
-    """fp32 `[n, 1, 1, L]`, 0 for a token and minus infinity for padding; None where there is none."""
+    """fp32 `[n, 1, 1, L]`, 0 for a token and minus infinity for padding; None where nothing is padded."""
 
 
 class Family(NamedTuple):
-    """Sequences with one new token each: those whose tables begin alike, or all that have no such relatives."""
+    """Sequences with one new token each: all begin with the same pages, or no page is shared."""
 
     rows: Tensor
-    """Their tokens' places in the batch, the longest sequence first: int64 `[n]`."""
+    """Indices of the sequences' queries in the batch, the longest sequence first: int64 `[n]`."""
     shared: Tensor | None
-    """The slots of the beginning that they have in common, int64; None for nothing."""
+    """Slots of the common beginning, int64; None where no page is shared."""
     parts: list[LikeLengths]
-    """What follows, in the order of the rows."""
+    """The tokens after the common beginning, in the order of the rows."""
 
     def to(self, device: torch.device) -> Family:
-        """The same with its tensors on `device`."""
+        """Return the family with its tensors on `device`."""
         parts = [LikeLengths(s.to(device), None if m is None else m.to(device)) for s, m in self.parts]
         shared = None if self.shared is None else self.shared.to(device)
         return Family(self.rows.to(device), shared, parts)
@@ -42,7 +45,11 @@ class Family(NamedTuple):
 def families(
     tables: Sequence[Sequence[int]], lens: Sequence[int], rows: Sequence[int], page_size: int, share: bool
 ) -> list[Family]:
-    """The families of sequences with these tables and lengths in tokens; `rows[i]` is the place of sequence `i`'s token."""
+    """Return the families of sequences with these tables and lengths in tokens.
+
+    `rows[i]` is the index of sequence `i`'s query in the batch. Without `share` all sequences are one family,
+    which has no common beginning.
+    """
     found = []
     for members, common in _related(tables, lens, page_size) if share else [(list(range(len(rows))), 0)]:
         skipped = common * page_size
@@ -59,16 +66,21 @@ def families(
 def _related(
     tables: Sequence[Sequence[int]], lens: Sequence[int], page_size: int
 ) -> Iterator[tuple[list[int], int]]:
-    """Sequences that begin with the same page, and their common pages where that is worth it; the others at last."""
+    """Yield sequences that begin alike and the number of their common pages, then all other sequences and 0.
+
+    A common beginning counts only where enough reading is saved (`WORTH`).
+    """
     by_first: dict[int, list[int]] = {}
     for i, table in enumerate(tables):
         by_first.setdefault(table[0], []).append(i)
     others = []
     for members in by_first.values():
         beginnings = [tuple(tables[i]) for i in members]
-        ends = (min(beginnings), max(beginnings))  # they part first, if any do
+        ends = (min(beginnings), max(beginnings))  # in sorted order these two have the fewest pages in common
         common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*ends, strict=False)))
-        common = min(common, (min(lens[i] for i in members) - 1) // page_size)  # something must follow
+        common = min(
+            common, (min(lens[i] for i in members) - 1) // page_size
+        )  # a token must be left for each row
         if common * page_size * (len(members) - 1) >= WORTH:
             yield members, common
         else:
@@ -78,7 +90,11 @@ def _related(
 
 
 def _alike(members: Sequence[int], lens: Sequence[int]) -> Iterator[list[int]]:
-    """Members, the longest first, cut where padding would cost more than another call: beyond a quarter or 64 tokens."""
+    """Yield groups of the members, which come longest first, so that padding costs less than another call.
+
+    A group ends before a member that is shorter than the group's longest by more than a quarter and by more
+    than 64.
+    """
     group: list[int] = []
     for i in members:
         if group and lens[i] < min(0.75 * lens[group[0]], lens[group[0]] - 64):
@@ -89,16 +105,16 @@ def _alike(members: Sequence[int], lens: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _part(tables: list[Sequence[int]], lens: list[int], page_size: int) -> LikeLengths:
-    """The slots and the mask of sequences of like length, the longest first."""
+    """Return the slots and the mask of sequences of similar lengths, the longest first."""
     longest, width = lens[0], len(tables[0])
     pages = torch.tensor([[*table, *[0] * (width - len(table))] for table in tables])
     slots = _slots(pages, page_size)[:, :longest]
     counts = torch.arange(longest) < torch.tensor(lens).unsqueeze(1)
-    slots = torch.where(counts, slots, slots[:, :1])  # a slot that nobody has written may hold anything
+    slots = torch.where(counts, slots, slots[:, :1])  # an unwritten slot may hold NaN, which no mask hides
     mask = torch.zeros(counts.shape).masked_fill_(~counts, float("-inf"))[:, None, None]
     return LikeLengths(slots, None if lens[-1] == longest else mask)
 
 
 def _slots(pages: Tensor, page_size: int) -> Tensor:
-    """The slots `[..., n * page_size]` of pages `[..., n]`."""
+    """Return the slots `[..., n * page_size]` of pages `[..., n]`."""
     return (pages.unsqueeze(-1) * page_size + torch.arange(page_size)).flatten(-2)

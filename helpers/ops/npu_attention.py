@@ -1,8 +1,9 @@
-"""Attention on an Ascend NPU, by `npu_fused_infer_attention_score` (FIA) in 16 bits and `npu_fusion_attention` in fp32.
+"""Attention on an Ascend NPU, by the operators FIA (16 bits) and fusion attention (fp32).
 
-FIA has no fp32; fusion attention has it, and no pages. Which of FIA's layouts serves is decided by what the documents
-allow: the packed one (TND) for a head dimension of 128; `BSH` and `BNSD` for others, such as SmolLM2's 64. Two traps are
-common to both operators: their scale is 1 unless given, and in a mask True means hidden. Where two documents disagree,
+Their names are `npu_fused_infer_attention_score` and `npu_fusion_attention`. FIA has no fp32. Fusion
+attention has fp32, but no pages. The documents decide the layout of a call to FIA. A head dimension of 128
+allows the packed layout (TND); other dimensions, such as SmolLM2's 64, need `BSH` or `BNSD`. Both operators
+have two traps: the scale is 1 unless given, and True in a mask means hidden. Where two documents disagree,
 the narrower one is followed: packed fp16 needs as many KV heads as query heads.
 """
 
@@ -26,7 +27,10 @@ _TND_DIM = 128
 def attention(
     q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
 ) -> Tensor:
-    """As the plain version. Packed lengths are cumulative, without the leading 0, the last one the number of tokens."""
+    """Return what the plain version returns.
+
+    Packed lengths are cumulative, without the leading 0; the last length is the number of tokens.
+    """
     if q.dtype == torch.float32:
         return _fusion(q, k, v, q_start[1:], kv_start[1:], scale)
     if _may_pack(q, k.shape[1]):
@@ -47,9 +51,10 @@ def attention_rows(
     kv_lens: Sequence[int],
     scale: float,
 ) -> Tensor:
-    """As the plain version: rows are read in place, their lengths given as a list, so that nothing behind them counts.
+    """Return what the plain version returns; rows are read in place.
 
-    A decode step over neighbouring rows is one call, whatever their lengths.
+    The rows' lengths are given as a list, so that no key behind a row's length counts. A decode step over
+    neighbouring rows is one call, whatever the lengths.
     """
     decode, first, batch = len(q) == len(rows), rows[0], len(rows)
     if q.dtype != torch.float32 and decode and all(row == first + i for i, row in enumerate(rows)):
@@ -59,7 +64,7 @@ def attention_rows(
     for i, row in enumerate(rows):
         part = slice(q_start[i], q_start[i + 1])
         k, v = (cache[row : row + 1] for cache in (k_cache, v_cache))
-        if q.dtype == torch.float32:  # no lengths there: the used part alone, packed
+        if q.dtype == torch.float32:  # fusion attention takes no lengths: give the used part, packed
             k, v = (t[0, :, : kv_lens[i]].transpose(0, 1) for t in (k, v))
             out[part] = _fusion(q[part], k, v, [len(q[part])], [kv_lens[i]], scale)
         else:
@@ -70,9 +75,11 @@ def attention_rows(
 def attention_pages(
     q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: BlockTables, q_start: Sequence[int], scale: float
 ) -> Tensor:
-    """As the plain version. Packed queries over pages take *plain* lengths of keys, not cumulative ones.
+    """Return what the plain version returns.
 
-    Pages that FIA does not read (fp32; prefill over pages that are no multiple of 128 tokens) are collected first.
+    Packed queries over pages take *plain* lengths of keys, not cumulative ones.
+    Pages that FIA does not read are collected first: pages in fp32, and in prefill pages that are no multiple
+    of 128 tokens.
     """
     num_pages, page_size, kv_heads, _ = k_cache.shape
     decode, packed = len(q) == len(tables), _may_pack(q, kv_heads)
@@ -81,9 +88,8 @@ def attention_pages(
         kv_start = [0, *accumulate(tables.kv_lens)]
         k, v = (cache.flatten(0, 1)[tables.slots] for cache in (k_cache, v_cache))
         return attention(q, k, v, q_start, kv_start, scale)
-    k, v = (
-        cache.view(num_pages, page_size, -1) for cache in (k_cache, v_cache)
-    )  # four dimensions mean other axes
+    # FIA reads a cache of four dimensions as [pages, KV, page_size, D].
+    k, v = (cache.view(num_pages, page_size, -1) for cache in (k_cache, v_cache))
     pages: dict[str, Any] = dict(block_table=tables.padded, block_size=page_size, kv_heads=kv_heads)
     if packed:
         return _fia_tnd(q, k, v, list(q_start[1:]), tables.kv_lens, scale, **pages)[0]
@@ -102,7 +108,7 @@ def attention_pages(
 def attention_lse(
     q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """As the plain version: both operators can give the log-sum-exp, fusion attention as a maximum and a sum."""
+    """Return what the plain version returns; fusion attention gives log-sum-exps as maximum and sum."""
     if q.dtype == torch.float32:
         return _fusion_lse(q, k, v, scale, causal)
     q4, k4, v4 = (_heads_first(t) for t in (q, k, v))
@@ -111,7 +117,7 @@ def attention_lse(
 
 
 def _may_pack(q: Tensor, kv_heads: int) -> bool:
-    """Whether the documents allow FIA's packed layout: head dimension 128, bf16, or fp16 without shared heads."""
+    """Return whether FIA may take the packed layout: head dimension 128, and bf16 or no shared KV heads."""
     return q.shape[-1] == _TND_DIM and (q.dtype == torch.bfloat16 or q.shape[1] == kv_heads)
 
 
@@ -119,7 +125,7 @@ def _fia_tnd(
     q: Tensor, k: Tensor, v: Tensor, q_ends: list[int], kv_lens: list[int], scale: float,
     kv_heads: int = 0, **pages: Any,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """FIA over packed queries `[T, H, D]`; keys packed alike, or in pages."""
+    """Call FIA over packed queries `[T, H, D]`; keys are packed as well, or in pages."""
     return _fia(
         q.contiguous(), k.contiguous(), v.contiguous(), "TND", q.shape[1], kv_heads or k.shape[1], scale,
         q_lens=q_ends, kv_lens=kv_lens, sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device), **pages,
@@ -129,7 +135,7 @@ def _fia_tnd(
 def _fia_bnsd(
     q: Tensor, k: Tensor, v: Tensor, kv_lens: list[int], scale: float, causal: bool = True, **more: Any
 ) -> tuple[Tensor, Tensor]:
-    """FIA over `q [B, H, n, D]`, `k`, `v` `[B, KV, m, D]`, of which the first `kv_lens` places count."""
+    """Call FIA over `q [B, H, n, D]` and the first `kv_lens` positions of `k`, `v` `[B, KV, m, D]`."""
     if causal and q.shape[2] > 1:
         more |= dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device), q_lens=[q.shape[2]] * q.shape[0])
     return _fia(
@@ -140,7 +146,7 @@ def _fia_bnsd(
 def _fia_bsh(
     q: Tensor, k: Tensor, v: Tensor, kv_lens: list[int], scale: float, heads: int, kv_heads: int, **more: Any
 ) -> Tensor:
-    """FIA over `q [B, n, H * D]` and pages `[num_pages, page_size, KV * D]`."""
+    """Call FIA over `q [B, n, H * D]` and pages `[num_pages, page_size, KV * D]`."""
     if q.shape[1] > 1:
         more |= dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device), q_lens=[q.shape[1]] * q.shape[0])
     return _fia(q.contiguous(), k, v, "BSH", heads, kv_heads, scale, kv_lens=kv_lens, **more)[0]
@@ -149,7 +155,7 @@ def _fia_bsh(
 def _fia(
     q: Tensor, k: Tensor, v: Tensor, layout: str, heads: int, kv_heads: int, scale: float, **more: Any
 ) -> tuple[Tensor, Tensor]:
-    """The call itself: version 2 where torch_npu has it, else version 1, which names the same things otherwise."""
+    """Call version 2 of FIA where torch_npu has it, else version 1, whose arguments have other names."""
     if hasattr(torch_npu, "npu_fused_infer_attention_score_v2"):
         call, names = torch_npu.npu_fused_infer_attention_score_v2, _V2
     else:
@@ -178,9 +184,10 @@ _V1 = {
 def _fusion(
     q: Tensor, k: Tensor, v: Tensor, q_ends: Sequence[int], kv_ends: Sequence[int], scale: float
 ) -> Tensor:
-    """`npu_fusion_attention` over packed sequences. Without its mask the sparse mode would be ignored, silently.
+    """Call `npu_fusion_attention` over packed sequences.
 
-    Where each sequence has one query, nothing is hidden from it, and no mask is read.
+    Without a mask the operator ignores its sparse mode, silently. Where each sequence has one query, that
+    query sees every key, and no mask is needed.
     """
     decode = list(q_ends) == list(range(1, len(q) + 1))
     options: dict[str, Any] = {} if decode else dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device))
@@ -192,7 +199,10 @@ def _fusion(
 
 
 def _fusion_lse(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool) -> tuple[Tensor, Tensor]:
-    """`npu_fusion_attention` of one sequence with its log-sum-exp, which comes as a maximum and a sum, eight times each."""
+    """Return `npu_fusion_attention` of one sequence, and the log-sum-exp of its scores.
+
+    The operator gives a maximum and a sum instead, each eight times.
+    """
     options: dict[str, Any] = dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device)) if causal else {}
     q4, k4, v4 = (_heads_first(t).contiguous() for t in (q, k, v))
     out, maximum, total, *_ = torch_npu.npu_fusion_attention(
@@ -203,10 +213,10 @@ def _fusion_lse(q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool) -> 
 
 @functools.cache
 def _mask(device: torch.device) -> Tensor:
-    """The compressed causal mask that modes 2 to 4 ask for, whatever the lengths: 2048 x 2048, True above the diagonal."""
+    """Return the causal mask of sparse modes 2 to 4 for any lengths: 2048 x 2048, True above the diagonal."""
     return torch.ones(2048, 2048, dtype=torch.bool, device=device).triu(1)
 
 
 def _heads_first(x: Tensor) -> Tensor:
-    """One sequence `[n, heads, D]` -> `[1, heads, n, D]`."""
+    """Return one sequence `[n, heads, D]` as `[1, heads, n, D]`."""
     return x.transpose(0, 1).unsqueeze(0)

@@ -1,8 +1,8 @@
 """Attention and the writing of keys and values in plain torch, for every device.
 
-Shapes: `T` new tokens of all sequences packed one after the other (no padding), `H` query heads, `KV` key/value
-heads with `H % KV == 0`, `D` head dimension. Masks are causal and aligned at the bottom right: a sequence's last query
-sees its last key.
+Shapes: `T` is the number of new tokens of all sequences, packed one after the other without padding. `H` is
+the number of query heads, `KV` that of key/value heads with `H % KV == 0`, and `D` the head dimension. Masks
+are causal and aligned at the bottom right: a sequence's last query sees the sequence's last key.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from helpers.ops.decode_rows import Family
 def attention(
     q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
 ) -> Tensor:
-    """Causal attention of packed ragged sequences: `q [T, H, D]`, `k`, `v` `[Tk, KV, D]` -> `[T, H, D]`.
+    """Return causal attention `[T, H, D]` of packed ragged sequences: `q [T, H, D]`, `k`, `v` `[Tk, KV, D]`.
 
-    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]` and the keys `kv_start[i]:kv_start[i + 1]`; its last
-    query sees its last key (the mask is aligned at the bottom right). K and V are never repeated per query head,
-    scores are never stored. Sequences of one length are computed in one call.
+    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]` and the keys `kv_start[i]:kv_start[i + 1]`. K
+    and V are never repeated for the query heads, and scores are never stored. Sequences of equal lengths are
+    computed in one call.
     """
     lengths = {
         (b - a, d - c) for a, b, c, d in zip(q_start, q_start[1:], kv_start, kv_start[1:], strict=False)
@@ -42,7 +42,7 @@ def attention(
 def write_kv_rows(
     k_cache: Tensor, v_cache: Tensor, k: Tensor, v: Tensor, rows: Tensor, positions: Tensor
 ) -> None:
-    """Writes `k`, `v` `[T, KV, D]` into `[B, KV, max_seq_len, D]`, token `t` at row `rows[t]`, place `positions[t]`."""
+    """Write `k`, `v` `[T, KV, D]` into `[B, KV, max_seq_len, D]`: token `t` at `rows[t]`, `positions[t]`."""
     k_cache[rows, :, positions] = k
     v_cache[rows, :, positions] = v
 
@@ -56,10 +56,10 @@ def attention_rows(
     kv_lens: Sequence[int],
     scale: float,
 ) -> Tensor:
-    """Causal attention `q [T, H, D]` -> `[T, H, D]` over rows of `k_cache`, `v_cache` `[B, KV, max_seq_len, D]`.
+    """Return causal attention `[T, H, D]` of `q [T, H, D]` over rows of the caches `[B, KV, max_seq_len, D]`.
 
-    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]`; its keys are the first `kv_lens[i]` of row `rows[i]`, read in
-    place. Rows of one length that lie side by side are computed in one call.
+    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]`. The sequence's keys are the first `kv_lens[i]`
+    of row `rows[i]`, read in place. Neighbouring rows of equal lengths are computed in one call.
     """
     counts = {(b - a, n) for (a, b), n in zip(pairwise(q_start), kv_lens, strict=True)}
     first, batch = rows[0], len(rows)
@@ -75,18 +75,18 @@ def attention_rows(
 
 
 def _attend_equal(q: Tensor, k: Tensor, v: Tensor, batch: int, scale: float) -> Tensor:
-    """`attention` for `batch` sequences of equal lengths."""
+    """Return `attention` of `batch` sequences of equal lengths."""
     q4, k4, v4 = (_heads_first(t, batch) for t in (q, k, v))
     return _attend(q4, k4, v4, scale)
 
 
 def _heads_first(x: Tensor, batch: int) -> Tensor:
-    """`[batch * n, heads, D]` -> `[batch, heads, n, D]`, a view."""
+    """Return `[batch * n, heads, D]` as `[batch, heads, n, D]`, a view."""
     return x.view(batch, -1, *x.shape[1:]).transpose(1, 2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Causal attention of `q [B, H, n, D]` over `k`, `v` `[B, KV, m, D]` -> `[B * n, H, D]`; K and V are never repeated."""
+    """Return causal attention `[B * n, H, D]` of `q [B, H, n, D]` over `k`, `v` `[B, KV, m, D]`."""
     q_len, kv_len = q.shape[2], k.shape[2]
     if q_len == 1:
         return _attend_one(q, k, v, scale)
@@ -98,9 +98,10 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 
 def _attend_one(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """`_attend` for one query per sequence, which sees every key: no mask, and the heads that share keys stand as queries.
+    """Return `_attend` for one query per sequence, which sees every key: no mask is needed.
 
-    Several query heads over one KV head are several queries over the same keys, which the kernels do faster.
+    Query heads that share a KV head are given as several queries over the same keys: the kernels compute
+    those faster.
     """
     batch, heads, _, dim = q.shape
     grouped = q.reshape(batch, k.shape[1], heads // k.shape[1], dim)
@@ -108,9 +109,9 @@ def _attend_one(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 
 def write_kv_pages(k_cache: Tensor, v_cache: Tensor, k: Tensor, v: Tensor, slots: Tensor) -> None:
-    """Writes `k`, `v` `[T, KV, D]` into pages `[num_pages, page_size, KV, D]`: token `t` at slot `slots[t]`, int64 `[T]`.
+    """Write `k`, `v` `[T, KV, D]` into pages `[num_pages, page_size, KV, D]`: token `t` to slot `slots[t]`.
 
-    A slot is `page * page_size + offset`.
+    `slots` is int64 `[T]`. A slot is `page * page_size + offset`.
     """
     for cache, new in ((k_cache, k), (v_cache, v)):
         cache.view(-1, *cache.shape[2:]).index_copy_(0, slots, new)
@@ -119,10 +120,11 @@ def write_kv_pages(k_cache: Tensor, v_cache: Tensor, k: Tensor, v: Tensor, slots
 def attention_pages(
     q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: BlockTables, q_start: Sequence[int], scale: float
 ) -> Tensor:
-    """Causal attention `q [T, H, D]` -> `[T, H, D]` over pages of `k_cache`, `v_cache` `[num_pages, page_size, KV, D]`.
+    """Return causal attention `[T, H, D]` of `q [T, H, D]` over pages `[num_pages, page_size, KV, D]`.
 
-    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]`; `tables` says where its keys lie. Neighbouring pages are read
-    in place, others are collected first. Sequences of one query each are computed together (`decode_rows`).
+    Sequence `i` owns the queries `q_start[i]:q_start[i + 1]`, and `tables` names its pages. Consecutive pages
+    are read in place, other pages are collected first. Sequences of one query each are computed together
+    (`decode_rows`).
     """
     out = torch.empty_like(q)
     alone, together = tables.split(q_start)
@@ -137,7 +139,7 @@ def attention_pages(
 
 
 def _sequence(cache: Tensor, tables: BlockTables, i: int) -> Tensor:
-    """One sequence's keys or values `[1, KV, length, D]` out of its pages: a view where these lie side by side."""
+    """Return one sequence's keys or values `[1, KV, length, D]`: a view where the pages are consecutive."""
     first, length = tables.neighbours[i], tables.kv_lens[i]
     if first is None:
         found = cache.index_select(0, tables.pages[i]).flatten(0, 1)[:length]
@@ -147,13 +149,15 @@ def _sequence(cache: Tensor, tables: BlockTables, i: int) -> Tensor:
 
 
 def _attend_family(q: Tensor, k_cache: Tensor, v_cache: Tensor, family: Family, scale: float) -> Tensor:
-    """Attention of one query per sequence, `q [n, H, D]` -> `[n, H, D]`; what they share is read once for all.
+    """Return attention `[n, H, D]` of a family's queries `q [n, H, D]`, one for each sequence.
 
-    Two results over two parts of the keys are merged by their scores' log-sum-exps, as in cascade attention (FlashInfer,
-    arXiv:2501.01005) and Hydragen (arXiv:2402.05099): one product of many queries replaces many of one.
+    Keys of the common beginning are read once for all queries. Two results over two parts of the keys are
+    merged by the log-sum-exps of their scores, as in cascade attention (FlashInfer, arXiv:2501.01005) and
+    Hydragen (arXiv:2402.05099). One product of many queries replaces many products of one query.
     """
     keys, values = k_cache.flatten(0, 1), v_cache.flatten(0, 1)
-    grouped = q.view(len(q), keys.shape[1], -1, q.shape[-1])  # heads that share keys stand as queries
+    # Query heads that share a KV head become queries over that head.
+    grouped = q.view(len(q), keys.shape[1], -1, q.shape[-1])
     ends, start = [], 0
     for slots, mask in family.parts:
         k, v = (t.index_select(0, slots.flatten()).view(*slots.shape, *t.shape[1:]) for t in (keys, values))
@@ -168,22 +172,28 @@ def _attend_family(q: Tensor, k_cache: Tensor, v_cache: Tensor, family: Family, 
 
 
 def _attend_beginning(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """`_attend_lse` of `q [n, KV, g, D]`, all over the same `k`, `v` `[1, KV, m, D]`, as if they were one sequence's queries."""
+    """Return `_attend_lse` of `q [n, KV, g, D]` over the same `k`, `v` `[1, KV, m, D]` for all.
+
+    All queries are computed as the queries of one sequence.
+    """
     by_head = q.transpose(0, 1)
     out, lse = _attend_lse(by_head.flatten(1, 2).unsqueeze(0), k, v, None, scale)
     return out.view(by_head.shape).transpose(0, 1), lse.view(by_head.shape[:-1]).transpose(0, 1)
 
 
 def _merge(first: Tensor, first_lse: Tensor, second: Tensor, second_lse: Tensor) -> Tensor:
-    """The attention over both parts of the keys from those over each: their sums of exponentials are the weights."""
+    """Return attention over two parts of the keys from that over each, weighted by sums of exponentials."""
     share = torch.sigmoid(first_lse - second_lse).unsqueeze(-1)
     return torch.lerp(second.to(share.dtype), first.to(share.dtype), share).to(second.dtype)
 
 
 def _attend_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
-    """Attention of `q [B, KV, n, D]` over `k`, `v` `[B, KV, m, D]`, all visible but for the mask, and its scores' log-sum-exps."""
+    """Return attention of `q [B, KV, n, D]` over `k`, `v` `[B, KV, m, D]`, and the scores' log-sum-exps.
+
+    Other devices than CPUs give an empty tensor instead of the log-sum-exps.
+    """
     mask = None if mask is None else mask.to(q.dtype)
-    if q.device.type != "cpu":  # families share nothing there, so nobody asks for the sums
+    if q.device.type != "cpu":  # no family has a common beginning there: no sums are needed
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale), q.new_empty(0)
     found: tuple[Tensor, Tensor] = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         q, k, v, attn_mask=mask, scale=scale
@@ -194,9 +204,10 @@ def _attend_lse(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: flo
 def attention_lse(
     q: Tensor, k: Tensor, v: Tensor, scale: float, causal: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Attention of one sequence and the log-sum-exp of its scores: `q [T, H, D]`, `k`, `v` `[Tk, KV, D]` -> out, fp32 `[T, H]`.
+    """Return attention `[T, H, D]` of one sequence and the log-sum-exps of its scores, fp32 `[T, H]`.
 
-    Two such results over two parts of the keys can be merged (`helpers.attention.flash_attention`). Scores are stored here.
+    `q` is `[T, H, D]`, `k` and `v` are `[Tk, KV, D]`. Two such results over two parts of the keys can be
+    merged (`helpers.attention.flash_attention`). This operator stores all scores.
     """
     keys, values = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
     scores = torch.einsum("qhd,khd->hqk", q.float(), keys.float()) * scale
@@ -209,9 +220,10 @@ def attention_lse(
 def materialised_attention(
     q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
 ) -> Tensor:
-    """`attention` as the formula reads, every score in memory at once: the reference, and chapter 1's bad example.
+    """Return `attention` computed as the formula is written, with all scores of a sequence in memory at once.
 
-    Scores are fp32 `[H, q_len, kv_len]` for each sequence; K and V are repeated for each query head.
+    The tests use this operator as the reference, and chapter 1 as the bad example. Scores of a sequence are
+    fp32 `[H, q_len, kv_len]`; K and V are repeated for each query head.
     """
     out = torch.empty_like(q)
     for i in range(len(q_start) - 1):
@@ -221,7 +233,7 @@ def materialised_attention(
 
 
 def _materialise(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """`materialised_attention` of one sequence."""
+    """Return `materialised_attention` of one sequence."""
     keys, values = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
     scores = torch.einsum("qhd,khd->hqk", q, keys).float() * scale
     scores.masked_fill_(~visible(q.shape[0], k.shape[0], q.device), float("-inf"))
@@ -229,5 +241,8 @@ def _materialise(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
 
 
 def visible(q_len: int, kv_len: int, device: torch.device) -> Tensor:
-    """Bool `[q_len, kv_len]`, True where a query may look: the last query sees the last key, each earlier one a key less."""
+    """Return a bool mask `[q_len, kv_len]`, True where a query sees a key.
+
+    The last query sees every key; each earlier query sees one key less.
+    """
     return torch.ones(q_len, kv_len, dtype=torch.bool, device=device).tril(kv_len - q_len)

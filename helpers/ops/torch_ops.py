@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x [T, in] @ weight.T + bias` -> `[T, out]` of x's type; `weight [out, in]` may be packed (`pack_weight`)."""
+    """Return `x [T, in] @ weight.T + bias`, `[T, out]`, in x's dtype; `weight [out, in]` may be packed."""
     if weight.is_mkldnn:
         x_, bias_ = x.to(weight.dtype), None if bias is None else bias.to(weight.dtype)
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x_, weight, bias_, "none", [], "")
@@ -23,12 +23,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def pack_weight(weight: Tensor) -> Tensor:
-    """The weight `[out, in]` in the blocks that this processor's matrix kernels read, or itself where there is no such layout.
+    """Return the weight `[out, in]` packed for this processor, or the same weight where packing is not known.
 
-    `F.linear` lays a CPU's weights out anew in every call, or takes a slow kernel. Packed once by oneDNN (Intel's and
-    AMD's CPUs), a small batch is two to three times as fast in fp32 and in bf16. A processor without instructions for a
-    16-bit type multiplies several times faster in fp32: there the packed weight is fp32, of twice the size, and a
-    product is rounded to 16 bits once, at its end. A packed weight serves `linear` only.
+    On a CPU `F.linear` rearranges a weight in every call, or runs a slow kernel. oneDNN (Intel's and AMD's
+    CPUs) packs the weight once: a small batch is then two to three times as fast in fp32 and in bf16. A
+    processor without instructions for a 16-bit dtype multiplies several times faster in fp32. There the
+    packed weight is fp32, of twice the size, and a product is rounded to 16 bits once, at its end. A packed
+    weight serves `linear` only.
     """
     dtype = torch.float32 if weight.itemsize == 2 and not _can_pack(weight.dtype) else weight.dtype
     if weight.device.type != "cpu" or not _can_pack(dtype):
@@ -39,7 +40,7 @@ def pack_weight(weight: Tensor) -> Tensor:
 
 @functools.cache
 def _can_pack(dtype: torch.dtype) -> bool:
-    """Whether this build of torch has oneDNN's linear for the type, and this processor its instructions."""
+    """Return whether this torch has oneDNN's linear for the dtype, and this processor the instructions."""
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not available or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
@@ -51,21 +52,28 @@ def _can_pack(dtype: torch.dtype) -> bool:
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`x / rms(x) * weight` over the last dimension, in x's dtype; the mean is taken in fp32 (arXiv:1910.07467)."""
+    """Return `x / rms(x) * weight` over the last dimension, in x's dtype.
+
+    The mean is taken in fp32. Source: arXiv:1910.07467.
+    """
     return F.rms_norm(x, (x.shape[-1],), weight, eps)
 
 
 def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """`(rms_norm(x + residual), x + residual)`: the pair that every block of a decoder needs at once.
+    """Return `(rms_norm(x + residual), x + residual)`: the pair that every block of a decoder needs at once.
 
-    `residual` is spent: its memory may hold the sum afterwards (here it does), so go on with what is returned.
+    `residual` is spent: its memory may hold the sum afterwards, as here. The caller continues with the
+    returned pair.
     """
     total = residual.add_(x)
     return rms_norm(total, weight, eps), total
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`x [T, heads, D]` turned by its position's angles; `cos`, `sin` are `[T, 1, D]`, both halves alike (arXiv:2104.09864)."""
+    """Return `x [T, heads, D]` rotated by the angles of the tokens' positions (arXiv:2104.09864).
+
+    `cos`, `sin` are `[T, 1, D]`, whose two halves are equal.
+    """
     first, second = x.chunk(2, dim=-1)
     sin_first, sin_second = sin.chunk(2, dim=-1)
     turned = x * cos
@@ -76,19 +84,20 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
-    """`silu(first half) * second half` of the last dimension (arXiv:2002.05202)."""
+    """Return `silu(first half) * second half` of the last dimension (arXiv:2002.05202)."""
     gate, up = gate_up.chunk(2, dim=-1)
     return F.silu(gate).mul_(up)
 
 
 def likeliest(logits: Tensor) -> tuple[list[int], list[float]]:
-    """`(places, values)` of the largest in each row of `logits [B, vocab]`, on the host; of equals the first, of NaN any NaN.
+    """Return `(indices, values)` of the largest number in each row of `logits [B, vocab]`, as lists.
 
-    On a CPU numpy looks for it: `Tensor.argmax` over a row takes ten times as long there.
+    Of equal numbers the first is returned; in a row with NaN, a NaN. On a CPU numpy does the search, because
+    `Tensor.argmax` over a row takes ten times as long there.
     """
     if logits.device.type == "cpu":
         rows = logits.detach().float().numpy()
         best = rows.argmax(axis=-1)
         return best.tolist(), rows[np.arange(len(rows)), best].tolist()
-    values, places = logits.max(dim=-1)
-    return places.tolist(), values.tolist()
+    values, indices = logits.max(dim=-1)
+    return indices.tolist(), values.tolist()

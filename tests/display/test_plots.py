@@ -1,8 +1,10 @@
 """Figures: what a reader sees of them, and that the same figure is the same file."""
 
+import re
 import struct
 
 import pytest
+from matplotlib import pyplot
 from matplotlib.colors import to_hex
 
 from helpers.display import plots
@@ -98,3 +100,42 @@ def test_a_shown_figure_carries_its_text_alternative_and_size(monkeypatch):
     assert metadata["image/png"]["alt"] == "a rising line"
     assert metadata["image/png"]["width"] == 7 * plots.DPI
     assert repr(shown[0]) == "<IPython.core.display.Image object>", "what nbval compares: no address, no size"
+
+
+def test_figures_leave_no_pyplot_state_and_have_their_size():
+    fig, _ = plots.new_figure("t", "x", "y", width=5, height=3)
+    assert pyplot.get_fignums() == []
+    width, height = struct.unpack(">II", plots.png(fig, dpi=100)[16:24])
+    assert (width, height) == (500, 300)
+
+
+def test_nothing_is_cut_off_at_the_edges():
+    fig, ax = plots.new_figure("A title of usual length", "requests at once", "tokens per second")
+    ax.plot([0, 100_000], [0, 1_000_000])
+    fig.canvas.draw()
+    box = fig.get_tightbbox()
+    assert box.x0 >= 0
+    assert box.y0 >= 0
+    assert box.x1 <= fig.get_figwidth()
+    assert box.y1 <= fig.get_figheight()
+
+
+def test_log_axes_have_plain_numbers():
+    fig, ax = plots.new_figure("t", "x", "y")
+    ax.plot([1, 10], [1, 100_000])
+    plots.log_axis(ax, "y")
+    fig.canvas.draw()
+    assert "10,000" in [label.get_text() for label in ax.get_yticklabels()]
+
+
+def test_show_has_a_text_alternative(capsys):
+    fig, _ = plots.new_figure("t", "x", "y")
+    with pytest.raises(ValueError, match="needs a text"):
+        plots.show(fig, alt=" ")
+    plots.show(fig, alt="nothing yet")
+    assert "Image object" in capsys.readouterr().out
+
+
+def test_colours_are_distinct_and_readable():
+    assert len(set(plots.COLORS.values())) == len(plots.COLORS)
+    assert all(re.fullmatch("#[0-9A-F]{6}", color) for color in plots.COLORS.values())

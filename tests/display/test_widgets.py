@@ -1,12 +1,8 @@
-"""Panels, their controls, figures and the source view, without a browser."""
-
-import re
-import struct
+"""Panels and their controls, without a browser."""
 
 import pytest
-from matplotlib import pyplot
 
-from helpers.display import SweepPanel, Table, dropdown, int_slider, plots, power_slider, show_source
+from helpers.display import SweepPanel, Table, dropdown, int_slider, plots, power_slider
 
 
 def draw(batch, page):
@@ -23,9 +19,10 @@ def panel():
 
 
 def test_a_moved_control_changes_table_and_picture():
-    shown = panel()
+    controls = {"batch": int_slider("batch", 4, max=32), "page": power_slider("page", 16, max=128)}
+    shown = SweepPanel(draw, controls)
     table, picture = shown.table, shown.picture
-    shown._controls["batch"].value = 8
+    controls["batch"].value = 8
     assert shown.table != table
     assert ">128<" in shown.table
     assert shown.picture != picture
@@ -91,51 +88,3 @@ def test_controls():
     for bad in ((12, 1, 64), (16, 3, 64), (16, 1, 60), (128, 1, 64)):
         with pytest.raises(ValueError, match="expected powers of two"):
             power_slider("page", bad[0], min=bad[1], max=bad[2])
-
-
-def test_figures_leave_no_pyplot_state_and_have_their_size():
-    fig, _ = plots.new_figure("t", "x", "y", width=5, height=3)
-    assert pyplot.get_fignums() == []
-    width, height = struct.unpack(">II", plots.png(fig, dpi=100)[16:24])
-    assert (width, height) == (500, 300)
-
-
-def test_nothing_is_cut_off_at_the_edges():
-    fig, ax = plots.new_figure("A title of usual length", "requests at once", "tokens per second")
-    ax.plot([0, 100_000], [0, 1_000_000])
-    fig.canvas.draw()
-    box = fig.get_tightbbox()
-    assert box.x0 >= 0
-    assert box.y0 >= 0
-    assert box.x1 <= fig.get_figwidth()
-    assert box.y1 <= fig.get_figheight()
-
-
-def test_log_axes_have_plain_numbers():
-    fig, ax = plots.new_figure("t", "x", "y")
-    ax.plot([1, 10], [1, 100_000])
-    plots.log_axis(ax, "y")
-    fig.canvas.draw()
-    assert "10,000" in [label.get_text() for label in ax.get_yticklabels()]
-
-
-def test_show_has_a_text_alternative(capsys):
-    fig, _ = plots.new_figure("t", "x", "y")
-    with pytest.raises(ValueError, match="needs a text"):
-        plots.show(fig, alt=" ")
-    plots.show(fig, alt="nothing yet")
-    assert "Image object" in capsys.readouterr().out
-
-
-def test_colours_are_distinct_and_readable():
-    assert len(set(plots.COLORS.values())) == len(plots.COLORS)
-    assert all(re.fullmatch("#[0-9A-F]{6}", color) for color in plots.COLORS.values())
-
-
-def test_the_source_shown_is_the_source_on_disk():
-    shown = show_source(Table.__repr__)
-    assert repr(shown).startswith("# helpers/display/tables.py\ndef __repr__(self) -> str:\n    ")
-    markdown = shown._repr_markdown_()
-    assert markdown.startswith("`helpers/display/tables.py`\n\n```python\ndef __repr__(self) -> str:\n    ")
-    assert markdown.endswith("\n```")
-    assert "style=" not in markdown, "colours are the theme's"

@@ -4,28 +4,8 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from helpers.engine import Request, choose
-from helpers.ops import likeliest
-
-
-@settings(deadline=None)
-@given(rows=st.lists(st.lists(st.integers(-3, 3), min_size=1, max_size=5).map(tuple), min_size=1, max_size=4))
-def test_the_likeliest_is_the_first_of_the_largest(rows):
-    width = max(map(len, rows))
-    rows = [[*row, *[-9] * (width - len(row))] for row in rows]
-    places, values = likeliest(torch.tensor(rows, dtype=torch.float32))
-    assert values == [max(row) for row in rows]
-    assert places == [row.index(max(row)) for row in rows]
-
-
-def test_a_nan_is_found_wherever_it_stands():
-    for place in (0, 3, 6):
-        logits = torch.zeros(2, 7)
-        logits[1, 5], logits[0, place] = math.inf, math.nan
-        assert [math.isnan(value) for value in likeliest(logits)[1]] == [True, False]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -1,11 +1,19 @@
-"""Device choice, timing and memory measurement."""
+"""The choice of a device, its name and its memory, on a machine without an accelerator or with a pretended one."""
 
-import time
+import importlib.util
 
 import pytest
 import torch
 
-from helpers.machine import Lap, Stopwatch, choose_device, describe, peak_memory, total_memory
+from helpers.machine import (
+    choose_device,
+    describe,
+    is_emulated,
+    repeats,
+    synchronize,
+    total_memory,
+    where_it_ran,
+)
 
 CPU = torch.device("cpu")
 
@@ -21,35 +29,32 @@ def test_the_environment_chooses(monkeypatch):
     assert choose_device("cpu") == CPU, "an argument wins over the environment"
 
 
-def test_without_a_wish_the_best_device_here_is_chosen(monkeypatch):
+@pytest.fixture
+def without_npu(monkeypatch):
+    """A machine on which torch_npu is not installed."""
     monkeypatch.delenv("COURSE_DEVICE", raising=False)
-    monkeypatch.setattr("helpers.machine.device._present", lambda kind: kind in ("cuda", "cpu"))
-    assert choose_device() == torch.device("cuda")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *_: None if name == "torch_npu" else find(name)
+    )
 
 
-def test_an_absent_device_is_refused(monkeypatch):
-    monkeypatch.setattr("helpers.machine.device._present", lambda kind: kind == "cpu")
-    with pytest.raises(RuntimeError, match="'npu:1' was asked for"):
-        choose_device("npu:1")
+@pytest.mark.parametrize(("has_cuda", "chosen"), [(True, "cuda"), (False, "cpu")])
+def test_without_a_wish_the_best_device_here_is_chosen(without_npu, monkeypatch, has_cuda, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    assert choose_device() == torch.device(chosen)
 
 
-def test_stopwatch_measures_the_block():
-    with Stopwatch(CPU) as watch:
-        time.sleep(0.05)
-    assert 0.05 <= watch.seconds < 5
+@pytest.mark.parametrize("name", ["npu:1", "cuda:0"])
+def test_an_absent_device_is_refused(without_npu, monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match=f"'{name}' was asked for"):
+        choose_device(name)
 
 
-def test_peak_memory_sees_temporaries_and_not_what_was_there_before():
-    kept = torch.ones(1_000_000)
-    with peak_memory(CPU) as peak:
-        torch.empty(500_000)
-        kept.add_(1)
-        (kept * 2).sum()
-    assert peak.nbytes == pytest.approx(4_000_000, rel=0.01)
-    with peak_memory(CPU) as two:
-        a = kept * 2
-        a * kept
-    assert two.nbytes == pytest.approx(8_000_000, rel=0.01)
+def test_an_index_is_kept(without_npu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
 
 
 def test_the_machine_is_described():
@@ -58,11 +63,20 @@ def test_the_machine_is_described():
     assert describe(CPU).endswith("GiB")
 
 
-def test_a_lap_gives_the_times_between_its_marks():
-    lap = Lap(CPU)
-    for pause in (0.0, 0.03, 0.06):
-        time.sleep(pause)
-        lap.mark()
-    first, second = lap.seconds()
-    assert 0.03 <= first < second < 5
-    assert second >= 0.06
+@pytest.mark.parametrize(("threads", "words"), [(1, "CPU, 1 thread, "), (2, "CPU, 2 threads, ")])
+def test_threads_are_counted_in_words(monkeypatch, threads, words):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert describe(CPU).startswith(words)
+
+
+def test_a_cpu_is_real_and_is_timed_as_often_as_wanted():
+    synchronize(CPU)
+    assert not is_emulated(CPU)
+    assert repeats(CPU, 7) == 7
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_no_result_is_said_to_come_from_an_npu(kind):
+    sentence = where_it_ran(torch.device(kind))
+    assert sentence.startswith(f"This ran on a {kind.upper()};")
+    assert "nothing in this chapter has run on real Ascend hardware yet" in sentence

@@ -1,9 +1,9 @@
-"""Measured ceilings: kept, read back, measured again when damaged; the roofline's arithmetic."""
+"""Measured ceilings: kept, read back, measured again when damaged."""
 
 import pytest
 import torch
 
-from helpers.estimates import Ceilings, accelerator_ceilings
+from helpers.estimates import Ceilings
 from helpers.measurements import host_ceilings, host_limits, measure_bandwidth, measure_flops
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def test_measured_once_per_dtype_and_again_on_demand(counted):
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1}', '{"a": {"flops": "x"}}'])
 def test_a_damaged_record_is_replaced(counted, tmp_path, content):
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "host_limits.json").write_text(content)
+    (tmp_path / "cache" / "ceilings.json").write_text(content)
     assert host_ceilings(CPU) == host_ceilings(CPU)
     assert counted == ["bandwidth", "flops"]
 
@@ -41,26 +41,6 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(counted, tmp_pat
     assert counted == ["bandwidth", "flops"] * 2
 
 
-def test_the_roofline():
-    roof = Ceilings(bandwidth=10.0, flops=200.0)
-    assert roof.ridge == 20
-    assert (roof.attainable(2), roof.attainable(20), roof.attainable(50)) == (20, 200, 200)
-    assert roof.seconds(operations=400, nbytes=10) == 2
-    assert roof.seconds(operations=400, nbytes=50) == 5
-
-
 def test_what_is_measured_is_of_this_world():
     assert 1e8 < measure_bandwidth(CPU, nbytes=2**24) < 1e13
     assert 1e8 < measure_flops(CPU, torch.float32, size=256) < 1e16
-
-
-def test_an_accelerators_ceilings_come_from_the_table_or_the_caller():
-    die = accelerator_ceilings("Ascend 910C (one die)")
-    assert (die.bandwidth, round(die.flops / 1e12, 1)) == (1.6e12, 363.7)
-    assert accelerator_ceilings("Ascend 910B1", "int8", bandwidth=1e12).bandwidth == 1e12
-    with pytest.raises(ValueError, match="no bandwidth is published"):
-        accelerator_ceilings("Ascend 910B1")
-    with pytest.raises(ValueError, match="give one in bytes per second"):
-        accelerator_ceilings("Ascend 950PR", bandwidth=0.0)
-    with pytest.raises(ValueError, match="unknown accelerator"):
-        accelerator_ceilings("Ascend 1")

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from helpers import ops
 from helpers.model import ConcatCache, FlatBatch, NoCache, UnsupportedArchitecture, build
 from helpers.ops import materialised_attention, torch_ops
 from tests.tiny import CONFIGS, SIZES, reference, twin
@@ -32,21 +31,6 @@ def test_packed_weights_change_no_logit(name):
     model = reference(name)
     got = twin(model).pack()(FlatBatch.pack(TOKENS), logits="all")
     torch.testing.assert_close(got, torch.cat([expected(model, row) for row in TOKENS]), atol=1e-4, rtol=0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("tokens", [1, 5, 70])
-def test_a_packed_weight_gives_the_plain_product(dtype, tokens):
-    torch.manual_seed(tokens)
-    x, weight, bias = (torch.randn(*size).to(dtype) for size in ((tokens, 96), (80, 96), (80,)))
-    packed = ops.pack_weight(weight)
-    assert packed.shape == weight.shape
-    assert packed.nbytes == (weight if torch_ops._can_pack(dtype) else weight.float()).nbytes
-    assert ops.linear(x, packed).dtype == dtype
-    for b in (bias, None):
-        exact = x.double() @ weight.double().T + (0 if b is None else b.double())
-        error = (ops.linear(x, packed, b).double() - exact).abs().max()
-        assert error < {torch.float32: 1e-4, torch.bfloat16: 0.3, torch.float16: 0.05}[dtype]
 
 
 def test_weights_stay_as_they_are_where_no_layout_is_known(monkeypatch):

@@ -1,7 +1,7 @@
 """npu_fusion_attention, forward and backward: attention for training, also behind F.scaled_dot_product_attention.
 
-Rules are those of its page in op-plugin's documents. `pse` is refused: its page adds it to the scaled scores in one
-place and CANN's own formula scales it with them.
+Rules are those of its page in op-plugin's documents. `pse` is refused: its page adds it to the scaled scores
+in one place and CANN's own formula scales it with them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Attention:
 
     @property
     def layout(self) -> str:
-        """input_layout."""
+        """Return the call's input_layout as text."""
         return self.layout_bytes.decode()
 
     @property
@@ -100,7 +100,10 @@ class _Attention:
             self._check_mask(self.mask)
 
     def _check_shapes(self) -> None:
-        """Ranks, heads and head size. Key and value share one shape: the page says so, and elsewhere Dk >= Dv."""
+        """Check ranks, heads and head size.
+
+        Key and value must have one shape, as one sentence of the page says; another sentence allows Dk >= Dv.
+        """
         shapes = [tuple(t.shape) for t in (self.q, self.k, self.v)]
         rank = _RANKS[self.layout]
         require(all(len(s) == rank for s in shapes), f"{_NAME}: {self.layout} has {rank} dimensions", shapes)
@@ -137,7 +140,7 @@ class _Attention:
             )
 
     def _check_ends(self, name: str, ends: Sequence[int] | None, tokens: int) -> None:
-        """Lengths of packed sequences: cumulative, from the first one's length to the count of tokens."""
+        """Check lengths of packed sequences: cumulative, from the first length to the number of tokens."""
         require(bool(ends), f"{_NAME}: TND needs {name}", ends)
         ends = ends or ()
         emulated(ends[-1] != 0 or tokens == 0, f"{_NAME} with trailing sequences that are switched off")
@@ -153,7 +156,7 @@ class _Attention:
         require(1 <= tokens <= _LONGEST, f"{_NAME}: 1 to {_LONGEST} tokens", tokens)
 
     def _check_mask(self, mask: Tensor) -> None:
-        """Mode, dtype and shape of the mask."""
+        """Check mode, dtype and shape of the mask."""
         emulated(not 5 <= self.sparse_mode <= 8, f"{_NAME} with sparse_mode {self.sparse_mode}")
         require(self.sparse_mode in range(5), f"{_NAME}: sparse_mode is 0 to 8", self.sparse_mode)
         require(mask.dtype in (torch.bool, torch.uint8), f"{_NAME}: atten_mask is bool or uint8", mask.dtype)
@@ -197,7 +200,7 @@ class _Attention:
             require_triangle(_NAME, self.mask)
 
     def hidden(self, index: int, q: Tensor, k: Tensor) -> Tensor | None:
-        """What the queries of sequence `index` do not see: without a mask they see all, whatever the sparse mode.
+        """Return what the queries of sequence `index` do not see: nothing without a mask, whatever the mode.
 
         Raises ContractError for a mask with wrong contents.
         """
@@ -240,8 +243,8 @@ class _Attention:
     def statistics(self, t: Tensor) -> list[Tensor]:
         """Views `[heads, tokens, 8]` of softmax_max or softmax_sum, one for each sequence.
 
-        Of packed sequences torch_npu sees `[T, N, 8]`, but the data lie in the order `[N, T, 8]`, as the page says of
-        the default softmax_layout.
+        Of packed sequences torch_npu sees `[T, N, 8]`, but the data lie in the order `[N, T, 8]`, as the page
+        says of the default softmax_layout.
         """
         if self.layout != "TND":
             return list(t)
@@ -293,7 +296,7 @@ def _backward(call: _Attention, dy: Tensor, maxima: Tensor, totals: Tensor, grad
 
 
 def _folded(t: Tensor, repeat: int) -> Tensor:
-    """Sums over the query heads that share a key/value head."""
+    """Return the sums over the query heads that share a key/value head."""
     return split_heads(t, 0, t.shape[0] // repeat).sum(1)
 
 

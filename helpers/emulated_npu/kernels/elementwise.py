@@ -1,4 +1,4 @@
-"""Operators that compute each element from the elements at its place."""
+"""Operators that compute each element from the inputs' elements at the same index."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ result("RemainderScalarTensor", "STT", torch.remainder)
 
 
 def _divide(a: Tensor, b: Tensor, mode: int) -> Tensor:
-    """Division rounded as CANN numbers it: 0 not, 1 towards zero, 2 down."""
+    """Return a division, rounded by CANN's number of a mode: 0 not, 1 towards zero, 2 down."""
     return torch.div(a, b, rounding_mode={0: None, 1: "trunc", 2: "floor"}[mode])
 
 

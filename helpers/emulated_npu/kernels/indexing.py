@@ -49,7 +49,7 @@ in_place("InplaceTriu", "Ti", torch.triu)
 
 @op("OneHot", "TITTiT")
 def _one_hot(x: Tensor, depth: int, on: Tensor, off: Tensor, axis: int, out: Tensor) -> None:
-    """`on` where x names the place along `axis`, `off` elsewhere."""
+    """Return `on` where `x` holds the index along `axis`, and `off` elsewhere."""
     store(out, torch.where(F.one_hot(x.long(), depth).movedim(-1, axis).bool(), on, off))
 
 
@@ -94,7 +94,7 @@ def _embedding_backward(
 
 
 def _present(indices: Sequence[Tensor]) -> list[Tensor | None]:
-    """The indices of `x[:, i]` with None for the absent: the op plugin sends a (0,) of x's dtype in its place."""
+    """Return the indices of `x[:, i]`, None for a missing one: the op plugin sends an empty tensor instead."""
     if any(i.shape != (0,) for i in indices):
         return [None if i.shape == (0,) else i for i in indices]
     return [i if i.dtype in (torch.long, torch.int32, torch.bool) else None for i in indices]
@@ -212,13 +212,13 @@ def _scatter_nd_update(a: Tensor, indices: Tensor, updates: Tensor) -> None:
 # ---- results whose size depends on data ------------------------------------------------------------------------------
 @op("Nonzero", "TT", resizes=True)
 def _nonzero(a: Tensor, out: Tensor) -> dict[int, Sequence[int]]:
-    """Rows of indices."""
+    """Return the indices of elements that are not 0, one row for each element."""
     return {1: fill_front(out, a.nonzero())}
 
 
 @op("NonzeroV2", "TT", resizes=True)
 def _nonzero_as_columns(a: Tensor, out: Tensor) -> dict[int, Sequence[int]]:
-    """One row for each dimension."""
+    """Return the indices of elements that are not 0, one row for each dimension."""
     return {1: fill_front(out, a.nonzero().t())}
 
 

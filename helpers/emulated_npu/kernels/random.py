@@ -15,7 +15,7 @@ op = OPERATORS.op
 
 
 def _generator(seed: int, offset: int) -> torch.Generator:
-    """A generator whose numbers depend on both."""
+    """Return a generator whose numbers depend on seed and offset."""
     mixed = (seed * 0x9E3779B97F4A7C15 + offset * 0xD1B54A32D192ED03 + 1) % (1 << 63)
     return torch.Generator().manual_seed(mixed)
 

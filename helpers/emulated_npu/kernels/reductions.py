@@ -14,7 +14,7 @@ op, result, results = OPERATORS.op, OPERATORS.result, OPERATORS.results
 
 
 def _all_or(a: Tensor, dims: Sequence[int] | None) -> list[int]:
-    """The dimensions to reduce: none named means all."""
+    """Return the dimensions to reduce: all of them when none is named."""
     return list(dims) if dims else list(range(a.dim()))
 
 

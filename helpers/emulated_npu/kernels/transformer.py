@@ -151,7 +151,7 @@ def _broadcasts(x: Sequence[int], r: Sequence[int], pattern: str) -> bool:
 
 
 def _small_enough(sizes: Sequence[int], mode: int) -> bool:
-    """The limit on batch and heads."""
+    """Return whether batch and heads are within the document's limit."""
     return (max(sizes) if mode == _HALF else torch.Size(sizes).numel()) < 1000
 
 
@@ -331,8 +331,8 @@ def _npu_scatter_pa_kv_cache(
 ) -> None:
     """npu_scatter_pa_kv_cache: `cache[slot // block size, slot % block size] = token`.
 
-    Slots out of range and duplicates are refused; negative ones too: the page excludes them, while op-plugin's own
-    test skips them.
+    Slots out of range and duplicates are refused; negative ones too: the page excludes them, while
+    op-plugin's own test skips them.
     """
     is_nz = mode == b"PA_NZ"
     blocks, block_size = _blocks(key_cache, is_nz)

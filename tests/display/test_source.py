@@ -1,0 +1,30 @@
+"""The source that a notebook shows is the one on disk, under the name of its file."""
+
+import pytest
+
+from helpers import ops
+from helpers.display import Table, measured, show_source
+from tools.notebooks import ROOT
+
+
+def test_the_source_shown_is_the_source_on_disk():
+    shown = show_source(Table.__repr__)
+    assert repr(shown).startswith("# helpers/display/tables.py\ndef __repr__(self) -> str:\n    ")
+    markdown = shown._repr_markdown_()
+    assert markdown.startswith("`helpers/display/tables.py`\n\n```python\ndef __repr__(self) -> str:\n    ")
+    assert markdown.endswith("\n```")
+    assert "style=" not in markdown, "colours are the theme's"
+
+
+@pytest.mark.parametrize("thing", [Table, Table.__repr__, measured, ops.swiglu, ops.attention_pages])
+def test_the_file_that_is_named_holds_the_source(thing):
+    shown = show_source(thing)
+    assert shown.file.startswith("helpers/")
+    for line in shown.text.splitlines():
+        assert line in (ROOT / shown.file).read_text()
+
+
+def test_a_class_is_shown_whole():
+    text = show_source(Table).text
+    assert text.startswith("@dataclass(frozen=True)\nclass Table:\n")
+    assert "\n    def __repr__(self) -> str:\n" in text
