@@ -175,11 +175,11 @@ class RequestScheduler:
 
         Raises OutOfPages before anything changes.
         """
-        chunk = Chunk(state, state.tokens(state.computed, state.computed + count))
+        tokens = state.tokens(state.computed, state.computed + count)
         if self.pages is not None:
-            self.pages.reserve(state.name, chunk.tokens)
+            self.pages.reserve(state.name, tokens)
         self.policy.charge(state, count)
-        return chunk
+        return Chunk(state, tokens)
 
     def took(self, state: RequestState, token: int, now: float) -> None:
         """Add a token to a running request's answer, and end the request where its rules say so.
@@ -273,7 +273,9 @@ class RequestScheduler:
 
         Those that the policy names are preempted if that suffices, or else the request itself.
         """
-        count = min(state.remaining, self._left, self.chunk_size)
+        count = state.remaining
+        if count > 1:
+            count = min(count, self._left, self.chunk_size)
         try:
             self._plan(state, count)
             return False

@@ -19,31 +19,26 @@ class PaperPages(Pages):
         """Make the accounts of a pool of free pages. Raises ValueError for a size under 1."""
         super().__init__(PagePool(num_pages, page_size, sharing))
         self._touched: dict[Hashable, None] = {}  # requests with something to confirm, in order
-        self._spare: dict[
-            Hashable, int
-        ] = {}  # tokens that a request may reserve before the pool must be asked
         self._untold: dict[Hashable, list[int]] = {}  # reserved tokens that the pool has not been told of
+        self._room: dict[Hashable, int] = {}  # how many tokens may be untold before the pool must be asked
 
     def can_reserve(self, request_id: Hashable, num_tokens: int, freed: Sequence[Hashable] = ()) -> bool:
         """Return whether `reserve` of so many tokens would find its pages, if the requests `freed` were freed first."""
-        if num_tokens <= self._spare.get(request_id, 0):
-            return True
-        untold = len(self._untold.get(request_id, ()))
-        return super().can_reserve(request_id, untold + num_tokens, freed)
+        num_tokens += len(self._untold.get(request_id, ()))
+        return num_tokens <= self._room.get(request_id, 0) or super().can_reserve(request_id, num_tokens, freed)
 
     def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
         """Take pages for a request's next tokens. Raises OutOfPages before anything changes."""
-        spare = self._spare.get(request_id, 0) - len(tokens)
-        if spare >= 0:
-            self._spare[request_id] = spare
-            self._untold.setdefault(request_id, []).extend(tokens)
-            return
         untold = self._untold.get(request_id)
-        self.pool.append(request_id, [*untold, *tokens] if untold else tokens)
-        if untold:
-            untold.clear()
+        if untold is not None:
+            if len(untold) + len(tokens) <= self._room[request_id]:
+                untold += tokens
+                return
+            tokens = [*untold, *tokens]
+        self.pool.append(request_id, tokens)
         self._touched[request_id] = None
-        self._spare[request_id] = max(0, -self.pool.length(request_id) % self.pool.page_size - 1)
+        self._untold[request_id] = []
+        self._room[request_id] = -self.pool.length(request_id) % self.pool.page_size - 1
 
     def commit(self) -> None:
         """End the pass: what was reserved counts as written."""
@@ -56,13 +51,12 @@ class PaperPages(Pages):
         if untold := self._untold.pop(parent_id, None):
             self.pool.append(parent_id, untold)
             self.pool.confirm(parent_id)
-        self._spare.pop(parent_id, None)
         self.pool.fork(parent_id, child_id)
 
     def free_request(self, request_id: Hashable) -> None:
         """End a request; full pages stay cached until their room is needed."""
         self._touched.pop(request_id, None)
-        self._spare.pop(request_id, None)
+        self._room.pop(request_id, None)
         self._untold.pop(request_id, None)
         self.pool.free(request_id)
 
