@@ -11,10 +11,13 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Prints its name, its arguments and the variables of interest; ends with FAKE_<NAME> as its exit status.
+# Prints its name, its arguments and the variables of interest; ends with FAKE_<NAME> as its exit status. A package of
+# several commands has the name of the command.
 ECHO = """
 import json, os, pathlib, sys, time
-name = os.environ.get("FAKE_NAME") or pathlib.Path(__file__).stem
+stub = pathlib.Path(__file__)
+name = stub.parent.name if stub.stem == "__main__" else stub.stem
+name = sys.argv.pop(1) if name == "measurements" else name
 if name == os.environ.get("SLOW"):
     pathlib.Path("started").touch()
     deadline = time.monotonic() + 20
@@ -39,8 +42,9 @@ class Course:
         self.load()
         words = [words[0] for words in [*self.py.COMMANDS.values(), *self.py.PARTS.values()]]
         scripts = [word for word in words if word.endswith(".py")]
-        modules = [f"helpers/{name}.py" for name in ("checkpoint", "environment", "ops_report")]
-        for stub in ["helpers/__init__.py", *modules, *scripts]:
+        packages = ["helpers", "helpers/model", "helpers/measurements"]
+        faces = [f"{name}/__init__.py" for name in packages]
+        for stub in [*faces, *(f"{name}/__main__.py" for name in packages[1:]), *scripts]:
             (root / stub).parent.mkdir(exist_ok=True)
             (root / stub).write_text("" if stub.endswith("__init__.py") else ECHO)
 
