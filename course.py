@@ -390,19 +390,19 @@ TEST_EXTRAS = ("test", "teach")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for each of two workers: more threads than cores wait for each other
 # A file stays in one process, because a notebook has one kernel; conftest.py decides which files come first.
 BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
-SLOWEST = ["--durations=10"]
+TOLD = ["-rs", "--durations=10"]  # why a test was skipped, and which ten were slowest
 # Parts of their own: the emulated NPU needs another environment, and two browsers share chapters one by one.
 APART = ["--ignore=tests/npu", "--ignore=tests/browser"]
 PARTS = {
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
-    "pytest --cov=helpers": [*COMMANDS["test"], *BY_FILE, *APART, *SLOWEST],
-    "tests/browser": ["-m", "pytest", "tests/browser", "-n", "2", "--dist", "load", "-rs", *SLOWEST],
+    "pytest --cov=helpers": [*COMMANDS["test"], *BY_FILE, *APART, *TOLD],
+    "tests/browser": ["-m", "pytest", "tests/browser", "-n", "2", "--dist", "load", *TOLD],
 }
 NPU_TESTS = ["-m", "pytest", "tests/npu"]
-ALL_NPU_TESTS = [*NPU_TESTS, *BY_FILE, *SLOWEST]
-ON_ASCEND = ["-m", "pytest", "tests", *APART, *SLOWEST]
+ALL_NPU_TESTS = [*NPU_TESTS, *BY_FILE, *TOLD]
+ON_ASCEND = ["-m", "pytest", "tests", *APART, *TOLD]
 
 
 def run_all_tests(environment):

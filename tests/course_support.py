@@ -1,4 +1,4 @@
-"""A small course for the tests of course.py: the real course.py in a folder of stubs that say what they were asked."""
+"""A small course for the tests of course.py: the real course.py among stubs that say what they were asked."""
 
 import importlib.util
 import json
@@ -11,8 +11,8 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# Prints its name, its arguments and the variables of interest; ends with FAKE_<NAME> as its exit status. A package of
-# several commands has the name of the command.
+# Prints its name, its arguments and the variables of interest; ends with FAKE_<NAME> as its exit status.
+# A package of several commands says the command's name.
 ECHO = """
 import json, os, pathlib, sys, time
 stub = pathlib.Path(__file__)
@@ -23,8 +23,10 @@ if name == os.environ.get("SLOW"):
     deadline = time.monotonic() + 20
     while not pathlib.Path("go").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES", "COURSE_DEVICE", "OMP_NUM_THREADS")
-print(json.dumps([name, sys.argv[1:], {key: os.environ[key] for key in watched if key in os.environ}]), flush=True)
+watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES")
+watched += ("COURSE_DEVICE", "OMP_NUM_THREADS")
+seen = {key: os.environ[key] for key in watched if key in os.environ}
+print(json.dumps([name, sys.argv[1:], seen]), flush=True)
 print(os.environ.get("FAKE_STDERR", ""), end="", file=sys.stderr) if name == "pip" else None
 sys.exit(int(os.environ.get("FAKE_" + name.upper(), 0)))
 """

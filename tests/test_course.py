@@ -507,6 +507,7 @@ def test_a_name_lookup_that_hangs(course, monkeypatch):
 # The commands, as processes of their own.
 
 BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+TOLD = ["-rs", "--durations=10"]
 
 
 def test_test_runs_every_part(course):
@@ -516,8 +517,8 @@ def test_test_runs_every_part(course):
     assert result.names == ["model", *course.part_names]
     assert [words for _, words, _ in result.said[1:]] == [words for _, words in course.parts]
     assert [words for name, words in course.parts if name == "pytest"] == [
-        ["--cov=helpers", *BY_FILE, "--ignore=tests/npu", "--ignore=tests/browser", "--durations=10"],
-        ["tests/browser", "-n", "2", "--dist", "load", "-rs", "--durations=10"],
+        ["--cov=helpers", *BY_FILE, "--ignore=tests/npu", "--ignore=tests/browser", *TOLD],
+        ["tests/browser", "-n", "2", "--dist", "load", *TOLD],
     ]
     shown = [line for line in result.out.splitlines() if line]
     for name in course.py.PARTS:
@@ -832,7 +833,7 @@ def test_the_emulated_npu_is_tested_after_the_others(course, emulated, status):
     result = course.call("test", **HERE)
     assert result.names == ["model", *course.part_names, "model", "pytest"]
     _, words, variables = result.said[-1]
-    assert words == ["tests/npu", *BY_FILE, "--durations=10"]
+    assert words == ["tests/npu", *BY_FILE, *TOLD]
     assert variables["OMP_NUM_THREADS"] == "1"
     assert variables["VIRTUAL_ENV"] == str(emulated.folder)
     assert variables["COURSE_DEVICE"] == "emulated-npu"
@@ -1104,7 +1105,7 @@ def test_the_tests_of_an_ascend_machine(course, ascend):
     apart = ["--ignore=tests/npu", "--ignore=tests/browser"]
     assert ran[1:] == [
         (["-m", "helpers.measurements", "operators"], {}),
-        (["-m", "pytest", "tests", *apart, "--durations=10"], {"COURSE_DEVICE": "cpu"}),
+        (["-m", "pytest", "tests", *apart, *TOLD], {"COURSE_DEVICE": "cpu"}),
     ]
     statuses = iter([0, 5])
     assert ascend.test(["-k", "x"]) == 5
