@@ -24,7 +24,7 @@ time.sleep(0.5)
 print("late")
 
 # %% tags=["raises-exception"]
-from helpers.tables import Table
+from helpers.display import Table
 
 Table(("a", "b"), [(1,)])
 
