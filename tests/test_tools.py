@@ -11,6 +11,7 @@ from nbclient.exceptions import CellTimeoutError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers.display import Table, measured
+from tests import conftest
 from tools import guard, in_sync, refresh, run_notebooks
 from tools import notebooks as nbs
 
@@ -205,6 +206,12 @@ def test_commands_work_from_any_folder_and_refuse_unknown_names(tmp_path):
     status, said = command("run_notebooks", "00_start_here", "99_typo", cwd=tmp_path)
     assert status != 0
     assert "no notebook named 99_typo" in said
+
+
+def test_the_longest_files_come_first(request):
+    assert all(path.exists() for path in conftest.LONG)
+    ranks = [conftest.rank(item) for item in request.session.items]
+    assert ranks == sorted(ranks)
 
 
 @pytest.fixture
