@@ -391,14 +391,16 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for each of two workers: more threads t
 # A file stays in one process, because a notebook has one kernel; conftest.py decides which files come first.
 BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 TOLD = ["-rs", "--durations=10"]  # why a test was skipped, and which ten were slowest
-# Parts of their own: the emulated NPU needs another environment, and two browsers share chapters one by one.
+# Three browsers share the tests one by one: half of what two do is waiting.
+IN_BROWSERS = ["tests/browser", "-n", "3", "--dist", "load"]
+# Parts of their own, in another environment and in browsers.
 APART = ["--ignore=tests/npu", "--ignore=tests/browser"]
 PARTS = {
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
     "pytest --cov=helpers": [*COMMANDS["test"], *BY_FILE, *APART, *TOLD],
-    "tests/browser": ["-m", "pytest", "tests/browser", "-n", "2", "--dist", "load", *TOLD],
+    "tests/browser": ["-m", "pytest", *IN_BROWSERS, *TOLD],
 }
 NPU_TESTS = ["-m", "pytest", "tests/npu"]
 ALL_NPU_TESTS = [*NPU_TESTS, *BY_FILE, *TOLD]

@@ -518,7 +518,7 @@ def test_test_runs_every_part(course):
     assert [words for _, words, _ in result.said[1:]] == [words for _, words in course.parts]
     assert [words for name, words in course.parts if name == "pytest"] == [
         ["--cov=helpers", *BY_FILE, "--ignore=tests/npu", "--ignore=tests/browser", *TOLD],
-        ["tests/browser", "-n", "2", "--dist", "load", *TOLD],
+        ["tests/browser", "-n", "3", "--dist", "load", *TOLD],
     ]
     shown = [line for line in result.out.splitlines() if line]
     for name in course.py.PARTS:
