@@ -4,21 +4,22 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
 import helpers  # noqa: F401  (sets the environment that torch reads at import, before anything imports torch)
-from tools.notebooks import ROOT
 
 # A lab that runs in a test is nobody's progress.
 os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")
 atexit.register(shutil.rmtree, os.environ["COURSE_DATA"], ignore_errors=True)
 
-# What takes longest comes first, so that two workers, which take whole files, end together: chapters take a minute or two
-# each, and these files start many programs or kernels. All others take less than half a minute.
-CHAPTERS = ROOT / "notebooks"
+# What takes longest comes first, so that two workers, which take whole files, end together. Chapters take half
+# a minute to two, and these files start many programs or kernels; most others take a few seconds.
+TESTS = Path(__file__).resolve().parent
+CHAPTERS = TESTS.parent / "notebooks"
 LONG = [
-    ROOT / "tests" / name
+    TESTS / name
     for name in ("labs/test_machinery.py", "test_course.py", "labs/test_nbgrader.py", "test_notebooks.py")
 ]
 

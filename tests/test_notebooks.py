@@ -171,7 +171,7 @@ EDITS = {  # of the executed notebook: a text in it, and what stands there inste
 
 @pytest.fixture(scope="module")
 def refused(made, tmp_path_factory):
-    """The edits that strict nbval, with the course's sanitiser, takes for differences; all of them in one run."""
+    """The edits that strict nbval, with the course's sanitiser, takes for differences; all in one run."""
     folder = tmp_path_factory.mktemp("edited")
     for name, (old, new) in EDITS.items():
         shutil.copy(made / "notebooks" / "00_small.ipynb", folder / f"{name}.ipynb")

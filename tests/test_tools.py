@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -208,10 +209,13 @@ def test_commands_work_from_any_folder_and_refuse_unknown_names(tmp_path):
     assert "no notebook named 99_typo" in said
 
 
-def test_the_longest_files_come_first(request):
+def test_the_longest_files_come_first():
     assert all(path.exists() for path in conftest.LONG)
-    ranks = [conftest.rank(item) for item in request.session.items]
-    assert ranks == sorted(ranks)
+    labs, chapter = nbs.ROOT / "tests" / "labs", nbs.ROOT / "notebooks" / "00_start_here.ipynb"
+    paths = [labs / "test_lab01.py", labs / "test_lab02.py", conftest.LONG[0], chapter]
+    items = [SimpleNamespace(path=path) for path in paths]
+    conftest.pytest_collection_modifyitems(items)
+    assert [item.path for item in items] == [chapter, conftest.LONG[0], *paths[:2]]
 
 
 @pytest.fixture
