@@ -14,8 +14,8 @@ import helpers  # noqa: F401  (sets the environment that torch reads at import, 
 os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")
 atexit.register(shutil.rmtree, os.environ["COURSE_DATA"], ignore_errors=True)
 
-# What takes longest comes first, so that two workers, which take whole files, end together. Chapters take half
-# a minute to two, and these files start many programs or kernels; most others take a few seconds.
+# What takes longest comes first, so that two workers, which take whole files, end together. Chapters take
+# half a minute to two, and these files start many programs or kernels; most others take a few seconds.
 TESTS = Path(__file__).resolve().parent
 CHAPTERS = TESTS.parent / "notebooks"
 LONG = [

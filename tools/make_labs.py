@@ -1,7 +1,7 @@
 """Make labs/*.ipynb from solutions/*.ipynb with nbgrader's own steps: `python tools/make_labs.py [--check]`.
 
-Solution regions are replaced by stubs, hidden tests and outputs are removed, check cells are locked. `--check`
-writes nothing, and fails when a lab is not what its solution gives.
+Solution regions are replaced by stubs, hidden tests and outputs are removed, check cells are locked.
+`--check` writes nothing, and fails when a lab is not what its solution gives.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class NoNbgraderError(RuntimeError):
 def steps() -> list[Any]:
     """Return the classes of nbgrader's preprocessors, in order.
 
-    Raises `NoNbgraderError` where nbgrader is missing. Importing this file raises nothing: links need no nbgrader.
+    Raises `NoNbgraderError` where nbgrader is missing. To import this file is no error.
     """
     try:
         preprocessors = importlib.import_module("nbgrader.preprocessors")
