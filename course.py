@@ -1,25 +1,12 @@
 #!/usr/bin/env python3
-"""Sets the course up in .venv, once, and then opens, tests or runs it.
+"""Set the course up, once, and then open, test or run it; `python3 course.py --help` says how.
 
-usage: python3 course.py COMMAND [--npu | --emulated-npu] [-- OPTIONS]
-
-  lab     opens JupyterLab at the first notebook; OPTIONS are JupyterLab's: --no-browser, --port 9000
-  test    style, types, notebooks in sync, all tests; with OPTIONS, which are pytest's, pytest alone
-  run     executes all notebooks without a browser; OPTIONS are those of tools/run_notebooks.py
-  check   prints what is installed, which device is used, and whether the model is ready;
-          --report [FILE] then tries every operator, times the model and writes FILE (course-report.json)
-
-  --npu            on an Ascend NPU, in .venv-ascend, over the torch and torch_npu that are there (docs/npu.md)
-  --emulated-npu   on an emulated NPU, in .venv-npu: the real torch_npu, slowly, on a CPU with a C compiler
-
-environment variables:
-
-  COURSE_TORCH=default   takes PyTorch as PyPI has it; otherwise a Linux without accelerator takes the CPU build
-  COURSE_VENV=FOLDER     another folder than .venv; those of NPUs are FOLDER-ascend and FOLDER-npu
-  COURSE_MODEL, COURSE_CACHE, COURSE_DEVICE   see README.md
+In this order: the command line, the commands, the Python that is needed, the environment and the steps that
+make it (venv, PyTorch, pip, model), the tests, the environments of NPUs, what all of these use.
 """
-# Standard library only, and in the syntax of Python 3.6: an old Python must get far enough to say that it is too old.
+# Standard library only, in the syntax of Python 3.6: an old Python must live to say that it is too old.
 
+import argparse
 import contextlib
 import glob
 import hashlib
@@ -43,43 +30,85 @@ except ImportError:  # Windows: two set-ups at once are not kept apart there
     fcntl = None
 
 ROOT = Path(__file__).resolve().parent
-OLDEST = (3, 11)
-OLDEST_TORCH = (2, 7)  # on a machine that brings its own
-NEWEST_NPU = (3, 14)  # the newest Python that the pinned torch_npu is built for
-RECIPE = 1  # raise it when environments made by earlier versions of this file must be made anew
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-TEST_EXTRAS = ("test", "teach")
-# Two workers, one thread each: more threads than cores wait for each other. `loadfile` keeps a notebook in one kernel.
-WORKERS = ["-n", "2", "--dist", "loadfile"]
-IN_ORDER = ["--no-loadscope-reorder"]  # of files; otherwise those with the most tests come first
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-NPU_TESTS = ["-m", "pytest", "tests/npu"]
-# What each extra is known by; looked for at every start, and not imported.
-MODULES = {
-    "": ("torch", "transformers", "gguf", "safetensors", "matplotlib", "ipywidgets", "jupyterlab", "helpers"),
-    "test": ("pytest", "pytest_cov", "xdist", "hypothesis", "nbclient", "nbval", "ruff", "mypy"),
-    "teach": ("nbgrader",),
-    "npu": ("torch_npu",),
-}
-PROBE = "import importlib.util as u, sys; sys.exit(any(u.find_spec(name) is None for name in sys.argv[1:]))"
-FULL = re.compile(r"No space left on device|\[Errno 28\]|Disk quota exceeded")
-OFFLINE = re.compile(
-    "Failed to establish a new connection|name resolution|NameResolutionError|Connection refused|ProxyError"
-    "|Network is unreachable|ConnectTimeout|ReadTimeout|Read timed out|Connection aborted|CERTIFICATE_VERIFY_FAILED"
-)
 
-# What an Ascend machine has, and what it must still have, from the same files, when we are done.
-IMPORTS = """
-import json, sys, sysconfig, torch, torch_npu
-place = sysconfig.get_paths()
-print(json.dumps({
-    "versions": [str(torch.__version__), str(torch_npu.__version__)],
-    "files": [torch.__file__, torch_npu.__file__],
-    "folders": sorted({place["purelib"], place["platlib"]}) if sys.prefix != sys.base_prefix else [],
-}))
+
+# The command line.
+
+USAGE = "python3 course.py COMMAND [--npu | --emulated-npu] [--report [FILE]] [-- OPTIONS]"
+DESCRIPTION = """\
+Set the course up in .venv, once, and then open, test or run it.
+
+commands:
+  lab     open JupyterLab at the first notebook; OPTIONS are JupyterLab's: --no-browser, --port 9000
+  test    check style, types and notebooks, and run all tests; with OPTIONS, which are pytest's, pytest alone
+  run     execute all notebooks without a browser; OPTIONS are those of tools/run_notebooks.py
+  check   print what is installed, which device is used, and whether the model is ready
 """
-SET_ENV = ("/usr/local/Ascend/cann/set_env.sh", "/usr/local/Ascend/ascend-toolkit/set_env.sh")
-SET_ENV += ("~/Ascend/cann/set_env.sh", "~/Ascend/ascend-toolkit/set_env.sh")
+SETTINGS = """\
+environment variables:
+  COURSE_TORCH=default   take PyTorch as PyPI has it; else a Linux without accelerator takes the CPU build
+  COURSE_VENV=FOLDER     another folder than .venv; those of NPUs are FOLDER-ascend and FOLDER-npu
+  COURSE_MODEL, COURSE_CACHE, COURSE_DEVICE   see README.md
+"""
+
+
+def main(arguments):
+    """Carry one command line out, and return its exit status."""
+    require_platform(arguments)
+    request = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return carry_out(request)
+    except KeyboardInterrupt:
+        print("\ncourse.py: interrupted", file=sys.stderr)
+        return 130
+
+
+def parse(arguments):
+    """Return command, kind of environment, report's file or None, and the tool's options; else exit."""
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = command_line()
+    request, others = parser.parse_known_args(arguments[:cut])
+    if not request.command:
+        parser.print_help()
+        parser.exit()
+    if request.command not in COMMANDS:
+        parser.error(f"there is no command {request.command!r}")
+    if request.report and request.command != "check":
+        parser.error(f"--report belongs to check: course.py check --report {request.report}")
+    if others:
+        parser.error(f"options go after two dashes: course.py {request.command} -- {' '.join(others)}")
+    request.options = arguments[cut + 1 :]
+    return request
+
+
+def command_line():
+    """Return the parser of what stands before the two dashes."""
+    parser = Parser(
+        prog="course.py", usage=USAGE, description=DESCRIPTION, epilog=SETTINGS, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help=argparse.SUPPRESS)
+    kinds = parser.add_mutually_exclusive_group()
+    for word, kind in (("--npu", AscendNPU), ("--emulated-npu", EmulatedNPU)):
+        kinds.add_argument(word, dest="kind", action="store_const", const=kind, help=kind.purpose)
+    parser.add_argument(
+        "--report", nargs="?", metavar="FILE", const="course-report.json",
+        help="after check: try every operator, time the model and write FILE (course-report.json)",
+    )  # fmt: skip
+    parser.set_defaults(kind=Environment)
+    return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint comes first, before the usage."""
+
+    def error(self, message):
+        """Exit with status 2, the complaint and all usage on stderr."""
+        self.exit(2, f"course.py: {message}\n\n{self.format_help()}")
+
+
+# The commands: what the environment's Python is given; the parts of `test` without options are further down.
 
 LAB = ["-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}"]
 LAB += [f"--LabApp.app_settings_dir={ROOT / 'tools' / 'jupyterlab'}"]
@@ -89,92 +118,62 @@ MACHINERY = ("__pycache__", "tests", "tools", "benchmarks", "artifacts", "course
 MACHINERY += ("*.toml", "*.yml", "constraints.txt")
 LAB += [f"--ContentsManager.hide_globs={name}" for name in MACHINERY]
 LAB += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+
 COMMANDS = {
     "lab": LAB,
     "test": ["-m", "pytest", "--cov=helpers"],
     "run": ["tools/run_notebooks.py"],
     "check": ["-m", "helpers.measurements", "environment"],
 }
-# Parts of their own: the emulated NPU needs another environment, and two browsers share the chapters one by one.
-APART = ["--ignore=tests/npu", "--ignore=tests/browser"]
-PARTS = {  # of the tests
-    "ruff check .": ["-m", "ruff", "check", "."],
-    "mypy": ["-m", "mypy"],
-    "tools/in_sync.py": ["tools/in_sync.py"],
-    "pytest --cov=helpers": [*COMMANDS["test"], *WORKERS, *APART],
-    "tests/browser": ["-m", "pytest", "tests/browser", "-n", "2", "--dist", "load", "-rs"],
-}
-NPU_PARTS = {
-    "operators on the NPU": ["-m", "helpers.measurements", "operators"],
-    "pytest tests, on the CPU": ["-m", "pytest", "tests", *APART],
-}
+TRY_OPERATORS = ["-m", "helpers.measurements", "operators"]
 
 
-def main(arguments):
-    """The exit status of one command line."""
-    require_platform(arguments)
-    cut = arguments.index("--") if "--" in arguments else len(arguments)
-    own, options = arguments[:cut], arguments[cut + 1 :]
-    if not own or "-h" in own or "--help" in own:
-        print(__doc__)
-        return 0
-    try:
-        command, venv, report = parse(own)
-    except ValueError as complaint:
-        print(f"course.py: {complaint}\n\n{__doc__}", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        if command == "test":
-            return venv.test(options)
-        venv.set_up()
-        status = venv.run(COMMANDS[command] + options)
-        if report and not status:
-            status = venv.run(["-m", "helpers.measurements", "operators", report])
-        return status
-    except KeyboardInterrupt:
-        print("\ncourse.py: interrupted", file=sys.stderr)
-        return 130
+def carry_out(request):
+    """Return the exit status of a command, in its environment, which is set up first."""
+    environment = request.kind()
+    if request.command == "test":
+        return environment.test(request.options)
+    report = [os.path.abspath(request.report)] if request.report else []
+    environment.set_up()
+    status = environment.run(COMMANDS[request.command] + request.options)
+    return environment.run(TRY_OPERATORS + report) if report and not status else status
 
 
-def parse(own):
-    """The command, its environment and the report's file or None; ValueError with a complaint."""
-    command, *rest = own
-    if command not in COMMANDS:
-        raise ValueError(f"there is no command {command!r}")
-    kinds, report, others = set(), None, []
-    while rest:
-        word = rest.pop(0)
-        if word in KINDS:
-            kinds.add(KINDS[word])
-        elif word == "--report" and command == "check":
-            report = os.path.abspath(rest.pop(0) if rest and rest[0][:1] != "-" else "course-report.json")
-        else:
-            others.append(word)
-    if others:
-        raise ValueError(f"options go after two dashes: course.py {command} -- {' '.join(others)}")
-    if len(kinds) > 1:
-        raise ValueError(f"one of {' and '.join(KINDS)}, please, not both")
-    return command, kinds.pop()() if kinds else Environment(), report
+# The Python that is needed.
+
+OLDEST = (3, 11)
 
 
 def require_platform(arguments):
-    """Stops where this Python or this machine will not do."""
+    """Stop where this Python or this machine will not do."""
     if sys.version_info[:2] < OLDEST:
         newer = newer_python()
         hint = " ".join(["run:", newer, "course.py", *arguments]) if newer else "install a newer one"
-        oldest = ".".join(map(str, OLDEST))
-        stop(f"this is Python {platform.python_version()}, the course needs {oldest} or newer; {hint}")
+        here, oldest = platform.python_version(), dotted(OLDEST)
+        stop(f"this is Python {here}, the course needs {oldest} or newer; {hint}")
     if sys.platform == "darwin" and platform.machine() == "x86_64":
         stop("this PyTorch is not made for macOS on Intel; use Linux, or an arm64 Python on Apple silicon")
 
 
 def newer_python():
-    """The name of a Python on PATH that is new enough and starts, or None; the oldest such has most wheels."""
+    """Return a Python on PATH that is new enough and starts, or None; the oldest such has most wheels."""
     for name in [f"python3.{minor}" for minor in range(OLDEST[1], OLDEST[1] + 9)]:
         if shutil.which(name) and subprocess.call([name, "-c", ""], stderr=subprocess.DEVNULL) == 0:
             return name
     return None
+
+
+# The environment.
+
+RECIPE = 1  # raise it when environments made by earlier versions of this file must be made anew
+# What each extra is known by; looked for at every start, and not imported.
+MODULES = {
+    "": ("torch", "transformers", "gguf", "safetensors", "matplotlib", "ipywidgets", "jupyterlab", "helpers"),
+    "test": ("pytest", "pytest_cov", "xdist", "hypothesis", "nbclient", "nbval", "ruff", "mypy"),
+    "teach": ("nbgrader",),
+    "npu": ("torch_npu",),
+}
+PROBE = "import importlib.util as u, sys; sys.exit(any(u.find_spec(name) is None for name in sys.argv[1:]))"
 
 
 class Environment:
@@ -190,50 +189,31 @@ class Environment:
         self.python = self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         self.stamp = self.folder / "course-stamp.json"  # says what was installed; empty braces: half-made
 
-    # What is run in it.
-
-    def test(self, options):
-        """The exit status of all tests, or with `options` of pytest alone: the ordinary ones, then tests/npu."""
-        self.set_up(TEST_EXTRAS)
-        if options:
-            return self.run(COMMANDS["test"] + options)
-        statuses = {name: self.timed(name, words, **ONE_THREAD) for name, words in PARTS.items()}
-        statuses["tests/npu"] = EmulatedNPU().test_after_others()
-        return sum_up(statuses)
-
-    def timed(self, name, words, **variables):
-        """The exit status of one part of the tests, with its time on a line of its own."""
-        say(f"== {name}")
-        start = time.perf_counter()
-        status = self.run(words, **variables)
-        verdict = "FAILED" if status else "passed"
-        say(f"== {name}: {verdict} in {time.perf_counter() - start:.1f} s\n")
-        return status
-
     def run(self, words, **variables):
-        """The exit status of this environment's Python with these words."""
+        """Return the exit status of this environment's Python with these words."""
         return run([self.python, *words], dict(self.variables(), **variables))
 
     def variables(self):
-        """The environment variables of every child: this environment first, and nothing of another Python's."""
+        """Return every child's environment variables: this environment first, nothing of another Python's."""
         variables = dict(os.environ, VIRTUAL_ENV=str(self.folder))
         variables["PATH"] = str(self.python.parent) + os.pathsep + os.environ.get("PATH", os.defpath)
         for name in ("PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__"):
             variables.pop(name, None)
         # With torch_npu installed and no CANN, `import torch` fails unless this is off.
         variables.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
-        # Without a network pip should say so soon; an option would not reach the pip that it runs for the build.
+        # Without a network pip should say so soon; an option would not reach the pip of the build.
         variables.setdefault("PIP_RETRIES", "1")
         return variables
 
-    # How it is made.
+    def test(self, options):
+        """Return the exit status of all tests, or with `options` that of pytest alone."""
+        self.set_up(TEST_EXTRAS)
+        return self.run(COMMANDS["test"] + options) if options else run_all_tests(self)
 
-    def obstacle(self):
-        """Why this environment cannot be had on this machine, in a sentence; None where it can."""
-        return None
+    # The set-up: environment, then model.
 
     def set_up(self, extras=()):
-        """Makes the environment and the model ready, by one course.py at a time; stops when it cannot."""
+        """Make the environment and the model ready, by one course.py at a time; stop where that cannot be."""
         obstacle = self.obstacle()
         if obstacle:
             stop(obstacle)
@@ -241,14 +221,17 @@ class Environment:
             try:
                 self.prepare(extras)
             except OSError as error:
-                cannot = f"cannot use {error.filename or self.folder} ({error.strerror}); make it yours, or clone anew"
-                stop(self.explain(str(error), otherwise=cannot))
-            status = self.run(["-m", "helpers.model"])
-        if status:
-            raise SystemExit(status)  # it has said why
+                place, why = error.filename or self.folder, error.strerror
+                cannot = f"cannot use {place} ({why}); make it yours, or clone anew"
+                stop(reason(str(error), self.folder, otherwise=cannot))
+            self.fetch_model()
+
+    def obstacle(self):
+        """Return why this environment cannot be had on this machine, in a sentence; None where it can."""
+        return None
 
     def prepare(self, extras):
-        """Leaves the environment alone, updates it in place, or makes it anew, as its stamp and its modules say."""
+        """Leave the environment alone, update it in place, or make it anew, as its stamp and modules say."""
         stamp = self.read_stamp()
         wanted = self.make_stamp({*extras, *stamp.get("extras", [])})
         whole = stamp.get("made") == wanted["made"] and self.finds_modules(stamp.get("extras", []))
@@ -266,22 +249,30 @@ class Environment:
             stop(problem)
         self.stamp.write_text(json.dumps(wanted))
 
+    def fetch_model(self):
+        """Have the model on the disk; end with the fetch's exit status where it fails."""
+        status = self.run(["-m", "helpers.model"])
+        if status:
+            raise SystemExit(status)  # it has said why
+
+    # Whether it is whole.
+
     def make_stamp(self, extras):
-        """The stamp of an environment that is as it should be; `made` is what cannot be changed in place."""
+        """Return the stamp of an environment as it should be; `made` is what cannot be changed in place."""
         content = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
         made = [RECIPE, str(ROOT), str(self.folder), list(sys.version_info[:2])]
         extras = sorted({*self.extras, *extras})
         return {"made": made, "files": hashlib.sha256(content).hexdigest(), "extras": extras}
 
     def read_stamp(self):
-        """The environment's stamp; empty where there is none."""
+        """Return the environment's stamp; empty where there is none."""
         try:
             return dict(json.loads(self.stamp.read_text()))
         except (OSError, ValueError, TypeError):
             return {}
 
     def finds_modules(self, extras):
-        """Whether the environment's Python starts and finds what the course and these extras need."""
+        """Return whether the environment's Python starts and finds what the course and these extras need."""
         names = [name for extra in ["", *extras] for name in MODULES.get(extra, ())]
         command = [str(self.python), *self.flags, "-c", PROBE, *names]
         try:
@@ -289,23 +280,13 @@ class Environment:
         except OSError:
             return False
 
-    def room(self, torch_options):
-        """The GB that the environment may take."""
-        return 3 if torch_options or sys.platform != "linux" else 10
+    # Step 1, venv: an empty environment.
 
     def create(self, room):
-        """Makes an empty virtual environment, in place of any that is there, where the disk has `room` GB."""
+        """Make an empty virtual environment, in place of any that is there, where the disk has `room` GB."""
         if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurepip"):
-            stop(
-                "this Python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        old = [path for path in self.folder.iterdir() if path != self.stamp]
-        replaceable = self.folder == ROOT / (".venv" + self.suffix) and (self.folder / "pyvenv.cfg").exists()
-        if old and not self.stamp.exists() and not replaceable:
-            stop(
-                f"{self.folder} holds what this course did not make, so it stays; move it away, or set COURSE_VENV"
-            )
+            stop("this Python cannot make virtual environments; Debian and Ubuntu: apt install python3-venv")
+        old = self.replaceable()
         if old:
             say(f"{self.folder} is incomplete, or from elsewhere, or of another Python: making it anew.")
         command = self.venv_command()  # while what it may ask is still there
@@ -314,71 +295,170 @@ class Environment:
             shutil.rmtree(str(path)) if path.is_dir() and not path.is_symlink() else path.unlink()
         free = shutil.disk_usage(str(self.folder)).free / 1e9
         if free < room:
-            stop(
-                f"{self.folder} may take {room} GB, and {free:.1f} GB are free; make room, or set COURSE_VENV"
-            )
+            lacking = f"may take {room} GB, and {free:.1f} GB are free; make room, or set COURSE_VENV"
+            stop(f"{self.folder} {lacking}")
         said = []
         if run([*command, self.folder], self.variables(), said):
-            stop(self.explain("".join(said)))
+            stop(reason("".join(said), self.folder))
+
+    def replaceable(self):
+        """Return what lies in the folder, made when missing; stop where that is not the course's."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        old = [path for path in self.folder.iterdir() if path != self.stamp]
+        usual = self.folder == ROOT / (".venv" + self.suffix) and (self.folder / "pyvenv.cfg").exists()
+        if old and not self.stamp.exists() and not usual:
+            foreign = "holds what this course did not make, so it stays; move it away, or set COURSE_VENV"
+            stop(f"{self.folder} {foreign}")
+        return old
 
     def venv_command(self):
-        """The command that makes a virtual environment in the folder that is added to it."""
+        """Return the command that makes a virtual environment in the folder that is added to it."""
         # The Python beneath: from an activated .venv, this one is about to be deleted.
         return [getattr(sys, "_base_executable", None) or sys.executable, "-m", "venv"]
 
-    def install(self, extras, torch_options):
-        """One sentence on why the installation failed, or None."""
-        course = f".[{','.join(extras)}]" if extras else "."
-        return self.pip(*torch_options, "-c", "constraints.txt", "-e", course)
+    def room(self, torch_options):
+        """Return the GB that the environment may take."""
+        return 3 if torch_options or sys.platform != "linux" else 10
 
-    def pip(self, *words):
-        """One sentence on why pip failed, or None; pip's own words are shown as they come."""
-        command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-        command += [] if sys.stdout.isatty() else ["--quiet"]
-        said = []
-        return self.explain("".join(said)) if run([*command, *words], self.variables(), said) else None
-
-    def explain(
-        self, said, otherwise="the installation failed for the reason above; mend that and start again"
-    ):
-        """One sentence for the failure of a command that wrote this to stderr."""
-        if FULL.search(said):
-            return f"the disk is full; make room for {self.folder}, pip's cache and temporary files (TMPDIR), and start again"
-        if OFFLINE.search(said):
-            return "the package index cannot be reached; check the network (proxy, certificates), and start again"
-        return otherwise
+    # Step 2, PyTorch: which one. Step 3, pip: everything.
 
     def choose_torch(self):
-        """pip's options for PyTorch: the index of its CPU builds where these will do and it answers, else none."""
+        """Return pip's options for PyTorch: where the index of CPU builds will do and answers, that one."""
         accelerator = glob.glob("/dev/nvidia0") or shutil.which("nvidia-smi")
         if sys.platform != "linux" or accelerator or os.environ.get("COURSE_TORCH") == "default":
             return []
         if answers(CPU_INDEX + "/torch/"):
             return ["--extra-index-url", CPU_INDEX]
-        say(
-            "PyTorch's index of CPU builds does not answer; the build from PyPI, which may be larger, will do."
-        )
+        say("PyTorch's index of CPU builds does not answer; PyPI's build, which may be larger, will do.")
         return []
+
+    def install(self, extras, torch_options):
+        """Install the course and its extras; return one sentence on why that failed, or None."""
+        course = f".[{','.join(extras)}]" if extras else "."
+        return pip_install(self, *torch_options, "-c", "constraints.txt", "-e", course)
+
+
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+
+def answers(url, limit=5.0):
+    """Return whether the address answers within `limit` seconds."""
+    found = []
+
+    def ask():
+        with contextlib.suppress(OSError, ValueError):
+            urllib.request.urlopen(url, timeout=limit).close()
+            found.append(url)
+
+    thread = threading.Thread(target=ask, daemon=True)  # because a name look-up knows no limit
+    thread.start()
+    thread.join(limit)
+    return bool(found)
+
+
+def pip_install(environment, *words):
+    """Run an environment's pip, whose words are shown; return one sentence on why it failed, or None."""
+    command = [environment.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    command += [] if sys.stdout.isatty() else ["--quiet"]
+    said = []
+    failed = run([*command, *words], environment.variables(), said)
+    return reason("".join(said), environment.folder) if failed else None
+
+
+FULL = re.compile(r"No space left on device|\[Errno 28\]|Disk quota exceeded")
+OFFLINE = re.compile(
+    "Failed to establish a new connection|name resolution|NameResolutionError|Connection refused|ProxyError"
+    "|Network is unreachable|ConnectTimeout|ReadTimeout|Read timed out|Connection aborted"
+    "|CERTIFICATE_VERIFY_FAILED"
+)
+UNKNOWN = "the installation failed for the reason above; mend that and start again"
+
+
+def reason(said, folder, otherwise=UNKNOWN):
+    """Return one sentence for the failure of a command that wrote `said` to stderr."""
+    if FULL.search(said):
+        places = f"{folder}, pip's cache and temporary files (TMPDIR)"
+        return f"the disk is full; make room for {places}, and start again"
+    if OFFLINE.search(said):
+        return "the package index cannot be reached; check the network (proxy, certificates), and start again"
+    return otherwise
+
+
+# The tests.
+
+TEST_EXTRAS = ("test", "teach")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for each of two workers: more threads than cores wait for each other
+# A file stays in one process, because a notebook has one kernel; conftest.py decides which files come first.
+BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+TOLD = ["-rs", "--durations=10"]  # why a test was skipped, and which ten were slowest
+# Three browsers share the tests one by one: half of what two do is waiting.
+IN_BROWSERS = ["tests/browser", "-n", "3", "--dist", "load"]
+# Parts of their own, in another environment and in browsers.
+APART = ["--ignore=tests/npu", "--ignore=tests/browser"]
+PARTS = {
+    "ruff check .": ["-m", "ruff", "check", "."],
+    "mypy": ["-m", "mypy"],
+    "tools/in_sync.py": ["tools/in_sync.py"],
+    "pytest --cov=helpers": [*COMMANDS["test"], *BY_FILE, *APART, *TOLD],
+    "tests/browser": ["-m", "pytest", *IN_BROWSERS, *TOLD],
+}
+NPU_TESTS = ["-m", "pytest", "tests/npu"]
+ALL_NPU_TESTS = [*NPU_TESTS, *BY_FILE, *TOLD]
+ON_ASCEND = ["-m", "pytest", "tests", *APART, *TOLD]
+
+
+def run_all_tests(environment):
+    """Return the exit status of all parts: the ordinary ones, then the emulated NPU's."""
+    statuses = {name: timed(environment, name, words, **ONE_THREAD) for name, words in PARTS.items()}
+    statuses["tests/npu"] = EmulatedNPU().test_after_others()
+    return sum_up(statuses)
+
+
+def timed(environment, name, words, **variables):
+    """Return the exit status of one part of the tests, with its time on a line of its own."""
+    say(f"== {name}")
+    start = time.perf_counter()
+    status = environment.run(words, **variables)
+    verdict = "FAILED" if status else "passed"
+    say(f"== {name}: {verdict} in {time.perf_counter() - start:.1f} s\n")
+    return status
+
+
+def sum_up(statuses):
+    """Return the largest of the parts' exit statuses; a last line names the parts that failed."""
+    failed = [name for name, status in statuses.items() if status]
+    say(f"FAILED: {', '.join(failed)}" if failed else "all parts passed")
+    return max(statuses.values())
+
+
+# The environment of the emulated NPU.
+
+NEWEST_NPU = (3, 14)  # the newest Python that the pinned torch_npu is built for
 
 
 class EmulatedNPU(Environment):
-    """The environment of the emulated NPU: apart, because torch_npu keeps torch from being imported where no CANN is."""
+    """The environment of the emulated NPU: apart, because where no CANN is, torch_npu ends `import torch`."""
 
+    purpose = "on an emulated NPU, in .venv-npu: the real torch_npu, slowly, on a CPU with a C compiler"
     suffix = "-npu"
     extras = ("npu",)
 
+    def variables(self):
+        """Return what all environments have, and the device."""
+        return dict(super().variables(), COURSE_DEVICE="emulated-npu")
+
     def test(self, options):
-        """The exit status of tests/npu, with pytest's `options`."""
+        """Return the exit status of tests/npu, with pytest's `options`."""
         self.set_up(("test",))
-        return self.run(NPU_TESTS + (options or WORKERS + IN_ORDER), **({} if options else ONE_THREAD))
+        return self.run(NPU_TESTS + options) if options else self.run(ALL_NPU_TESTS, **ONE_THREAD)
 
     def test_after_others(self):
-        """The exit status of tests/npu, timed; 0 and a line with the reason where they cannot be run."""
-        reason = self.obstacle()
-        if not reason and platform.machine() != "x86_64":
-            reason = f"the emulated NPU is tested on x86-64, this is {platform.machine()}"
-        if reason:
-            say(f"== tests/npu: not run, because {reason}")
+        """Return the exit status of tests/npu; 0 and a line with the obstacle where there is one."""
+        obstacle = self.obstacle()
+        if not obstacle and platform.machine() != "x86_64":
+            obstacle = f"the emulated NPU is tested on x86-64, this is {platform.machine()}"
+        if obstacle:
+            say(f"== tests/npu: not run, because {obstacle}")
             return 0
         try:
             self.set_up(("test",))
@@ -387,36 +467,31 @@ class EmulatedNPU(Environment):
                 raise
             print(stopped.code, file=sys.stderr, flush=True)
             return 1
-        return self.timed("tests/npu", NPU_TESTS + WORKERS + IN_ORDER, **ONE_THREAD)
+        return timed(self, "tests/npu", ALL_NPU_TESTS, **ONE_THREAD)
 
     def obstacle(self):
-        """Why the emulated NPU cannot run on this machine."""
-        here = f"{platform.system()} on {platform.machine()}"
+        """Return why the emulated NPU cannot run on this machine; None where it can."""
+        torch_npu = "torch_npu, which the emulated NPU runs, is made for"
         if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
-            return f"torch_npu, which the emulated NPU runs, is made for Linux on x86-64 and aarch64; this is {here}"
+            here = f"{platform.system()} on {platform.machine()}"
+            return f"{torch_npu} Linux on x86-64 and aarch64; this is {here}"
         if sys.version_info[:2] > NEWEST_NPU:
-            newest, this = ".".join(map(str, NEWEST_NPU)), platform.python_version()
-            return (
-                f"torch_npu, which the emulated NPU runs, is made for Python up to {newest}; this is {this}"
-            )
+            return f"{torch_npu} Python up to {dotted(NEWEST_NPU)}; this is {platform.python_version()}"
         if glob.glob("/dev/davinci[0-9]*"):
-            return "there is a real NPU here, beside which the emulated one does not run; take --npu instead of it"
-        if not any(name and shutil.which(name) for name in compilers()):
-            named = os.environ.get("CC")
+            return "there is a real NPU here, beside which the emulated one does not run; take --npu instead"
+        named = os.environ.get("CC")
+        if not any(shutil.which(name) for name in ([named] if named else ["cc", "gcc"])):
             missing = f"CC names {named}, which is not there" if named else "there is no cc or gcc here"
-            return f"the emulated NPU needs a C compiler, and {missing}; on Debian and Ubuntu: apt install gcc libc6-dev"
+            hint = "on Debian and Ubuntu: apt install gcc libc6-dev"
+            return f"the emulated NPU needs a C compiler, and {missing}; {hint}"
         return None
 
-    def variables(self):
-        """As everywhere, and the device."""
-        return dict(super().variables(), COURSE_DEVICE="emulated-npu")
-
     def room(self, torch_options):
-        """With the CPU build, torch_npu included."""
+        """Return the GB of the CPU build, torch_npu included."""
         return 3
 
     def choose_torch(self):
-        """The CPU build by its name: torch_npu refuses any that knows another accelerator."""
+        """Return the CPU build by its name: torch_npu refuses any that knows another accelerator."""
         pinned = re.search("^torch==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE).group(1)
         if answers(CPU_INDEX + "/torch/"):
             return ["--extra-index-url", CPU_INDEX, f"torch=={pinned}+cpu"]
@@ -424,52 +499,33 @@ class EmulatedNPU(Environment):
         return [f"torch=={pinned}+cpu"]
 
 
-class AscendNPU(Environment):
-    """The environment on an Ascend machine: over the torch and torch_npu that are there, which its CANN dictates."""
+# The environment of an Ascend machine.
 
+OLDEST_TORCH = (2, 7)
+SET_ENV = ("/usr/local/Ascend/cann/set_env.sh", "/usr/local/Ascend/ascend-toolkit/set_env.sh")
+SET_ENV += ("~/Ascend/cann/set_env.sh", "~/Ascend/ascend-toolkit/set_env.sh")
+# What the machine has, and what it must still have, from the same files, when we are done.
+IMPORTS = """
+import json, sys, sysconfig, torch, torch_npu
+place = sysconfig.get_paths()
+print(json.dumps({
+    "versions": [str(torch.__version__), str(torch_npu.__version__)],
+    "files": [torch.__file__, torch_npu.__file__],
+    "folders": sorted({place["purelib"], place["platlib"]}) if sys.prefix != sys.base_prefix else [],
+}))
+"""
+
+
+class AscendNPU(Environment):
+    """The environment on an Ascend machine: over its torch and torch_npu, which its CANN dictates."""
+
+    purpose = "on an Ascend NPU, in .venv-ascend, over the torch and torch_npu that are there (docs/npu.md)"
     suffix = "-ascend"
     extras = ("npu",)
     flags = ("-P",)  # torch may have been installed for the user alone
 
-    def test(self, options):
-        """The exit status of every operator on the NPU and the library's tests; with `options`, of pytest alone."""
-        self.set_up(("test",))
-        if options:
-            return self.run(["-m", "pytest", *options], COURSE_DEVICE="cpu")
-        operators, library = NPU_PARTS
-        statuses = {operators: self.timed(operators, NPU_PARTS[operators])}
-        statuses[library] = self.timed(library, NPU_PARTS[library], COURSE_DEVICE="cpu")
-        return sum_up(statuses)
-
-    def obstacle(self):
-        """What is missing on this machine."""
-        if not self.host():
-            return f"this is the Python of {self.folder}, which is not whole; start with the one that has torch_npu"
-        missing = [name for name in ("torch", "torch_npu") if not version_of(name)]
-        if missing:
-            return (
-                f"--npu builds on the torch and torch_npu that fit this machine's CANN, and {sys.executable} has no "
-                f"{' and no '.join(missing)}; start with the Python that has both, or install the pair: docs/npu.md"
-            )
-        if tuple(map(int, version_of("torch").split(".")[:2])) < OLDEST_TORCH:
-            oldest = ".".join(map(str, OLDEST_TORCH))
-            return f"the torch here is {version_of('torch')}, and the course needs {oldest} or newer: docs/npu.md"
-        if not os.environ.get("ASCEND_HOME_PATH"):
-            found = [path for path in map(os.path.expanduser, SET_ENV) if os.path.exists(path)]
-            script = found[0] if found else "the set_env.sh of your CANN"
-            return f"CANN's environment is not set (ASCEND_HOME_PATH); run: source {script}; then start again"
-        if not os.path.isdir(os.environ["ASCEND_HOME_PATH"]):
-            return f"ASCEND_HOME_PATH names {os.environ['ASCEND_HOME_PATH']}, and there is no such folder; source CANN's set_env.sh"
-        return None
-
-    def host(self):
-        """The Python that has torch and torch_npu: this one, or the one that an activated environment was made over."""
-        if os.path.realpath(sys.prefix) != os.path.realpath(str(self.folder)):
-            return sys.executable
-        return (self.read_stamp().get("made") or [None])[-1]
-
     def variables(self):
-        """As everywhere, and the device; CANN's own Python modules are on PYTHONPATH, and stay there."""
+        """Return what all environments have, the device, and PYTHONPATH, which has CANN's own modules."""
         variables = super().variables()
         if "PYTHONPATH" in os.environ:
             variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
@@ -477,53 +533,111 @@ class AscendNPU(Environment):
         variables["COURSE_DEVICE"] = wanted if wanted.startswith("npu") else "npu"  # npu:1 is one, too
         return variables
 
-    def room(self, torch_options):
-        """Without torch."""
-        return 2
+    def test(self, options):
+        """Return the exit status of all operators and the tests; with `options`, of pytest alone."""
+        self.set_up(("test",))
+        if options:
+            return self.run(["-m", "pytest", *options], COURSE_DEVICE="cpu")
+        operators, library = "operators on the NPU", "pytest tests, on the CPU"
+        statuses = {operators: timed(self, operators, TRY_OPERATORS)}
+        statuses[library] = timed(self, library, ON_ASCEND, COURSE_DEVICE="cpu")
+        return sum_up(statuses)
 
-    def choose_torch(self):
-        """None: it is there."""
-        return []
+    # What must be there.
+
+    def obstacle(self):
+        """Return what is missing on this machine, in a sentence; None where nothing is."""
+        if not self.host():
+            remedy = "start with the one that has torch_npu"
+            return f"this is the Python of {self.folder}, which is not whole; {remedy}"
+        return self.unfit_torch() or self.unset_cann()
+
+    def unfit_torch(self):
+        """Return what is wrong with the torch and torch_npu of this Python; None where they fit."""
+        missing = [name for name in ("torch", "torch_npu") if not version_of(name)]
+        if missing:
+            lacks = f"{sys.executable} has no {' and no '.join(missing)}"
+            remedy = "start with the Python that has both, or install the pair: docs/npu.md"
+            needs = "--npu builds on the torch and torch_npu that fit this machine's CANN"
+            return f"{needs}, and {lacks}; {remedy}"
+        torch, oldest = version_of("torch"), dotted(OLDEST_TORCH)
+        if tuple(map(int, torch.split(".")[:2])) < OLDEST_TORCH:
+            return f"the torch here is {torch}, and the course needs {oldest} or newer: docs/npu.md"
+        return None
+
+    def unset_cann(self):
+        """Return what is wrong with CANN's environment variables; None where they are set."""
+        home = os.environ.get("ASCEND_HOME_PATH")
+        if not home:
+            found = [path for path in map(os.path.expanduser, SET_ENV) if os.path.exists(path)]
+            script = found[0] if found else "the set_env.sh of your CANN"
+            return f"CANN's environment is not set (ASCEND_HOME_PATH); run: source {script}; then start again"
+        if not os.path.isdir(home):
+            return f"ASCEND_HOME_PATH names {home}, and there is no such folder; source CANN's set_env.sh"
+        return None
+
+    def host(self):
+        """Return the Python that has both: this one, or the one beneath an activated environment."""
+        if os.path.realpath(sys.prefix) != os.path.realpath(str(self.folder)):
+            return sys.executable
+        return (self.read_stamp().get("made") or [None])[-1]
+
+    # The steps, where they differ.
 
     def make_stamp(self, extras):
-        """As everywhere; over another torch or torch_npu, or with other requirements, it must be made anew."""
+        """Return the stamp; over another torch or torch_npu, or with other requirements, all is made anew."""
         stamp = super().make_stamp(extras)
         stamp["made"] += [stamp["files"], version_of("torch"), version_of("torch_npu"), self.host()]
         return stamp
 
     def venv_command(self):
-        """Over what the other Python has; that it has a torch_npu that works is seen first."""
+        """Return a venv over what the other Python has, when its torch_npu works."""
         self.imports(self.host())
         return [self.host(), "-m", "venv", "--system-site-packages"]
 
+    def room(self, torch_options):
+        """Return the GB without torch."""
+        return 2
+
+    def choose_torch(self):
+        """Return no options: torch is there."""
+        return []
+
     def install(self, extras, torch_options):
-        """Everything but torch and torch_npu, then a look whether these two are what they were."""
+        """Install everything but torch and torch_npu, then see whether these two are what they were."""
         beneath = self.imports(self.host())
         constraints = self.folder / "course-constraints.txt"
         constraints.write_text("\n".join(self.constraints()))
-        done = self.folder / "course-base"
-        if not done.exists():
-            self.show(beneath["folders"])
-            # JupyterLab looks for its files in its own environment only: what lies beneath will not do.
-            problem = self.pip("-c", constraints, "--ignore-installed", *self.requirements())
-            if problem:
-                return problem
-            done.touch()
         named = self.requirements(*extras) if extras else []
-        problem = self.pip("-c", constraints, *named) if named else None
-        problem = problem or self.pip("--no-deps", "-e", ".")
+        problem = (
+            self.install_base(constraints, beneath["folders"])
+            or (pip_install(self, "-c", constraints, *named) if named else None)
+            or pip_install(self, "--no-deps", "-e", ".")
+        )
         if not problem:
             self.require_unchanged(beneath)
         return problem
 
+    def install_base(self, constraints, folders):
+        """Install the course's own requirements, once; return one sentence on why that failed, or None."""
+        done = self.folder / "course-base"
+        if done.exists():
+            return None
+        self.show(folders)
+        # JupyterLab looks for its files in its own environment only: what lies beneath will not do.
+        problem = pip_install(self, "-c", constraints, "--ignore-installed", *self.requirements())
+        if not problem:
+            done.touch()
+        return problem
+
     def show(self, folders):
-        """Lets this environment see those of another one; by itself it sees the Python beneath both only."""
+        """Let this environment see those of another one; by itself it sees the Python beneath both only."""
         where = [str(self.python), "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
         library = Path(subprocess.check_output(where, universal_newlines=True).strip())
         (library / "course-beneath.pth").write_text("\n".join(folders))
 
     def constraints(self):
-        """The pins of constraints.txt, with torch, torch_npu and numpy as they are here."""
+        """Return the pins of constraints.txt, with torch, torch_npu and numpy as they are here."""
         found = {name: version_of(name) for name in ("torch", "torch_npu", "numpy")}
         if not found["numpy"] or int(found["numpy"].split(".")[0]) < 2:
             del found["numpy"]  # the course needs 2, and it comes into the environment only
@@ -532,29 +646,29 @@ class AscendNPU(Environment):
         return kept + [f"{name}=={version}" for name, version in found.items()]
 
     def requirements(self, *extras):
-        """What pyproject.toml names for these extras, or without any for the course itself, but torch and torch_npu."""
+        """Return pyproject.toml's names for these extras, or for the course, but torch and torch_npu."""
         import tomllib  # which an old Python does not have
 
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         lists = [project["optional-dependencies"][extra] for extra in extras] or [project["dependencies"]]
         there = ("torch", "torch-npu")
-        return [text for texts in lists for text in texts if re.match(r"[\w.-]+", text).group() not in there]
+        texts = [text for named in lists for text in named]
+        return [text for text in texts if re.match(r"[\w.-]+", text).group() not in there]
 
     def imports(self, python):
-        """Which torch and torch_npu that Python imports, and where it looks for more; stops when it cannot."""
-        command = [str(python), *self.flags, "-c", IMPORTS]
+        """Return the torch and torch_npu that Python imports, and its folders; stop where it cannot."""
         done = subprocess.run(
-            command, cwd=str(ROOT), env=self.variables(), capture_output=True, text=True, check=False
-        )
+            [str(python), *self.flags, "-c", IMPORTS], cwd=str(ROOT), env=self.variables(),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
         if done.returncode:
             last = (done.stderr.strip() or "no word").splitlines()[-1]
-            stop(
-                f"torch_npu is there, but {python} cannot import it ({last}); docs/npu.md has the pairs that fit"
-            )
+            fault = f"{python} cannot import it ({last})"
+            stop(f"torch_npu is there, but {fault}; docs/npu.md has the pairs that fit")
         return json.loads(done.stdout.splitlines()[-1])
 
     def require_unchanged(self, beneath):
-        """Stops where this environment imports another torch or torch_npu than the Python that it was made over."""
+        """Stop where this environment imports another torch or torch_npu than the Python beneath."""
         here = self.imports(self.python)
         for kind in ("versions", "files"):
             if here[kind] != beneath[kind]:
@@ -562,23 +676,8 @@ class AscendNPU(Environment):
                 stop(f"torch and torch_npu are {pair} on this machine, but {other} in {self.folder}")
 
 
-KINDS = {"--npu": AscendNPU, "--emulated-npu": EmulatedNPU}
-
-
-def sum_up(statuses):
-    """The exit status of all parts of the tests: the largest; a last line names those that failed."""
-    failed = [name for name, status in statuses.items() if status]
-    say(f"FAILED: {', '.join(failed)}" if failed else "all parts passed")
-    return max(statuses.values())
-
-
-def compilers():
-    """The C compilers that the emulated NPU would look for."""
-    return [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc"]
-
-
 def version_of(package):
-    """The installed version of a package, seen from this Python; None where it has none."""
+    """Return the installed version of a package, seen from this Python; None where it has none."""
     from importlib.metadata import PackageNotFoundError, version  # which an old Python does not have
 
     try:
@@ -587,24 +686,12 @@ def version_of(package):
         return None
 
 
-def answers(url, limit=5.0):
-    """Whether the address answers within `limit` seconds; in a thread, because a name look-up knows no limit."""
-    found = []
-
-    def ask():
-        with contextlib.suppress(OSError, ValueError):
-            urllib.request.urlopen(url, timeout=limit).close()
-            found.append(url)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(limit)
-    return bool(found)
+# What all of the above use.
 
 
 @contextlib.contextmanager
 def locked():
-    """A block that one course.py at a time is in; another says that it waits."""
+    """Hold a lock that one course.py at a time has; another says that it waits."""
     # What is locked is this file: it is there, and a lock on it needs no right to write.
     with open(str(ROOT / "course.py")) as file:
         if fcntl:
@@ -620,20 +707,16 @@ def locked():
 
 
 def run(command, variables, said=None):
-    """The exit status of a command run in ROOT; with a list `said`, its stderr is shown and kept there as well."""
+    """Return the exit status of a command run in ROOT; a list `said` takes its stderr, also shown."""
     child = subprocess.Popen(
         [str(word) for word in command], cwd=str(ROOT), env=variables, close_fds=False,
         stderr=None if said is None else subprocess.PIPE, universal_newlines=True, errors="replace",
     )  # fmt: skip
-    # The child gets a Ctrl-C, too, and ends in its own way, JupyterLab with a question: its end is waited for.
-    interrupted, within_traceback = [], False
+    # The child gets a Ctrl-C, too, and ends in its own way, JupyterLab with a question: that end is awaited.
+    interrupted = []
     usual = signal.signal(signal.SIGINT, lambda *_: interrupted.append(True))
     try:
-        for line in child.stderr or ():
-            said.append(line)
-            # Of a traceback, its last line is shown: pip's are long, and tell a reader nothing.
-            within_traceback = line.startswith(("Traceback ", "  ") if within_traceback else "Traceback ")
-            sys.stderr.write("" if within_traceback else line)
+        show_errors(child.stderr or (), said)
         child.wait()
     finally:
         if child.poll() is None:  # we were told to end
@@ -645,13 +728,28 @@ def run(command, variables, said=None):
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
+def show_errors(lines, said):
+    """Write a child's stderr as it comes, and keep it in `said`; of a traceback, the last line is shown."""
+    within_traceback = False
+    for line in lines:
+        said.append(line)
+        # pip's tracebacks are long, and tell a reader nothing.
+        within_traceback = line.startswith(("Traceback ", "  ") if within_traceback else "Traceback ")
+        sys.stderr.write("" if within_traceback else line)
+
+
+def dotted(version):
+    """Return a version of numbers as people write it."""
+    return ".".join(map(str, version))
+
+
 def say(line):
-    """Prints a line before whatever a child prints next."""
+    """Print a line before whatever a child prints next."""
     print(line, flush=True)
 
 
 def stop(sentence):
-    """Ends the program with one sentence on stderr and exit status 1."""
+    """End the program with one sentence on stderr and exit status 1."""
     raise SystemExit("course.py: " + sentence)
 
 

@@ -4,9 +4,31 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
+
+import pytest
 
 import helpers  # noqa: F401  (sets the environment that torch reads at import, before anything imports torch)
 
 # A lab that runs in a test is nobody's progress.
 os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")
 atexit.register(shutil.rmtree, os.environ["COURSE_DATA"], ignore_errors=True)
+
+# What takes longest comes first, so that two workers, which take whole files, end together. Chapters take
+# half a minute to two, and these files start many programs or kernels; most others take a few seconds.
+TESTS = Path(__file__).resolve().parent
+CHAPTERS = TESTS.parent / "notebooks"
+LONG = [
+    TESTS / name
+    for name in ("labs/test_machinery.py", "test_course.py", "labs/test_nbgrader.py", "test_notebooks.py")
+]
+
+
+def rank(item: pytest.Item) -> int:
+    """Return which file comes when: 0 for chapters, then 1, then 2 for all others."""
+    return 0 if item.path.parent == CHAPTERS else 1 if item.path in LONG else 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; within a file the order stays."""
+    items.sort(key=rank)

@@ -1,4 +1,4 @@
-"""A small course for the tests of course.py: the real course.py in a folder of stubs that say what they were asked."""
+"""A small course for the tests of course.py: the real course.py among stubs that say what they were asked."""
 
 import importlib.util
 import json
@@ -12,16 +12,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Prints its name, its arguments and the variables of interest; ends with FAKE_<NAME> as its exit status.
+# A package of several commands says the command's name.
 ECHO = """
 import json, os, pathlib, sys, time
-name = os.environ.get("FAKE_NAME") or pathlib.Path(__file__).stem
+stub = pathlib.Path(__file__)
+name = stub.parent.name if stub.stem == "__main__" else stub.stem
+name = sys.argv.pop(1) if name == "measurements" else name
 if name == os.environ.get("SLOW"):
     pathlib.Path("started").touch()
     deadline = time.monotonic() + 20
     while not pathlib.Path("go").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES", "COURSE_DEVICE", "OMP_NUM_THREADS")
-print(json.dumps([name, sys.argv[1:], {key: os.environ[key] for key in watched if key in os.environ}]), flush=True)
+watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES")
+watched += ("COURSE_DEVICE", "OMP_NUM_THREADS")
+seen = {key: os.environ[key] for key in watched if key in os.environ}
+print(json.dumps([name, sys.argv[1:], seen]), flush=True)
 print(os.environ.get("FAKE_STDERR", ""), end="", file=sys.stderr) if name == "pip" else None
 sys.exit(int(os.environ.get("FAKE_" + name.upper(), 0)))
 """
@@ -39,8 +44,9 @@ class Course:
         self.load()
         words = [words[0] for words in [*self.py.COMMANDS.values(), *self.py.PARTS.values()]]
         scripts = [word for word in words if word.endswith(".py")]
-        modules = [f"helpers/{name}.py" for name in ("checkpoint", "environment", "ops_report")]
-        for stub in ["helpers/__init__.py", *modules, *scripts]:
+        packages = ["helpers", "helpers/model", "helpers/measurements"]
+        faces = [f"{name}/__init__.py" for name in packages]
+        for stub in [*faces, *(f"{name}/__main__.py" for name in packages[1:]), *scripts]:
             (root / stub).parent.mkdir(exist_ok=True)
             (root / stub).write_text("" if stub.endswith("__init__.py") else ECHO)
 

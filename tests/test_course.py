@@ -70,9 +70,10 @@ def test_usage(course, words):
         (("lap",), "there is no command 'lap'"),
         (("test", "-k", "x"), "options go after two dashes: course.py test -- -k x"),
         (("lab", "--npu", "--port=1"), "options go after two dashes: course.py lab -- --port=1"),
-        (("lab", "--report"), "options go after two dashes: course.py lab -- --report"),
+        (("lab", "--report"), "--report belongs to check: course.py check --report course-report.json"),
         (("check", "--report", "a", "b"), "options go after two dashes: course.py check -- b"),
-        (("run", "--npu", "--emulated-npu"), "one of --npu and --emulated-npu, please, not both"),
+        (("run", "--npu", "--emulated-npu"), "argument --emulated-npu: not allowed with argument --npu"),
+        (("lab", "--emu"), "options go after two dashes: course.py lab -- --emu"),
     ],
 )
 def test_not_understood(course, words, sentence):
@@ -81,6 +82,22 @@ def test_not_understood(course, words, sentence):
     assert result.err.splitlines()[0] == f"course.py: {sentence}"
     assert "usage:" in result.err
     assert not course.env.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "report", "options"),
+    [
+        (("check",), "Environment", None, []),
+        (("--npu", "check"), "AscendNPU", None, []),
+        (("check", "--emulated-npu", "--report"), "EmulatedNPU", "course-report.json", []),
+        (("check", "--report", "--npu"), "AscendNPU", "course-report.json", []),
+        (("check", "--report=a", "--", "-h", "--", "--npu"), "Environment", "a", ["-h", "--", "--npu"]),
+    ],
+)
+def test_understood(course, words, kind, report, options):
+    request = course.py.parse(list(words))
+    assert (request.command, request.kind.__name__) == ("check", kind)
+    assert (request.report, request.options) == (report, options)
 
 
 # Where it runs.
@@ -330,8 +347,8 @@ def test_failed_installation_is_made_anew(course, problem):
 
 
 def test_without_the_model_nothing_is_opened(course):
-    result = course.made() and course.call("lab", FAKE_CHECKPOINT="3")
-    assert (result.status, result.names) == (3, ["checkpoint"])
+    result = course.made() and course.call("lab", FAKE_MODEL="3")
+    assert (result.status, result.names) == (3, ["model"])
 
 
 # What it says when it cannot.
@@ -489,16 +506,19 @@ def test_a_name_lookup_that_hangs(course, monkeypatch):
 
 # The commands, as processes of their own.
 
+BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+TOLD = ["-rs", "--durations=10"]
+
 
 def test_test_runs_every_part(course):
     result = course.made("test", "teach") and course.call("test")
     assert result.status == 0
     assert course.part_names == ["ruff", "mypy", "in_sync", "pytest", "pytest"]
-    assert result.names == ["checkpoint", *course.part_names]
+    assert result.names == ["model", *course.part_names]
     assert [words for _, words, _ in result.said[1:]] == [words for _, words in course.parts]
     assert [words for name, words in course.parts if name == "pytest"] == [
-        ["--cov=helpers", "-n", "2", "--dist", "loadfile", "--ignore=tests/npu", "--ignore=tests/browser"],
-        ["tests/browser", "-n", "2", "--dist", "load", "-rs"],
+        ["--cov=helpers", *BY_FILE, "--ignore=tests/npu", "--ignore=tests/browser", *TOLD],
+        ["tests/browser", "-n", "3", "--dist", "load", *TOLD],
     ]
     shown = [line for line in result.out.splitlines() if line]
     for name in course.py.PARTS:
@@ -521,7 +541,7 @@ def test_test_runs_every_part(course):
 def test_every_part_runs_though_one_fails(course, failing, status):
     result = course.made("test", "teach") and course.call("test", **failing)
     assert result.status == status
-    assert result.names == ["checkpoint", *course.part_names]
+    assert result.names == ["model", *course.part_names]
     variables = [f"FAKE_{name.upper()}" for name in course.part_names]
     named = dict(zip(course.py.PARTS, variables, strict=True))
     failed = [name for name, variable in named.items() if variable in failing]
@@ -535,7 +555,7 @@ def test_options_of_test_go_to_pytest_alone(course):
         "test", "--", "-k", "a or b", "--", "x", FAKE_PYTEST="5"
     )
     assert result.status == 5
-    assert result.names == ["checkpoint", "pytest"]
+    assert result.names == ["model", "pytest"]
     assert result.said[1][1] == ["--cov=helpers", "-k", "a or b", "--", "x"]
 
 
@@ -544,7 +564,7 @@ def test_lab_from_anywhere_and_through_a_link(course, tmp_path):
     (tmp_path / "link.py").symlink_to(course.root / "course.py")
     result = course.call("lab", "--", "--no-browser", "--port", "9999", program=tmp_path / "link.py", cwd="/")
     assert result.status == 0
-    assert result.names == ["checkpoint", "jupyterlab"]
+    assert result.names == ["model", "jupyterlab"]
     words = result.said[1][1]
     assert words[-3:] == ["--no-browser", "--port", "9999"]
     assert f"--ServerApp.root_dir={course.root}" in words
@@ -557,7 +577,7 @@ def test_lab_from_anywhere_and_through_a_link(course, tmp_path):
 def test_run_and_check_pass_on_options_and_exit_status(course, command, stub):
     result = course.made() and course.call(command, "--", "01_memory_math", **{f"FAKE_{stub.upper()}": "7"})
     assert result.status == 7
-    assert result.names == ["checkpoint", stub]
+    assert result.names == ["model", stub]
     assert result.said[1][1] == ["01_memory_math"]
 
 
@@ -598,7 +618,7 @@ def _await(path):
 
 def test_the_second_waits_for_the_first(course):
     course.made()
-    first = course.start("check", SLOW="checkpoint")
+    first = course.start("check", SLOW="model")
     _await(course.root / "started")
     second = course.start("check")
     assert second.stdout.readline() == "Another course.py is setting up here; waiting for it ...\n"
@@ -607,7 +627,7 @@ def test_the_second_waits_for_the_first(course):
     (course.root / "go").touch()
     for process in (first, second):
         result = Result(process)
-        assert (result.status, result.names) == (0, ["checkpoint", "environment"])
+        assert (result.status, result.names) == (0, ["model", "environment"])
 
 
 def test_the_lock_ends_with_the_set_up(course):
@@ -647,12 +667,12 @@ def test_control_c_ends_with_one_line(course):
 def test_a_child_may_end_well_after_control_c(course):
     course.made()
     polite = "import signal; signal.signal(signal.SIGINT, lambda *_: open('go', 'w'))"
-    (course.root / "helpers" / "environment.py").write_text(f"{polite}\n{ECHO}")
+    (course.root / "helpers" / "measurements" / "__main__.py").write_text(f"{polite}\n{ECHO}")
     process = course.start("check", SLOW="environment")
     _await(course.root / "started")
     os.killpg(process.pid, signal.SIGINT)
     result = Result(process)
-    assert (result.status, result.err, result.names) == (0, "", ["checkpoint", "environment"])
+    assert (result.status, result.err, result.names) == (0, "", ["model", "environment"])
 
 
 def test_a_request_to_end_reaches_the_child(course):
@@ -666,7 +686,9 @@ def test_a_request_to_end_reaches_the_child(course):
 
 def test_a_child_that_was_killed_is_a_failure(course):
     course.made()
-    (course.root / "helpers" / "environment.py").write_text("import os; os.kill(os.getpid(), 9)")
+    (course.root / "helpers" / "measurements" / "__main__.py").write_text(
+        "import os; os.kill(os.getpid(), 9)"
+    )
     assert course.call("check").status == 128 + signal.SIGKILL
 
 
@@ -792,7 +814,7 @@ def test_commands_on_the_emulated_npu(course, emulated, command, stub):
         command, "--emulated-npu", "--", "x", **HERE, **{f"FAKE_{stub.upper()}": "7"}, COURSE_DEVICE="cuda"
     )
     assert result.status == 7, result.err
-    assert result.names == ["checkpoint", stub]
+    assert result.names == ["model", stub]
     assert result.said[1][1][-1] == "x"
     for _, _, variables in result.said:
         assert variables["COURSE_DEVICE"] == "emulated-npu"
@@ -809,9 +831,9 @@ def test_the_emulated_npu_is_tested_after_the_others(course, emulated, status):
     stub = next(emulated.folder.glob("lib/python*/site-packages/pytest.py"))
     stub.write_text(stub.read_text().replace("sys.exit(", f"sys.exit({status} or "))
     result = course.call("test", **HERE)
-    assert result.names == ["checkpoint", *course.part_names, "checkpoint", "pytest"]
+    assert result.names == ["model", *course.part_names, "model", "pytest"]
     _, words, variables = result.said[-1]
-    assert words == ["tests/npu", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    assert words == ["tests/npu", *BY_FILE, *TOLD]
     assert variables["OMP_NUM_THREADS"] == "1"
     assert variables["VIRTUAL_ENV"] == str(emulated.folder)
     assert variables["COURSE_DEVICE"] == "emulated-npu"
@@ -829,7 +851,7 @@ def test_a_set_up_that_fails_fails_the_tests(course, emulated):
     )  # without pytest's extra, which the pip beside it does not bring
     result = course.call("test", **HERE, FAKE_PIP="1", FAKE_STDERR="[Errno 28] No space left on device")
     assert result.status == 1
-    assert result.names == ["checkpoint", *course.part_names, "pip"]
+    assert result.names == ["model", *course.part_names, "pip"]
     assert "course.py: the disk is full; make room for " in result.err
     assert result.out.splitlines()[-1] == "FAILED: tests/npu"
 
@@ -877,16 +899,16 @@ def test_a_report_is_written_where_one_stands(course, tmp_path):
         (["--report", "/x/b.json"], Path("/x/b.json")),
     ):
         result = course.call("check", *words, cwd=tmp_path)
-        assert result.names == ["checkpoint", "environment", "ops_report"]
+        assert result.names == ["model", "environment", "operators"]
         assert result.said[2][1] == [str(path)]
 
 
 def test_the_report_ends_with_its_own_status(course):
     course.made()
-    assert course.call("check", "--report", FAKE_OPS_REPORT="4").status == 4
+    assert course.call("check", "--report", FAKE_OPERATORS="4").status == 4
     result = course.call("check", "--report", FAKE_ENVIRONMENT="1")
-    assert (result.status, result.names) == (1, ["checkpoint", "environment"])
-    assert course.call("check").names == ["checkpoint", "environment"]
+    assert (result.status, result.names) == (1, ["model", "environment"])
+    assert course.call("check").names == ["model", "environment"]
 
 
 def test_a_report_may_be_of_the_emulated_npu(course, emulated, monkeypatch):
@@ -1080,9 +1102,10 @@ def test_the_tests_of_an_ascend_machine(course, ascend):
     course.made("test", env=ascend)
     ascend.run = lambda words, **variables: ran.append((words, variables)) or next(statuses)
     assert ascend.test([]) == 3
+    apart = ["--ignore=tests/npu", "--ignore=tests/browser"]
     assert ran[1:] == [
         (["-m", "helpers.measurements", "operators"], {}),
-        (["-m", "pytest", "tests", "--ignore=tests/npu", "--ignore=tests/browser"], {"COURSE_DEVICE": "cpu"}),
+        (["-m", "pytest", "tests", *apart, *TOLD], {"COURSE_DEVICE": "cpu"}),
     ]
     statuses = iter([0, 5])
     assert ascend.test(["-k", "x"]) == 5
@@ -1121,11 +1144,11 @@ def test_with_the_real_pip_and_then_without_a_network(course):
     }
     pip = {**pip, "PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": closed}
     first = course.call("check", **pip)
-    assert (first.status, first.names) == (0, ["checkpoint", "environment"]), first.err
+    assert (first.status, first.names) == (0, ["model", "environment"]), first.err
     assert f"Installing the course in {course.root / '.venv'}" in first.out
     stamp = course.stamp()
     start = time.monotonic()
-    assert course.call("check", **pip).names == ["checkpoint", "environment"]
+    assert course.call("check", **pip).names == ["model", "environment"]
     assert time.monotonic() - start < 2
     (course.root / "pyproject.toml").write_text(backend.replace("[]", '["hatchling"]'))
     offline = course.call("check", **pip)
@@ -1218,7 +1241,7 @@ def machine(course, tmp_path):
 
 def test_on_a_machine_with_an_npu(course, machine):
     result = course.call("check", "--npu", python=machine.python, **machine.variables)
-    assert (result.status, result.names) == (0, ["checkpoint", "environment"]), result.err
+    assert (result.status, result.names) == (0, ["model", "environment"]), result.err
     for _, _, variables in result.said:
         assert (variables["COURSE_DEVICE"], variables["PYTHONPATH"]) == ("npu", "/cann/python")
     env = course.root / ".venv-ascend"

@@ -1,8 +1,10 @@
 """The notebook commands: what they store, what they keep, and what they say when something fails."""
 
 import copy
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -10,6 +12,7 @@ from nbclient.exceptions import CellTimeoutError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from helpers.display import Table, measured
+from tests import conftest
 from tools import guard, in_sync, refresh, run_notebooks
 from tools import notebooks as nbs
 
@@ -23,7 +26,7 @@ time.sleep(0.5)
 print("late")
 
 # %% tags=["raises-exception"]
-from helpers.tables import Table
+from helpers.display import Table
 
 Table(("a", "b"), [(1,)])
 
@@ -180,16 +183,18 @@ def test_rounding_up_adds_no_digit(value, unit, text):
     assert measured(value, unit) == text
 
 
-def command(name, *arguments, cwd):
-    """A command's exit status and what it said, run as a person runs it."""
+def run_python(*words, cwd, **variables):
+    """The exit status of a Python with these words, and what it said."""
+    own = {**os.environ, **variables}
     done = subprocess.run(
-        [sys.executable, str(nbs.ROOT / "tools" / f"{name}.py"), *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, *words], cwd=cwd, env=own, capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def command(name, *arguments, cwd, **variables):
+    """A command's exit status and what it said, run as a person runs it."""
+    return run_python(str(nbs.ROOT / "tools" / f"{name}.py"), *arguments, cwd=cwd, **variables)
 
 
 def test_commands_work_from_any_folder_and_refuse_unknown_names(tmp_path):
@@ -202,6 +207,49 @@ def test_commands_work_from_any_folder_and_refuse_unknown_names(tmp_path):
     status, said = command("run_notebooks", "00_start_here", "99_typo", cwd=tmp_path)
     assert status != 0
     assert "no notebook named 99_typo" in said
+
+
+def test_the_longest_files_come_first():
+    assert all(path.exists() for path in conftest.LONG)
+    labs, chapter = nbs.ROOT / "tests" / "labs", nbs.ROOT / "notebooks" / "00_start_here.ipynb"
+    paths = [labs / "test_lab01.py", labs / "test_lab02.py", conftest.LONG[0], chapter]
+    items = [SimpleNamespace(path=path) for path in paths]
+    conftest.pytest_collection_modifyitems(items)
+    assert [item.path for item in items] == [chapter, conftest.LONG[0], *paths[:2]]
+
+
+@pytest.fixture
+def without_nbgrader(tmp_path):
+    """Variables under which nbgrader cannot be imported."""
+    (tmp_path / "nbgrader.py").write_text("raise ImportError('hidden')")
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(nbs.ROOT)])}
+
+
+def test_without_nbgrader_no_lab_is_made_and_a_sentence_says_so(tmp_path, without_nbgrader):
+    status, said = command("make_labs", "--check", cwd=tmp_path, **without_nbgrader)
+    assert status == 1
+    assert said.startswith("labs are made with nbgrader, which cannot be imported: pip install")
+    assert said.count("\n") == 1
+    _, said = command("way", "--check", cwd=tmp_path, **without_nbgrader)
+    assert "nbgrader" not in said, "links need none"
+
+
+def test_without_nbgrader_its_tests_are_skipped_and_the_others_collected(tmp_path, without_nbgrader):
+    files = [f"tests/labs/test_{name}.py" for name in ("nbgrader", "machinery")]
+    words = (
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-p",
+        "no:cacheprovider",
+        *files,
+        "-k",
+        "nbgrader or are_what_their",
+    )
+    status, said = run_python(*words, cwd=nbs.ROOT, **without_nbgrader)
+    assert (status, said.splitlines()[-1].startswith("3 skipped")) == (0, True), said
+    assert "labs are made with nbgrader" in said
 
 
 @pytest.mark.parametrize(("found", "status"), [([], 0), (["00_small is out of sync"], 1)])

@@ -1,56 +1,64 @@
-"""Makes labs/*.ipynb from solutions/*.ipynb with nbgrader's own steps: `python tools/make_labs.py [--check]`.
+"""Make labs/*.ipynb from solutions/*.ipynb with nbgrader's own steps: `python tools/make_labs.py [--check]`.
 
-The solution regions are replaced by stubs, hidden tests and outputs removed, check cells locked. `--check` writes nothing
-and fails when a lab is not what its solution gives.
+Solution regions are replaced by stubs, hidden tests and outputs are removed, check cells are locked.
+`--check` writes nothing, and fails when a lab is not what its solution gives.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
-
-try:
-    from nbgrader.preprocessors import (
-        ClearHiddenTests,
-        ClearOutput,
-        ClearSolutions,
-        ComputeChecksums,
-        LockCells,
-    )
-except ModuleNotFoundError:
-    raise SystemExit("labs are made with nbgrader: pip install -e '.[teach]' -c constraints.txt") from None
 from traitlets.config import Config, PyFileConfigLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tools import notebooks as nbs
 
-STEPS = (LockCells, ClearSolutions, ClearOutput, ClearHiddenTests, ComputeChecksums)
+STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "ClearHiddenTests", "ComputeChecksums")
+
+
+class NoNbgraderError(RuntimeError):
+    """nbgrader cannot be imported; the message says how it is installed."""
+
+
+def steps() -> list[Any]:
+    """Return the classes of nbgrader's preprocessors, in order.
+
+    Raises `NoNbgraderError` where nbgrader is missing. To import this file is no error.
+    """
+    try:
+        preprocessors = importlib.import_module("nbgrader.preprocessors")
+    except ImportError as error:
+        how = "pip install -e '.[teach]' -c constraints.txt"
+        raise NoNbgraderError(f"labs are made with nbgrader, which cannot be imported: {how}") from error
+    return [getattr(preprocessors, name) for name in STEPS]
 
 
 def settings() -> Config:
-    """The settings of `tools/nbgrader_config.py`."""
+    """Return the settings of `tools/nbgrader_config.py`."""
     return PyFileConfigLoader("nbgrader_config.py", path=str(nbs.ROOT / "tools")).load_config()
 
 
 def make(solution: Path) -> str:
-    """The lab that a solution gives, as the text of its file."""
+    """Return the lab that a solution gives, as the text of its file."""
     notebook: NotebookNode = nbs.read(solution)
     config, resources = settings(), {}
-    for step in STEPS:
+    for step in steps():
         notebook, resources = step(config=config).preprocess(notebook, resources)
     return nbformat.writes(notebook) + "\n"
 
 
 def lab_of(solution: Path) -> Path:
-    """Where a solution's lab is."""
+    """Return where a solution's lab is."""
     return solution.parent.parent / "labs" / solution.name
 
 
 def stale(root: Path = nbs.ROOT) -> list[str]:
-    """One sentence for each lab that is missing, out of date, or without a solution."""
+    """Return one sentence for each lab that is missing, out of date, or without a solution."""
     solutions = sorted((root / "solutions").glob("*.ipynb"))
     found = [
         f"labs/{path.name} is not what its solution gives; run: python tools/make_labs.py"
@@ -63,17 +71,26 @@ def stale(root: Path = nbs.ROOT) -> list[str]:
     ]
 
 
-def main(arguments: list[str]) -> int:
-    """The command."""
-    if arguments == ["--check"]:
-        found = stale()
-        print("\n".join(found) if found else "the labs are what their solutions give")
-        return 1 if found else 0
+def write_all() -> None:
+    """Write every lab, and print its name."""
     for solution in sorted((nbs.ROOT / "solutions").glob("*.ipynb")):
         lab_of(solution).parent.mkdir(exist_ok=True)
         lab_of(solution).write_text(make(solution))
         print(lab_of(solution).relative_to(nbs.ROOT))
-    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Carry the command out; return 1 where a lab is stale or nbgrader is missing."""
+    try:
+        if arguments != ["--check"]:
+            write_all()
+            return 0
+        found = stale()
+    except NoNbgraderError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(found) if found else "the labs are what their solutions give")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -22,11 +22,13 @@ def own_record(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
+@pytest.mark.usefixtures("nbgrader_installed")
 def test_labs_are_what_their_solutions_give():
     assert SOLUTIONS
     assert make_labs.stale() == []
 
 
+@pytest.mark.usefixtures("nbgrader_installed")
 def test_a_stale_a_missing_and_an_orphaned_lab_are_said(tmp_path):
     for folder in ("solutions", "labs"):
         (tmp_path / folder).mkdir()

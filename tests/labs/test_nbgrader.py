@@ -12,6 +12,7 @@ import pytest
 from tools import make_labs
 from tools import notebooks as nbs
 
+pytestmark = pytest.mark.usefixtures("nbgrader_installed")
 LAB = "01_memory_math"
 FULL_SCORE = 10.0
 
@@ -26,7 +27,7 @@ def nbgrader(course, *arguments):
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory):
+def course(tmp_path_factory, nbgrader_installed):
     """A course folder as docs/instructors.md describes it, with the lab released."""
     root = tmp_path_factory.mktemp("teaching")
     shutil.copy(nbs.ROOT / "tools" / "nbgrader_config.py", root)
