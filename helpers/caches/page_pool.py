@@ -398,7 +398,12 @@ class PagePool:
         return Offer(text, salt_key, pages, prefix_id, num_tokens, len(pages) * size, needed, self._version)
 
     def _begin(
-        self, request_id: RequestId, pages: list[int], prefix_id: Hashable, salt_key: Hashable, num_tokens: int
+        self,
+        request_id: RequestId,
+        pages: list[int],
+        prefix_id: Hashable,
+        salt_key: Hashable,
+        num_tokens: int,
     ) -> int:
         """Begin a request of `num_tokens` with cached pages; return the tokens that those pages hold."""
         cached = len(pages) * self.page_size

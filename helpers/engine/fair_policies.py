@@ -183,7 +183,9 @@ class FairShare(_ByClient):
             self._alive.pop(client, None)
             self._entries += 1
             heapq.heappush(self._idle, (self.served.get(client, 0.0), self._entries, client))
-        if not self._alive:  # idle: as in start-time fair queueing, all begin anew where the one served most stands
+        if (
+            not self._alive
+        ):  # idle: as in start-time fair queueing, all begin anew where the one served most stands
             self._time = max(self.served.values(), default=self._time)
         self._forget_idle()
 

@@ -74,7 +74,7 @@ def _whole(numbers: Collection[int]) -> bool:
     return {*map(type, numbers)} <= {int}
 
 
-@dataclass
+@dataclass(slots=True, eq=False)
 class RequestState:
     """A request on its way. Times are in seconds of the engine's clock."""
 
@@ -101,9 +101,11 @@ class RequestState:
     """When it was done, for whatever reason."""
     name: Hashable = field(init=False)
     """The request's id."""
+    num_prompt: int = field(init=False)
+    """Tokens of the prompt."""
 
     def __post_init__(self) -> None:
-        self.name = self.request.request_id
+        self.name, self.num_prompt = self.request.request_id, len(self.request.prompt_ids)
 
     @property
     def text(self) -> list[int]:
@@ -112,21 +114,21 @@ class RequestState:
 
     def tokens(self, start: int, stop: int) -> Sequence[int]:
         """`text[start:stop]`, without a copy of all of it."""
-        prompt = self.request.prompt_ids
-        before = len(prompt)
+        before = self.num_prompt
         if start >= before:
             return self.token_ids[start - before : stop - before]
+        prompt = self.request.prompt_ids
         return prompt[start:stop] if stop <= before else [*prompt[start:], *self.token_ids[: stop - before]]
 
     @property
     def num_tokens(self) -> int:
         """Length of `text`."""
-        return len(self.request.prompt_ids) + len(self.token_ids)
+        return self.num_prompt + len(self.token_ids)
 
     @property
     def remaining(self) -> int:
         """Tokens that must still be computed before the next one can be chosen."""
-        return len(self.request.prompt_ids) + len(self.token_ids) - self.computed
+        return self.num_prompt + len(self.token_ids) - self.computed
 
     @property
     def ttft(self) -> float:

@@ -64,6 +64,7 @@ class RequestScheduler:
         self._offers = Offers(pages) if pages is not None else None
         self._planned: dict[Hashable, Chunk] = {}
         self._left = self._arrivals = 0
+        self._charges = type(self.policy).charge is not Policy.charge  # most policies keep no accounts
         self.policy.attach(self._offers.cached_tokens if self._offers is not None else None)
 
     @property
@@ -175,10 +176,12 @@ class RequestScheduler:
 
         Raises OutOfPages before anything changes.
         """
-        tokens = state.tokens(state.computed, state.computed + count)
+        start = state.computed
+        tokens = state.tokens(start, start + count)
         if self.pages is not None:
             self.pages.reserve(state.name, tokens)
-        self.policy.charge(state, count)
+        if self._charges:
+            self.policy.charge(state, count)
         return Chunk(state, tokens)
 
     def took(self, state: RequestState, token: int, now: float) -> None:
@@ -273,18 +276,18 @@ class RequestScheduler:
 
         Those that the policy names are preempted if that suffices, or else the request itself.
         """
-        count = state.remaining
+        remaining = count = state.remaining
         if count > 1:
             count = min(count, self._left, self.chunk_size)
         try:
-            self._plan(state, count)
+            self._plan(state, count, remaining)
             return False
         except OutOfPages:
             victims = self._victims(state, count)
         for victim in victims:
             self._preempt(victim)
         if state.name in self._running:
-            self._plan(state, count)
+            self._plan(state, count, remaining)
         return True
 
     def _victims(self, state: RequestState, count: int) -> list[RequestState]:
@@ -312,17 +315,19 @@ class RequestScheduler:
         self._running[state.name] = state
         if state.first_scheduled is None:
             state.first_scheduled = self._clock()
-        self._plan(state, min(state.remaining, self._left, self.chunk_size))
+        remaining = state.remaining
+        self._plan(state, min(remaining, self._left, self.chunk_size), remaining)
         return True
 
-    def _plan(self, state: RequestState, count: int) -> None:
+    def _plan(self, state: RequestState, count: int, remaining: int) -> None:
         """Take pages for tokens, and the tokens from the budget. Raises OutOfPages before anything changes."""
-        self._planned[state.name] = self.reserve(state, count)
+        name = state.name
+        self._planned[name] = self.reserve(state, count)
         self._left -= count
-        if count < state.remaining:
-            self._prefilling[state.name] = state
+        if count < remaining:
+            self._prefilling[name] = state
         elif self._prefilling:
-            self._prefilling.pop(state.name, None)
+            self._prefilling.pop(name, None)
 
     def _preempt(self, state: RequestState) -> None:
         """Take a running request's pages, seat and planned tokens away; it waits again."""

@@ -25,7 +25,9 @@ class PaperPages(Pages):
     def can_reserve(self, request_id: Hashable, num_tokens: int, freed: Sequence[Hashable] = ()) -> bool:
         """Return whether `reserve` of so many tokens would find its pages, if the requests `freed` were freed first."""
         num_tokens += len(self._untold.get(request_id, ()))
-        return num_tokens <= self._room.get(request_id, 0) or super().can_reserve(request_id, num_tokens, freed)
+        return num_tokens <= self._room.get(request_id, 0) or super().can_reserve(
+            request_id, num_tokens, freed
+        )
 
     def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
         """Take pages for a request's next tokens. Raises OutOfPages before anything changes."""

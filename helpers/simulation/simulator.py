@@ -102,7 +102,7 @@ class SimulatedEngine:
             state.computed += count
             state.tokens_computed += count
             ids = state.token_ids
-            if len(state.request.prompt_ids) + len(ids) == state.computed:
+            if state.num_prompt + len(ids) == state.computed:
                 due += 1
                 if len(ids) + 1 < answers[state.name]:
                     ids.append(_ANSWER + state.order)

@@ -416,17 +416,15 @@ def test_a_finished_request_is_taken_out_and_its_name_is_free_again():
 
 def test_what_is_planned_and_taken_back_in_one_pass_is_not_charged():
     """A request is planned, then preempted for another's page in the same pass: its tokens are charged once, when computed."""
-    policy = FairShare()
-    pages = PaperPages(5, 2, sharing=False)
-    scheduler = RequestScheduler(4, policy, token_budget=64, pages=pages)
     charged = {}
-    charge = policy.charge
 
-    def counted(state, tokens):
-        charged[state.name] = charged.get(state.name, 0) + tokens
-        charge(state, tokens)
+    class Counted(FairShare):
+        def charge(self, state, tokens):
+            charged[state.name] = charged.get(state.name, 0) + tokens
+            super().charge(state, tokens)
 
-    policy.charge = counted
+    pages = PaperPages(5, 2, sharing=False)
+    scheduler = RequestScheduler(4, Counted(), token_budget=64, pages=pages)
     for name in "ab":
         scheduler.add_request(Request(name, [1, 1, 1], 6, client=name))
     computed_tokens = {}
