@@ -26,7 +26,7 @@ _NAMES: dict[Kind, str] = {
     "waiting": "waiting",
     "prefill": "prompt",
     "decode": "answer",
-    "padding": "computed for nothing",
+    "padding": "wasted",
 }
 _HEIGHTS: dict[Kind, float] = {"waiting": 0.16, "prefill": 0.74, "decode": 0.74, "padding": 0.74}
 _MOST_LINES = 80

@@ -107,7 +107,7 @@ def test_the_legend_names_what_is_there_and_covers_nothing():
     fig.canvas.draw()
     legend = fig.axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [
-        "waiting", "prompt", "answer", "computed for nothing", "preempted",
+        "waiting", "prompt", "answer", "wasted", "preempted",
     ]  # fmt: skip
     box = legend.get_window_extent()
     assert box.y0 >= 0
