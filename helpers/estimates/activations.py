@@ -22,7 +22,7 @@ def activation_phases(
     attention: Attention = "fused",
     logits: Literal["last", "all"] = "last",
 ) -> dict[str, int]:
-    """Bytes in use in each phase of a pass over `batch_size` prompts of `seq_len` tokens, nothing cached before.
+    """Return the bytes in use in each phase of a pass over `batch_size` prompts of `seq_len` tokens, nothing cached before.
 
     `element_size` is that of weights and activations in bytes. Scores of `materialised` attention are fp32, for one
     sequence at a time; logits are fp32, of each prompt's last token or of all tokens. The workspace of a fused
@@ -60,7 +60,7 @@ def activation_bytes(
     attention: Attention = "fused",
     logits: Literal["last", "all"] = "last",
 ) -> int:
-    """The peak over `activation_phases`, in bytes."""
+    """Return the peak over `activation_phases`, in bytes."""
     return max(
         activation_phases(
             shape, batch_size, seq_len, element_size, attention=attention, logits=logits
@@ -69,7 +69,7 @@ def activation_bytes(
 
 
 def _materialised(shape: ModelShape, seq_len: int, element_size: int) -> int:
-    """Bytes that one sequence's stored scores add: K and V once per query head, the result, scores and weights in fp32."""
+    """Return the bytes that one sequence's stored scores add: K and V once per query head, the result, scores and weights in fp32."""
     repeated = 3 * seq_len * shape.num_heads * shape.head_dim * element_size
     scores = shape.num_heads * seq_len**2
     rounded = scores * element_size if element_size != 4 else 0

@@ -24,24 +24,24 @@ class StepCost:
 
     @property
     def nbytes(self) -> float:
-        """All bytes moved."""
+        """Return all bytes moved."""
         return self.weight_bytes + self.kv_bytes + self.activation_bytes
 
     @property
     def intensity(self) -> float:
-        """Arithmetic intensity: operations per byte."""
+        """Return the arithmetic intensity: operations per byte."""
         return self.flops / self.nbytes
 
     def seconds(self, ceilings: Ceilings) -> float:
-        """The least time that the pass can take under these ceilings."""
+        """Return the least seconds that the pass can take under these ceilings."""
         return ceilings.seconds(self.flops, self.nbytes)
 
     def flops_utilisation(self, seconds: float, ceilings: Ceilings) -> float:
-        """MFU, model FLOPs utilisation (arXiv:2204.02311): the model's operations over those possible in that time."""
+        """Return MFU, model FLOPs utilisation (arXiv:2204.02311): the model's operations over those possible in that time."""
         return self.flops / seconds / ceilings.flops
 
     def bandwidth_utilisation(self, seconds: float, ceilings: Ceilings) -> float:
-        """MBU, model bandwidth utilisation: the bytes that must move over those that could in that time."""
+        """Return MBU, model bandwidth utilisation: the bytes that must move over those that could in that time."""
         return self.nbytes / seconds / ceilings.bandwidth
 
 
@@ -52,7 +52,7 @@ def step_cost(
     weight_bytes: float = 2.0,
     element_bytes: float = 2.0,
 ) -> StepCost:
-    """The cost of a pass in which sequence `i` brings `new_tokens[i]` tokens after `history[i]` cached ones.
+    """Return the cost of a pass in which sequence `i` brings `new_tokens[i]` tokens after `history[i]` cached ones.
 
     `weight_bytes` is the size of a weight, `element_bytes` that of an element of the cache and of activations. Logits are
     computed for each sequence's last token. Biases are left out. Raises ValueError for lists of different lengths, no
@@ -77,17 +77,17 @@ def step_cost(
 
 
 def prefill_cost(shape: ModelShape, prompt_len: int, batch_size: int = 1, **sizes: float) -> StepCost:
-    """The cost of computing `batch_size` prompts in one pass; `sizes` as in `step_cost`."""
+    """Return the cost of computing `batch_size` prompts in one pass; `sizes` as in `step_cost`."""
     return step_cost(shape, [prompt_len] * batch_size, [0] * batch_size, **sizes)
 
 
 def decode_cost(shape: ModelShape, context: int, batch_size: int = 1, **sizes: float) -> StepCost:
-    """The cost of one new token for each of `batch_size` sequences with `context` cached tokens."""
+    """Return the cost of one new token for each of `batch_size` sequences with `context` cached tokens."""
     return step_cost(shape, [1] * batch_size, [context] * batch_size, **sizes)
 
 
 def compute_bound_batch(shape: ModelShape, context: int, ceilings: Ceilings, **sizes: float) -> int | None:
-    """The smallest batch whose decode step is bound by compute; None when no batch is.
+    """Return the smallest batch whose decode step is bound by compute; None when no batch is.
 
     Both operations and bytes grow by the same amount with each sequence: `B f` operations, `w + B b` bytes. The ridge `r`
     is reached at `B = r w / (f - r b)`, unless a sequence's own cache needs more time than its own operations.
@@ -99,13 +99,13 @@ def compute_bound_batch(shape: ModelShape, context: int, ceilings: Ceilings, **s
 
 
 def layer_weights(shape: ModelShape) -> int:
-    """Elements of one layer's matrices: queries, keys, values, output, and the MLP's two or three."""
+    """Return the elements of one layer's matrices: queries, keys, values, output, and the MLP's two or three."""
     attention = shape.hidden_size * shape.head_dim * (2 * shape.num_heads + 2 * shape.num_kv_heads)
     return attention + (3 if shape.gated_mlp else 2) * shape.hidden_size * shape.intermediate_size
 
 
 def layer_activations(shape: ModelShape) -> int:
-    """Elements that one layer's operators read and write for each token.
+    """Return the elements that one layer's operators read and write for each token.
 
     Two norms with their sums (4 hidden each), the inputs and outputs of the matrices, rotation of queries and keys (read and
     written), attention's queries and output, and the MLP's activation.

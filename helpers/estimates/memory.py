@@ -1,7 +1,7 @@
 """Memory arithmetic: what weights, KV cache and activations take, and what fits on a device.
 
-Sizes that people read are in GB = 1e9 bytes, as the papers and the article count them; what a device has is in
-GiB = 2**30 bytes. Functions whose name ends in `_bytes` give bytes.
+Sizes that people read are in GB = 1e9 bytes, as papers and the article count. Device memory is in GiB = 2**30 bytes.
+Functions whose name ends in `_bytes` return bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class MemoryCalculator:
     def calculate_model_memory(
         self, num_params: float, dtype: str = "fp16", group_size: int | None = None
     ) -> float:
-        """GB that `num_params` weights take; `group_size` as in `bytes_per_element`."""
+        """Return the GB that `num_params` weights take; `group_size` as in `bytes_per_element`."""
         require_positive(num_params=num_params)
         return num_params * bytes_per_element(dtype, group_size) / GB
 
@@ -36,7 +36,7 @@ class MemoryCalculator:
         num_kv_heads: int | None = None,
         head_dim: int | None = None,
     ) -> float:
-        """GB of keys and values of `batch_size` sequences of `seq_len` tokens.
+        """Return the GB of keys and values of `batch_size` sequences of `seq_len` tokens.
 
         Without head counts every query head is taken to have keys and values of its own, which together are as wide
         as `hidden_size`. With grouped-query attention give `num_kv_heads` and `head_dim` (or `num_heads`, when the
@@ -55,7 +55,7 @@ class MemoryCalculator:
         dtype: str | None = None,
         kv_dtype: str | None = None,
     ) -> dict[str, float]:
-        """`{"model", "kv_cache", "activation", "total"}` in GB for prompts of `seq_len` tokens.
+        """Return `{"model", "kv_cache", "activation", "total"}` in GB for prompts of `seq_len` tokens.
 
         `model_config` is a `ModelShape`, a `transformers` config, or a dict with `num_params`, `hidden_size`,
         `num_layers` and `dtype`. The dict says too little to derive activations, so that it gets the article's rule,
@@ -74,7 +74,7 @@ class MemoryCalculator:
     def max_batch_size(
         self, shape: ModelShape, seq_len: int, device_bytes: float, dtype: str = "bf16", **options: Any
     ) -> int:
-        """How many requests of `seq_len` tokens a device of `device_bytes` holds at once; `options` as in `kv_budget_bytes`."""
+        """Return how many requests of `seq_len` tokens a device of `device_bytes` holds at once; `options` as in `kv_budget_bytes`."""
         require_positive(seq_len=seq_len)
         one = kv_cache_bytes(shape, 1, seq_len, options.pop("kv_dtype", compute_dtype(dtype)))
         return int(self.kv_budget_bytes(shape, device_bytes, dtype, **options) // one)
@@ -82,7 +82,7 @@ class MemoryCalculator:
     def max_seq_len(
         self, shape: ModelShape, batch_size: int, device_bytes: float, dtype: str = "bf16", **options: Any
     ) -> int:
-        """The longest context, in tokens, that `batch_size` requests can have; `options` as in `kv_budget_bytes`."""
+        """Return the longest context, in tokens, that `batch_size` requests can have; `options` as in `kv_budget_bytes`."""
         require_positive(batch_size=batch_size)
         column = kv_cache_bytes(shape, batch_size, 1, options.pop("kv_dtype", compute_dtype(dtype)))
         return int(self.kv_budget_bytes(shape, device_bytes, dtype, **options) // column)
@@ -96,7 +96,7 @@ class MemoryCalculator:
         utilisation: float = 0.9,
         step_tokens: int = 2048,
     ) -> float:
-        """Bytes left for the KV cache; 0 when the weights alone are too large.
+        """Return the bytes left for the KV cache; 0 when the weights alone are too large.
 
         Of the device's memory a share `utilisation` is used; weights of `dtype` and the activations of a step over
         `step_tokens` tokens (an engine's token budget) come off. `max_batch_size` and `max_seq_len` take `kv_dtype` too.
@@ -115,7 +115,7 @@ class MemoryCalculator:
         dtype: str | None,
         kv_dtype: str | None,
     ) -> dict[str, float]:
-        """The estimate of a plain dict."""
+        """Return the estimate of a plain dict."""
         missing = [key for key in ("num_params", "hidden_size", "num_layers") if key not in config]
         if missing:
             raise ValueError(
@@ -130,23 +130,23 @@ class MemoryCalculator:
 
 
 def kv_cache_bytes(shape: ModelShape, batch_size: int, seq_len: int, dtype: str = "bf16") -> int:
-    """Bytes of keys and values of `batch_size` sequences of `seq_len` tokens, grouped-query attention counted."""
+    """Return the bytes of keys and values of `batch_size` sequences of `seq_len` tokens, grouped-query attention counted."""
     _not_negative(batch_size=batch_size, seq_len=seq_len)
     return round(batch_size * seq_len * shape.kv_elements_per_token * bytes_per_element(dtype))
 
 
 def compute_dtype(dtype: str) -> str:
-    """The type that a model with weights of `dtype` computes in: its own, or bf16 when the weights are quantised."""
+    """Return the type that a model with weights of `dtype` computes in: its own, or bf16 when the weights are quantised."""
     return dtype if bits_of(dtype) >= 16 else "bf16"
 
 
 def _compute_size(dtype: str) -> int:
-    """Bytes per element of the activations beside weights of `dtype`."""
+    """Return the bytes per element of the activations beside weights of `dtype`."""
     return BITS[compute_dtype(dtype)] // 8
 
 
 def _kv_width(hidden_size: int, num_heads: int | None, num_kv_heads: int | None, head_dim: int | None) -> int:
-    """Elements of one token's keys in one layer."""
+    """Return the elements of one token's keys in one layer."""
     require_positive(
         hidden_size=hidden_size,
         num_heads=num_heads or 1,
@@ -161,13 +161,13 @@ def _kv_width(hidden_size: int, num_heads: int | None, num_kv_heads: int | None,
 
 
 def _dtype_of(config: Any) -> str:
-    """The name of a config's weight type, fp16 where it gives none."""
+    """Return the name of a config's weight type, fp16 where the config gives none."""
     names = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float8_e4m3fn": "fp8"}
     return names.get(str(getattr(config, "dtype", None)).removeprefix("torch."), "fp16")
 
 
 def _sum(model: float, kv_cache: float, activation: float) -> dict[str, float]:
-    """The three parts and their total."""
+    """Return the three parts and their total."""
     return {
         "model": model,
         "kv_cache": kv_cache,
@@ -177,7 +177,7 @@ def _sum(model: float, kv_cache: float, activation: float) -> dict[str, float]:
 
 
 def _not_negative(**sizes: float) -> None:
-    """Raises ValueError, naming it, for a size below 0."""
+    """Raise ValueError, naming the size, for a size below 0."""
     for name, value in sizes.items():
         if value < 0:
             raise ValueError(f"{name} must be 0 or more, got {value}")

@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(NamedTuple):
-    """A model ready to answer."""
+    """A model and its tokenizer, ready to answer."""
 
     model: DecoderLM
     tokenizer: PreTrainedTokenizerBase
 
 
 def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Checkpoint:
-    """The course's model and its tokenizer, in `dtype` on `device` (default: `choose_device()`).
+    """Return the course's model and its tokenizer, in `dtype` on `device` (default: `choose_device()`).
 
     Needs the network only when the checkpoint was never fetched. Raises CacheError when the cache folder cannot be
     used, ValueError when `COURSE_MODEL` names nothing that this course can load.
@@ -60,7 +60,7 @@ def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None =
 
 
 def load_reference(dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Any:
-    """The same weights in `transformers`' own class, to compare with. Errors as in `load`."""
+    """Return the same weights in `transformers`' own class, to compare with. Errors as in `load`."""
     where = choose_device(device)
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -71,7 +71,7 @@ def load_reference(dtype: torch.dtype = torch.float32, device: torch.device | st
 
 
 def locate() -> Path:
-    """The folder that holds the model in Hugging Face's layout, made or fetched if need be; the files are verified."""
+    """Return the folder that holds the model in Hugging Face's layout, made or fetched if need be, with verified files."""
     wanted = os.environ.get("COURSE_MODEL", "").strip()
     if not wanted:
         return _default_model()
@@ -81,7 +81,7 @@ def locate() -> Path:
 
 
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint folder by their Hugging Face names; ValueError, naming the file, when one is unreadable."""
+    """Return all tensors of a checkpoint folder by their Hugging Face names; raise ValueError, naming a file that is unreadable."""
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
     names = (
@@ -99,7 +99,7 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _default_model() -> Path:
-    """The cached SmolLM2 folder; missing or damaged files are made again, by one process at a time."""
+    """Return the cached SmolLM2 folder; missing or damaged files are made again, by one process at a time."""
     folder = cache_folder() / smollm2.NAME
     if _intact(folder):
         return folder
@@ -114,12 +114,12 @@ def _default_model() -> Path:
 
 
 def _intact(folder: Path) -> bool:
-    """Whether the converted files are all there and as they were made."""
+    """Return whether the converted files are all there and as they were made."""
     return matches(folder, required="model.safetensors")
 
 
 def _from_hub(name: str) -> Path:
-    """The local snapshot of a hub checkpoint, downloaded on first use (safetensors, configuration and tokenizer only)."""
+    """Return the local snapshot of a hub checkpoint, downloaded on first use (safetensors, configuration, tokenizer only)."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -139,7 +139,7 @@ def _from_hub(name: str) -> Path:
 
 
 def main() -> int:
-    """Fetches the model; for the set-up and for a person: `python -m helpers.model`."""
+    """Fetch the model and return an exit code; for the set-up and for a person: `python -m helpers.model`."""
     try:
         folder = locate()
         read_tensors(folder)

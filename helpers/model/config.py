@@ -1,4 +1,4 @@
-"""What the decoder needs to know of a Hugging Face config, and the refusal of what it cannot represent."""
+"""What the decoder needs to know of a Hugging Face config, and the refusal of what the decoder cannot compute."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DecoderConfig:
 
     @classmethod
     def from_hf(cls, config: Any) -> DecoderConfig:
-        """The decoder's view of a `transformers` config; raises UnsupportedArchitecture, naming what it refuses."""
+        """Return the decoder's view of a `transformers` config; raise UnsupportedArchitecture, naming what is refused."""
         _refuse_unsupported(config)
         qkv_bias, qk_norm = _ARCHITECTURES[config.model_type]
         bias = bool(getattr(config, "attention_bias", False))
@@ -68,12 +68,12 @@ class DecoderConfig:
 
 
 def head_dim(config: Any) -> int:
-    """Elements per head: the config's own figure, or hidden size over query heads where it gives none."""
+    """Return the elements of a head: the config's own figure, or hidden size over query heads where there is none."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _refuse_unsupported(config: Any) -> None:
-    """Raises UnsupportedArchitecture for anything this decoder would compute wrongly."""
+    """Raise UnsupportedArchitecture for anything that this decoder would compute wrongly."""
     kind = getattr(config, "model_type", None)
     rope = getattr(config, "rope_parameters", None) or {}
     problems = {
@@ -96,7 +96,7 @@ def _refuse_unsupported(config: Any) -> None:
 
 
 def _rotary_frequencies(config: Any) -> tuple[tuple[float, ...], float]:
-    """`(inverse frequencies, factor on cos and sin)`; the scaled variants come from transformers' own functions."""
+    """Return `(inverse frequencies, factor on cos and sin)`; scaled variants come from transformers' own functions."""
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     rope = config.rope_parameters

@@ -20,23 +20,23 @@ CLEAR_MARGIN = 0.05
 
 @dataclass
 class Generation:
-    """What came out of one request."""
+    """The result of one request."""
 
     prompt_ids: list[int]
     token_ids: list[int] = field(default_factory=list)
     """New tokens, the end-of-text token included when the model chose it."""
     margins: list[float] = field(default_factory=list)
-    """For each new token: how far its logit lay above the second best."""
+    """For each new token: its logit minus the second-best logit."""
     tokens_computed: int = 0
     """Tokens that went through the model, over all passes."""
 
     @property
     def min_margin(self) -> float:
-        """The closest call among the choices, in logits."""
+        """Return the smallest margin of all new tokens, in logits."""
         return min(self.margins)
 
     def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
-        """The answer in words, for showing where outputs are compared across machines.
+        """Return the answer in words, for showing where outputs are compared across machines.
 
         Raises ValueError when a choice was closer than `CLEAR_MARGIN`: print a verdict instead of such a text.
         """
@@ -58,11 +58,11 @@ def generate(
     on_token: Callable[[int], None] | None = None,
     cached: int = 0,
 ) -> Generation:
-    """The greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of `stop_ids`.
+    """Return the greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of `stop_ids`.
 
-    With a cache each pass computes the new tokens only; without one, every pass computes the whole text again. The cache is
-    fresh, or holds the prompt's first `cached` tokens. `on_token` is called with each new token as it comes. Raises
-    ValueError for an empty prompt, a count under 1, or as many cached tokens as the prompt has: its last one is always computed.
+    With a cache each pass computes the new tokens only; without a cache, every pass computes the whole text again. The
+    cache is fresh, or holds the prompt's first `cached` tokens. `on_token` gets each new token at once. Raises ValueError
+    for an empty prompt, a count under 1, or a prompt that is cached wholly: the prompt's last token is always computed.
     """
     if not prompt_ids:
         raise ValueError("the prompt is empty; give at least one token")
@@ -90,7 +90,7 @@ def generate(
 
 
 def chat_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
-    """The token ids of a one-question conversation in the model's own chat format, ready for its answer."""
+    """Return the token ids of a one-question conversation in the model's own chat format, ready for an answer."""
     messages = [{"role": "user", "content": question}]
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])

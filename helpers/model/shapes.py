@@ -1,4 +1,4 @@
-"""Model shapes: the handful of sizes that memory and compute arithmetic needs, of published models or of any config."""
+"""Model shapes: the few sizes that memory and compute arithmetic needs, of published models or of any config."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class ModelShape:
 
     @property
     def kv_elements_per_token(self) -> int:
-        """Keys and values that one token leaves in the cache, over all layers."""
+        """Return the elements of keys and values that one token leaves in the cache, over all layers."""
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim
 
     @classmethod
     def from_hf(cls, config: Any) -> ModelShape:
-        """The shape of a `transformers` config (of a multimodal one: its text part); ValueError, naming it, for a missing size."""
+        """Return the shape of a `transformers` config (of a multimodal one: its text part); raise ValueError for a missing size."""
         config = config.get_text_config()
         try:
             return cls(
@@ -56,7 +56,7 @@ class ModelShape:
 
 
 def count_params(config: Any) -> int:
-    """Weights of the model that a `transformers` config describes, without allocating any of them."""
+    """Return the number of weights of the model that a `transformers` config describes, without allocating any."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -66,7 +66,7 @@ def count_params(config: Any) -> int:
 
 
 def _published(name: str, params: int, sizes: tuple[int, ...], source: str, **switches: bool) -> ModelShape:
-    """A row of the table below."""
+    """Return a row of the table below."""
     layers, hidden, heads, kv_heads, dim, intermediate, vocab = sizes
     return ModelShape(
         name, params, layers, hidden, heads, kv_heads, dim, intermediate, vocab, source, **switches

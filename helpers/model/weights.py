@@ -13,9 +13,9 @@ from helpers.model.decoder import DecoderLM
 
 
 def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> DecoderLM:
-    """A model with a Hugging Face checkpoint's `config` and `tensors` (its names), converted to `dtype`, on the CPU.
+    """Return a model with a Hugging Face checkpoint's `config` and `tensors` (its names), converted to `dtype`, on the CPU.
 
-    Raises UnsupportedArchitecture, naming it, for a config this decoder cannot represent, and ValueError for a
+    Raises UnsupportedArchitecture, naming the difference, for a config that this decoder cannot compute, and ValueError for a
     tensor that is missing or of another shape.
     """
     cfg = DecoderConfig.from_hf(config)
@@ -32,7 +32,7 @@ def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch
 
 
 def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
-    """For each of our parameters, the checkpoint's tensors that make it, stacked in this order."""
+    """Return, for each parameter of the decoder, the checkpoint's tensors that make that parameter, stacked in this order."""
     names = {"embed_tokens.weight": ["model.embed_tokens.weight"], "norm": ["model.norm.weight"]}
     if not cfg.tied:
         names["lm_head.weight"] = ["lm_head.weight"]
@@ -54,7 +54,7 @@ def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
 
 
 def _gather(parts: list[str], tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-    """The named tensors stacked along their first dimension, in memory of their own."""
+    """Return the named tensors stacked along their first dimension, in memory of their own."""
     missing = [name for name in parts if name not in tensors]
     if missing:
         raise ValueError(f"the checkpoint has no tensor {missing[0]!r}")

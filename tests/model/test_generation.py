@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from helpers import ops
 from helpers.model import ConcatCache, FlatBatch, Generation, chat_prompt, checkpoint, generate
 from tests.tiny import CONFIGS, reference, twin
 
@@ -20,18 +19,6 @@ def test_tokens_equal_transformers(name):
     ours = twin(model)
     assert generate(ours, PROMPT, 12).token_ids == want
     assert generate(ours, PROMPT, 12, ConcatCache()).token_ids == want
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_cache_attends_by_the_attention_that_it_is_given(name):
-    ours, called = twin(reference(name)), []
-
-    def attention(*arguments):
-        called.append(arguments[3])
-        return ops.materialised_attention(*arguments)
-
-    assert generate(ours, PROMPT, 6, ConcatCache(attention)).token_ids == generate(ours, PROMPT, 6).token_ids
-    assert len(called) == 6 * ours.cfg.num_layers
 
 
 def test_work_is_counted():
