@@ -38,3 +38,10 @@ def require_positive(**sizes: float) -> None:
     for name, value in sizes.items():
         if not value > 0:
             raise ValueError(f"{name} must be above 0, got {value}")
+
+
+def require_not_negative(**sizes: float) -> None:
+    """Raise ValueError, naming the size, for a size below 0."""
+    for name, value in sizes.items():
+        if value < 0:
+            raise ValueError(f"{name} must be 0 or more, got {value}")

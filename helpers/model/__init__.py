@@ -10,6 +10,8 @@ from helpers.model.checkpoint import Checkpoint, load
 from helpers.model.config import DecoderConfig, UnsupportedArchitecture
 from helpers.model.decoder import MLP, DecoderLayer, DecoderLM, Linear
 from helpers.model.generation import Generation, chat_prompt, generate
+from helpers.model.layer_shapes import LayerShape
+from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_from_file
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
 from helpers.model.weights import build
 
@@ -24,13 +26,17 @@ __all__ = [
     "DecoderLayer",
     "FlatBatch",
     "Generation",
+    "LayerShape",
     "Linear",
     "ModelShape",
     "NoCache",
+    "UnreadableConfig",
     "UnsupportedArchitecture",
     "build",
     "chat_prompt",
     "checkpoint",
+    "config_from_dict",
+    "config_from_file",
     "count_params",
     "generate",
     "load",
