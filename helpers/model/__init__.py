@@ -7,9 +7,10 @@ from helpers.model import checkpoint
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache, ConcatCache, NoCache
 from helpers.model.checkpoint import Checkpoint, load
+from helpers.model.checkpoint_files import read_tensors
 from helpers.model.config import DecoderConfig, UnsupportedArchitecture
 from helpers.model.decoder import MLP, DecoderLayer, DecoderLM, Linear
-from helpers.model.generation import Generation, chat_prompt, generate
+from helpers.model.generation import Generation, chat_prompt, end_tokens, generate
 from helpers.model.layer_shapes import LayerShape
 from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_from_file
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
@@ -38,6 +39,8 @@ __all__ = [
     "config_from_dict",
     "config_from_file",
     "count_params",
+    "end_tokens",
     "generate",
     "load",
+    "read_tensors",
 ]

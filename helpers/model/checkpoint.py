@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from helpers.machine.device import choose_device
+from helpers.model.batch import FlatBatch
+from helpers.model.checkpoint_files import read_tensors
 from helpers.model.decoder import DecoderLM
+from helpers.model.meta_model import brief, checked, config_from_file
 from helpers.model.weights import build
 from helpers.storage import smollm2
 from helpers.storage.files import (
@@ -30,6 +31,8 @@ from helpers.storage.files import (
     require_space,
     writing_to,
 )
+
+__all__ = ["Checkpoint", "load", "load_reference", "locate", "main", "read_tensors"]
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,17 +49,17 @@ def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None =
     """Return the course's model and its tokenizer, in `dtype` on `device` (default: `choose_device()`).
 
     Needs the network only when the checkpoint was never fetched. Raises CacheError when the cache folder cannot be
-    used, ValueError when `COURSE_MODEL` names nothing that this course can load.
+    used, ValueError when `COURSE_MODEL` names nothing that this course can load. Code in a checkpoint's folder never runs.
     """
     where = choose_device(
         device
     )  # first: transformers imports torch_npu where it finds one, and that needs its device
-    from transformers import AutoConfig, AutoTokenizer
-
     folder = locate()
-    config = AutoConfig.from_pretrained(folder)
+    config = config_from_file(folder)
+    checked(config)
     model = build(config, read_tensors(folder), dtype).to(where).pack()
-    return Checkpoint(model, AutoTokenizer.from_pretrained(folder))
+    model.end_tokens = _end_tokens(folder, config)
+    return Checkpoint(model, _tokenizer(folder))
 
 
 def load_reference(dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Any:
@@ -66,7 +69,7 @@ def load_reference(dtype: torch.dtype = torch.float32, device: torch.device | st
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model: Any = AutoModelForCausalLM.from_pretrained(locate(), dtype=dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(locate(), dtype=dtype, trust_remote_code=False)
     return model.to(where).eval()
 
 
@@ -80,22 +83,29 @@ def locate() -> Path:
     return _from_hub(wanted)
 
 
-def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Return all tensors of a checkpoint folder by their Hugging Face names; raise ValueError, naming a file that is unreadable."""
-    index = folder / "model.safetensors.index.json"
-    single = folder / "model.safetensors"
-    names = (
-        sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else [single.name]
-    )
-    if not all((folder / name).exists() for name in names):
-        raise ValueError(f"{folder} holds no {names[0]}; the course reads checkpoints in safetensors only")
-    tensors: dict[str, torch.Tensor] = {}
-    for name in names:
-        try:
-            tensors |= load_file(folder / name)
-        except SafetensorError as error:
-            raise ValueError(f"{folder / name} is damaged ({error}); fetch the checkpoint again") from error
-    return tensors
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return a folder's tokenizer; raise ValueError, with the reason, where there is none that can be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return tokenizer
+    except Exception as error:  # a damaged tokenizer raises whatever its reader happens to raise
+        raise ValueError(f"{folder} holds no tokenizer that can be read ({brief(error)})") from error
+
+
+def _end_tokens(folder: Path, config: Any) -> tuple[int, ...]:
+    """Return all tokens that end an answer: those of generation_config.json, else the config's; there may be several."""
+    path = folder / "generation_config.json"
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        ends = fields.get("eos_token_id", config.eos_token_id)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read ({brief(error)})") from error
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    if not all(type(token) is int and 0 <= token < config.vocab_size for token in ends):
+        raise ValueError(f"the field eos_token_id must hold tokens of the vocabulary, got {str(ends)[:60]}")
+    return tuple(ends)
 
 
 def _default_model() -> Path:
@@ -139,12 +149,12 @@ def _from_hub(name: str) -> Path:
 
 
 def main() -> int:
-    """Fetch the model and return an exit code; for the set-up and for a person: `python -m helpers.model`."""
+    """Fetch the model, load it, compute one token, and return an exit code: `python -m helpers.model`, for the set-up too."""
     try:
-        folder = locate()
-        read_tensors(folder)
+        model, _ = load(device="cpu")
+        model(FlatBatch.pack([[0]]))
     except (CacheError, ValueError) as error:
         print(f"model: {error}")
         return 1
-    print(f"model: ready in {folder}")
+    print(f"model: ready in {locate()}")
     return 0

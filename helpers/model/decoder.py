@@ -123,6 +123,8 @@ class DecoderLM(nn.Module):
             None  # kept: a transfer to the device in each pass would be one too many
         )
         self.lm_head = None if cfg.tied else Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
+        self.end_tokens: tuple[int, ...] = ()
+        """Tokens that end an answer, as the checkpoint names them."""
 
     @property
     def device(self) -> torch.device:

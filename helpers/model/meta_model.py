@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +60,9 @@ def config_from_dict(fields: dict[str, Any]) -> Any:
     known = SAME_AS.get(kind, kind)
     if known not in CONFIG_MAPPING:
         raise UnreadableConfig(f"model type {kind!r} (field model_type) is not known to transformers")
+    text = fields.get("text_config")
+    _check_sizes(kind, fields.get)
+    _check_sizes(kind, text.get if isinstance(text, dict) else {}.get)
     rest = {name: value for name, value in fields.items() if name not in ("model_type", "auto_map")}
     with refusing(kind, "the config"):
         return AutoConfig.for_model(known, **rest)
@@ -70,7 +73,7 @@ def on_meta(config: Any) -> MetaModel:
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto import modeling_auto as auto
 
-    kind = _checked(config)
+    kind = checked(config)
     config = copy.deepcopy(config)
     text = config.get_text_config()
     for part in (config, text):
@@ -117,7 +120,7 @@ def brief(error: Exception, most: int = 110) -> str:
     return words if len(words) <= most else words[: most - 3] + "..."
 
 
-def _checked(config: Any) -> str:
+def checked(config: Any) -> str:
     """Return the model type; raise UnreadableConfig, naming the field, for a size that no model has."""
     kind = str(getattr(config, "model_type", "") or type(config).__name__)
     if not hasattr(config, "get_text_config"):
@@ -128,8 +131,14 @@ def _checked(config: Any) -> str:
         raise UnreadableConfig(
             f"model type {kind!r} has an encoder (is_encoder_decoder), decoders alone are sized"
         )
+    _check_sizes(kind, lambda name: getattr(text, name, None))
+    return kind
+
+
+def _check_sizes(kind: str, value_of: Callable[[str], Any]) -> None:
+    """Raise UnreadableConfig, naming the field, for a size that is there and that no model has."""
     for name in (*_ATTENTION, *_LAYERS, *_ZERO_IS_NONE):
-        value = getattr(text, name, None)
+        value = value_of(name)
         if value is None or (name == "num_experts_per_tok" and isinstance(value, list)):
             continue
         least = 0 if name in _ZERO_IS_NONE else 1
@@ -138,4 +147,3 @@ def _checked(config: Any) -> str:
             raise UnreadableConfig(
                 f"model type {kind!r}: the field {name} must be a whole number from {least} to {most}, got {str(value)[:40]}"
             )
-    return kind

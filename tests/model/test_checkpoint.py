@@ -1,5 +1,6 @@
 """The model's files: fetched once, verified, replaced when damaged, and clear words when they cannot be had."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -214,3 +215,65 @@ class TestOtherModels:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(ValueError, match=message):
             checkpoint.locate()
+
+    def folder(self, tmp_path, monkeypatch, name="llama", tokenizer=True, **fields):
+        """A whole checkpoint whose config.json says something else too."""
+        reference(name).save_pretrained(tmp_path)
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**config, **fields}))
+        for path in checkpoint.locate().glob("*token*") if tokenizer else ():
+            shutil.copy(path, tmp_path)
+        monkeypatch.setenv("COURSE_MODEL", str(tmp_path))
+        return tmp_path
+
+    @pytest.mark.parametrize(("ends", "expected"), [([2, 7, 9], (2, 7, 9)), (5, (5,)), (None, ())])
+    def test_all_end_tokens_of_the_generation_config(self, tmp_path, monkeypatch, ends, expected):
+        folder = self.folder(tmp_path, monkeypatch)
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        assert checkpoint.load(device="cpu").model.end_tokens == expected
+        (folder / "generation_config.json").write_text('{"eos_token_id": "x"}')
+        with pytest.raises(ValueError, match="eos_token_id must hold tokens of the vocabulary"):
+            checkpoint.load(device="cpu")
+
+    @pytest.mark.parametrize("kind", ["llama", "its_own"])
+    def test_code_in_the_folder_never_runs(self, tmp_path, monkeypatch, kind):
+        code = {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M", "AutoTokenizer": ["own.T", None]}
+        folder, mark = self.folder(tmp_path, monkeypatch, model_type=kind, auto_map=code), tmp_path / "ran"
+        (folder / "own.py").write_text(f"open({str(mark)!r}, 'w').close()")
+        monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("nobody is asked"))
+        if kind == "llama":
+            checkpoint.load(device="cpu")
+            checkpoint.load_reference(device="cpu")
+        else:
+            with pytest.raises(ValueError, match=r"'its_own' \(field model_type\) is not known"):
+                checkpoint.load(device="cpu")
+        assert not mark.exists()
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            (dict(num_hidden_layers=3), "the checkpoint has no tensor 'model.layers.2"),
+            (dict(model_type="gpt2"), "gpt2"),
+            (dict(num_attention_heads=0), "num_attention_heads must be a whole number from 1"),
+            (dict(hidden_size="wide"), "hidden_size"),
+            (dict(quantization_config={"quant_method": "awq"}), "quantised with 'awq'"),
+        ],
+    )
+    def test_ready_is_said_of_what_loads_alone(self, tmp_path, monkeypatch, capsys, fields, words):
+        self.folder(tmp_path, monkeypatch, **fields)
+        assert checkpoint.main() == 1
+        said = capsys.readouterr().out
+        assert said.startswith("model: ")
+        assert words in said
+        with pytest.raises(ValueError, match=words.split("'")[-1]):
+            checkpoint.load(device="cpu")
+
+    def test_a_folder_without_a_tokenizer_is_not_ready(self, tmp_path, monkeypatch, capsys):
+        self.folder(tmp_path, monkeypatch, tokenizer=False)
+        assert checkpoint.main() == 1
+        assert "holds no tokenizer that can be read" in capsys.readouterr().out
+
+    def test_a_whole_folder_is_ready(self, tmp_path, monkeypatch, capsys):
+        self.folder(tmp_path, monkeypatch)
+        assert checkpoint.main() == 0
+        assert capsys.readouterr().out == f"model: ready in {tmp_path}\n"
