@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -73,8 +74,9 @@ def load_csv(
 def load_mooncake(path: Path | str, limit: int | None = None) -> Trace:
     """Read JSON lines as Mooncake publishes them: `timestamp` in ms, `input_length`, `output_length` and `hash_ids`.
 
-    A hash id stands for 512 tokens and for all tokens before them. Requests whose first hashes are equal begin alike: a request
-    shares the longest beginning that another request has too, as a group of that beginning. Groups within groups are not kept.
+    A hash id stands for 512 tokens and for all tokens before them. Requests whose first hashes are equal begin alike, as
+    members of a group. A trace has groups without groups inside: where beginnings fork, the more frequent one keeps the group,
+    and the other's requests share among themselves. So nothing is shared that was not, and a little less than was.
     """
     _expect(path, ("lines",))
     rows: list[tuple[float, Arrival, tuple[int, ...]]] = []
@@ -84,13 +86,13 @@ def load_mooncake(path: Path | str, limit: int | None = None) -> Trace:
                 continue
             try:
                 fields = json.loads(line)
-                hashes = tuple(_hash(value) for value in fields.get("hash_ids", ()))
+                hashes = tuple(_count(value) for value in fields.get("hash_ids", ()))
                 arrival = Arrival(0.0, _count(fields["input_length"]), _count(fields["output_length"]))
                 rows.append((_seconds(str(fields["timestamp"])) / 1e3, arrival, hashes))
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise ValueError(f"{path}, line {number}: {type(error).__name__} {error}") from error
-    shared = _shared_hashes([hashes for _, _, hashes in rows])
-    return _from_the_first([(at, _grouped(a, hashes, shared)) for at, a, hashes in rows], path)
+    chains = _chains([hashes for _, _, hashes in rows])
+    return _from_the_first([(at, _grouped(a, hashes, chains)) for at, a, hashes in rows], path)
 
 
 def load_sharegpt(
@@ -137,23 +139,32 @@ def _answers(turns: Iterable[tuple[str, int]], at: float, place: int) -> Iterato
             text += tokens
 
 
-def _shared_hashes(rows: Sequence[tuple[int, ...]]) -> set[int]:
-    """Return the hash ids that more than one request has."""
-    seen: set[int] = set()
-    twice: set[int] = set()
+def _chains(rows: Sequence[tuple[int, ...]]) -> dict[int, int]:
+    """Return, for each hash id that more than one request has, the id under which its chain is a group.
+
+    A chain goes on from a hash to the one that most requests have next. All requests of a chain begin alike, as far as each
+    goes; requests that leave a chain begin another one.
+    """
+    counts = Counter(value for hashes in rows for value in set(hashes))
+    nexts: dict[int | None, Counter[int]] = defaultdict(Counter)
     for hashes in rows:
-        twice |= seen & set(hashes)
-        seen |= set(hashes)
-    return twice
+        for before, value in zip((None, *hashes), hashes, strict=False):
+            nexts[before][value] += 1
+    chain: dict[int, int] = {}
+    for hashes in rows:
+        for before, value in zip((None, *hashes), hashes, strict=False):
+            first = before is None or nexts[before].most_common(1)[0][0] != value
+            chain.setdefault(value, value if first or before not in chain else chain[before])
+    return {value: top for value, top in chain.items() if counts[value] > 1}
 
 
-def _grouped(arrival: Arrival, hashes: tuple[int, ...], shared: set[int]) -> Arrival:
+def _grouped(arrival: Arrival, hashes: tuple[int, ...], chains: dict[int, int]) -> Arrival:
     """Return the request with the beginning that another request has too."""
-    common = next((i for i, value in enumerate(hashes) if value not in shared), len(hashes))
+    common = next((i for i, value in enumerate(hashes) if value not in chains), len(hashes))
     if not common:
         return arrival
     tokens = min(common * HASH_TOKENS, arrival.prompt_tokens)
-    return replace(arrival, group=f"hash {hashes[0]}", shared_tokens=tokens)
+    return replace(arrival, group=f"hash {chains[hashes[common - 1]]}", shared_tokens=tokens)
 
 
 def _from_the_first(read: list[tuple[float, Arrival]], path: Path | str) -> Trace:
@@ -209,11 +220,6 @@ def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"expected a number of tokens, got {str(value)[:30]!r}")
     return value
-
-
-def _hash(value: Any) -> int:
-    """Return a hash id; ValueError for anything but a whole number."""
-    return _count(value)
 
 
 def _text(turn: Any) -> str:
