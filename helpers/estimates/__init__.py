@@ -1,4 +1,7 @@
-"""Numbers predicted from sizes: memory, activations, operations and bytes, accelerators, ceilings. Chapters 1 and 2."""
+"""Numbers predicted from sizes: memory, activations, operations and bytes, accelerators, ceilings.
+
+Chapters 1 and 2.
+"""
 
 from helpers.estimates.activations import activation_bytes, activation_phases
 from helpers.estimates.cache_bytes import kv_cache_bytes, state_bytes

@@ -21,7 +21,9 @@ class Ceilings:
 
     @property
     def ridge(self) -> float:
-        """Return the arithmetic intensity, in operations per byte, above which the device is bound by compute."""
+        """Return the arithmetic intensity, in operations per byte, above which the device is bound by
+        compute.
+        """
         return self.flops / self.bandwidth
 
     def attainable(self, intensity: float) -> float:
@@ -34,9 +36,12 @@ class Ceilings:
 
 
 def accelerator_ceilings(name: str, dtype: str = "bf16", bandwidth: float | None = None) -> Ceilings:
-    """Return the ceilings of an accelerator of the table, derived or reported, not measured; `bandwidth` replaces the table's.
+    """Return the ceilings of an accelerator of the table, derived or reported, not measured.
 
-    Raises ValueError for an unknown name or type, and where neither the table nor the caller knows a bandwidth.
+    `bandwidth` replaces the table's.
+
+    Raises ValueError for an unknown name or type, and where neither the table nor the caller knows a
+    bandwidth.
     """
     item = accelerator(name)
     known = item.bandwidth.value if bandwidth is None else bandwidth

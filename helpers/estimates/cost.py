@@ -1,4 +1,6 @@
-"""What one forward pass costs: operations and bytes moved, from a model's sizes and the lengths of its sequences."""
+"""What one forward pass costs: operations and bytes moved, from a model's sizes and the lengths of its
+sequences.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,14 @@ class StepCost:
 
     flops: float
     weight_bytes: float
-    """Every matrix read once (of the experts those that are chosen), and the embedding's rows of the new tokens."""
+    """Every matrix read once (of the experts those that are chosen), and the embedding's rows of the new
+    tokens.
+    """
     kv_bytes: float
-    """Keys and values: the history read, the new ones written and read; states of fixed size read and written."""
+    """Keys and values: the history read, the new ones written and read.
+
+    States of fixed size read and written.
+    """
     activation_bytes: float
     """Each operator's inputs read and outputs written once, scores of the attention kept on chip."""
 
@@ -39,11 +46,15 @@ class StepCost:
         return ceilings.seconds(self.flops, self.nbytes)
 
     def flops_utilisation(self, seconds: float, ceilings: Ceilings) -> float:
-        """Return MFU, model FLOPs utilisation (arXiv:2204.02311): the model's operations over those possible in that time."""
+        """Return MFU, model FLOPs utilisation (arXiv:2204.02311): the model's operations over those possible
+        in that time.
+        """
         return self.flops / seconds / ceilings.flops
 
     def bandwidth_utilisation(self, seconds: float, ceilings: Ceilings) -> float:
-        """Return MBU, model bandwidth utilisation: the bytes that must move over those that could in that time."""
+        """Return MBU, model bandwidth utilisation: the bytes that must move over those that could in that
+        time.
+        """
         return self.nbytes / seconds / ceilings.bandwidth
 
 
@@ -54,11 +65,12 @@ def step_cost(
     weight_bytes: float = 2.0,
     element_bytes: float = 2.0,
 ) -> StepCost:
-    """Return the cost of a pass in which sequence `i` brings `new_tokens[i]` tokens after `history[i]` cached ones.
+    """Return the cost of a pass in which sequence `i` brings `new_tokens[i]` tokens after `history[i]` cached
+    ones.
 
-    `weight_bytes` is the size of a weight, `element_bytes` that of an element of the cache and of activations. Logits are
-    computed for each sequence's last token. Of a mixture of experts, those are read that the tokens meet on average. Biases are
-    left out. Raises ValueError for lists of different lengths, no
+    `weight_bytes` is the size of a weight, `element_bytes` that of an element of the cache and of
+    activations. Logits are computed for each sequence's last token. Of a mixture of experts, those are read
+    that the tokens meet on average. Biases are left out. Raises ValueError for lists of different lengths, no
     sequence, no new token or a negative history.
     """
     if not new_tokens or len(new_tokens) != len(history) or min(new_tokens) < 1 or min(history) < 0:
@@ -90,9 +102,10 @@ def decode_cost(shape: ModelShape, context: int, batch_size: int = 1, **sizes: f
 def compute_bound_batch(shape: ModelShape, context: int, ceilings: Ceilings, **sizes: float) -> int | None:
     """Return the smallest batch whose decode step is bound by compute; None when no batch is.
 
-    Both operations and bytes grow by the same amount with each sequence: `B f` operations, `w + B b` bytes. The ridge `r`
-    is reached at `B = r w / (f - r b)`, unless a sequence's own cache needs more time than its own operations. With experts
-    `w` grows too, until all are read: then the batch is searched for, up to a million.
+    Both operations and bytes grow by the same amount with each sequence: `B f` operations, `w + B b` bytes.
+    The ridge `r` is reached at `B = r w / (f - r b)`, unless a sequence's own cache needs more time than its
+    own operations. With experts `w` grows too, until all are read: then the batch is searched for, up to a
+    million.
     """
     if any(layer.num_experts for layer in shape.groups):
         return _searched_batch(shape, context, ceilings, **sizes)
@@ -121,8 +134,8 @@ def layer_weights(shape: ModelShape) -> int:
 def layer_activations(shape: ModelShape) -> int:
     """Return the elements that one layer's operators read and write for each token.
 
-    Two norms with their sums (4 hidden each), the inputs and outputs of the matrices, rotation of queries and keys (read and
-    written), attention's queries and output, and the MLP's activation.
+    Two norms with their sums (4 hidden each), the inputs and outputs of the matrices, rotation of queries and
+    keys (read and written), attention's queries and output, and the MLP's activation.
     """
     hidden, inner = shape.hidden_size, shape.intermediate_size
     queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim

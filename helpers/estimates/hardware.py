@@ -1,4 +1,6 @@
-"""Accelerators as data: memory, bandwidth, peak rates, on-chip buffers; each figure with its source and its status.
+"""Accelerators as data: memory, bandwidth, peak rates, on-chip buffers.
+
+Each figure with its source and its status.
 
 How far to trust a figure:
 - official: read from a file or page of the maker;
@@ -73,7 +75,9 @@ class Accelerator:
     """Whether the cube computes fp8, at int8's rate."""
 
     def peak(self, dtype: str) -> Figure:
-        """Return the peak multiply-add rate of the cube units in operations per second; raise ValueError for a type without a rate.
+        """Return the peak multiply-add rate of the cube units in operations per second.
+
+        Raise ValueError for a type without a rate.
 
         One cube core does a 16 x 16 x 16 product of 16-bit numbers each clock, 8-bit ones at twice the rate.
         """

@@ -18,7 +18,8 @@ def layer_flops(layer: LayerShape, new_tokens: Sequence[int], history: Sequence[
 
 
 def layer_weights_read(layer: LayerShape, tokens: int) -> float:
-    """Return the weights that a pass over `tokens` tokens reads: every matrix once, of the experts those that are chosen.
+    """Return the weights that a pass over `tokens` tokens reads: every matrix once, of the experts those that
+    are chosen.
 
     The number of different experts is the expected one for a router that favours none. Biases are left out.
     """
@@ -28,9 +29,11 @@ def layer_weights_read(layer: LayerShape, tokens: int) -> float:
 def layer_cache_bytes(
     layer: LayerShape, new_tokens: Sequence[int], history: Sequence[int], element_bytes: float
 ) -> float:
-    """Return the cache's traffic: the history read, new entries written and read, states of fixed size read and written.
+    """Return the cache's traffic: the history read, new entries written and read, states of fixed size read
+    and written.
 
-    A windowed layer reads the window alone; a sparse layer reads every index key, and the entries that its queries choose.
+    A windowed layer reads the window alone; a sparse layer reads every index key, and the entries that its
+    queries choose.
     """
     pair = layer.kv_heads * (layer.key_dim + layer.value_dim)
     old = [layer.cached_tokens(h) for h in history]
@@ -47,7 +50,8 @@ def layer_cache_bytes(
 def _attention_flops(layer: LayerShape, new_tokens: Sequence[int], history: Sequence[int]) -> int:
     """Return the operations of scores and weighted values.
 
-    A latent is read as it is: a query against latent and rotated part, the weights against the latent (MLA's absorbed form).
+    A latent is read as it is: a query against latent and rotated part, the weights against the latent (MLA's
+    absorbed form).
     """
     if not layer.kv_heads:
         return 0
@@ -59,7 +63,10 @@ def _attention_flops(layer: LayerShape, new_tokens: Sequence[int], history: Sequ
 
 
 def attended_pairs(new_tokens: Sequence[int], history: Sequence[int], most: int | None = None) -> int:
-    """Return the pairs of a new token and a token that the new one sees, itself included; at most `most` for each."""
+    """Return the pairs of a new token and a token that the new one sees, itself included.
+
+    At most `most` for each.
+    """
     return sum(_seen(n, h, most) for n, h in zip(new_tokens, history, strict=True))
 
 

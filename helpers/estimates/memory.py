@@ -1,7 +1,7 @@
 """Memory arithmetic: what weights, KV cache and activations take, and what fits on a device.
 
-Sizes that people read are in GB = 1e9 bytes, as papers and the article count. Device memory is in GiB = 2**30 bytes.
-Functions whose name ends in `_bytes` return bytes.
+Sizes that people read are in GB = 1e9 bytes, as papers and the article count. Device memory is in GiB = 2**30
+bytes. Functions whose name ends in `_bytes` return bytes.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class MemoryCalculator:
     ) -> float:
         """Return the GB of keys and values of `batch_size` sequences of `seq_len` tokens.
 
-        Without head counts every query head is taken to have keys and values of its own, which together are as wide
-        as `hidden_size`. With grouped-query attention give `num_kv_heads` and `head_dim` (or `num_heads`, when the
-        heads share `hidden_size` evenly).
+        Without head counts every query head is taken to have keys and values of its own, which together are
+        as wide as `hidden_size`. With grouped-query attention give `num_kv_heads` and `head_dim` (or
+        `num_heads`, when the heads share `hidden_size` evenly).
         """
         require_not_negative(batch_size=batch_size, seq_len=seq_len)
         width = _kv_width(hidden_size, num_heads, num_kv_heads, head_dim)
@@ -65,11 +65,12 @@ class MemoryCalculator:
         """Return `{"model", "kv_cache", "activation", "total"}` in GB for prompts of `seq_len` tokens.
 
         `model_config` is a `ModelShape`, a `transformers` config, or a dict with `num_params`, `hidden_size`,
-        `num_layers` and `dtype`. A config that is quantised counts its weights as its checkpoint stores them. A model with
-        states of fixed size gets the part `"state"` too. The dict says too little to derive activations, so that it gets the article's rule,
-        twice the KV cache; the others get the derived peak of `helpers.estimates.activations`. `dtype` overrides the config's
-        own. `kv_dtype` is the cache's type: a dict's `dtype` holds for weights and cache, as in the article; else the
-        default is the type that the model computes in, 16-bit beside quantised weights, as engines do it.
+        `num_layers` and `dtype`. A config that is quantised counts its weights as its checkpoint stores them.
+        A model with states of fixed size gets the part `"state"` too. The dict says too little to derive
+        activations, so that it gets the article's rule, twice the KV cache; the others get the derived peak
+        of `helpers.estimates.activations`. `dtype` overrides the config's own. `kv_dtype` is the cache's
+        type: a dict's `dtype` holds for weights and cache, as in the article; else the default is the type
+        that the model computes in, 16-bit beside quantised weights, as engines do it.
         """
         if isinstance(model_config, Mapping):
             return self._by_article(model_config, batch_size, seq_len, dtype, kv_dtype)
@@ -91,7 +92,10 @@ class MemoryCalculator:
         dtype: str | None = None,
         **options: Any,
     ) -> int:
-        """Return how many requests of `seq_len` tokens a device of `device_bytes` holds at once; `options` as in `kv_budget_bytes`."""
+        """Return how many requests of `seq_len` tokens a device of `device_bytes` holds at once.
+
+        `options` as in `kv_budget_bytes`.
+        """
         require_positive(seq_len=seq_len)
         sized = SizedModel.of(model, dtype)
         one = sized.cache_bytes(1, seq_len, options.pop("kv_dtype", None))
@@ -105,9 +109,12 @@ class MemoryCalculator:
         dtype: str | None = None,
         **options: Any,
     ) -> int:
-        """Return the longest context, in tokens, that `batch_size` requests can have; `options` as in `kv_budget_bytes`.
+        """Return the longest context, in tokens, that `batch_size` requests can have.
 
-        Where the cache stops growing and fits, the model's own positions are the limit; ValueError where those are not known.
+        `options` as in `kv_budget_bytes`.
+
+        Where the cache stops growing and fits, the model's own positions are the limit; ValueError where
+        those are not known.
         """
         require_positive(batch_size=batch_size)
         sized, kv_dtype = SizedModel.of(model, dtype), options.pop("kv_dtype", None)
@@ -118,7 +125,7 @@ class MemoryCalculator:
         positions = sized.shape.max_positions
         if not positions:
             raise ValueError(
-                "the cache of this model stops growing, and fits at any length; no number of tokens is the longest"
+                "the cache of this model stops growing and fits at any length, so that no length is the longest"
             )
         return positions
 
@@ -133,9 +140,10 @@ class MemoryCalculator:
     ) -> float:
         """Return the bytes left for the KV cache; 0 when the weights alone are too large.
 
-        `model` is a `ModelShape` or a `transformers` config; `dtype` is bf16, or the config's own, unless told otherwise.
-        Of the device's memory a share `utilisation` is used; weights of `dtype` and the activations of a step over
-        `step_tokens` tokens (an engine's token budget) come off. `max_batch_size` and `max_seq_len` take `kv_dtype` too.
+        `model` is a `ModelShape` or a `transformers` config; `dtype` is bf16, or the config's own, unless
+        told otherwise. Of the device's memory a share `utilisation` is used; weights of `dtype` and the
+        activations of a step over `step_tokens` tokens (an engine's token budget) come off. `max_batch_size`
+        and `max_seq_len` take `kv_dtype` too.
         """
         return _budget(SizedModel.of(model, dtype), device_bytes, utilisation, step_tokens)
 

@@ -25,7 +25,8 @@ class SizedModel:
     def of(cls, model: ModelShape | Any, dtype: str | None = None) -> SizedModel:
         """Return a shape or a `transformers` config with the bytes of its weights in `dtype`.
 
-        Without `dtype` a shape is in bf16. A config is in its own type, or as its `quantization_config` packs the weights.
+        Without `dtype` a shape is in bf16. A config is in its own type, or as its `quantization_config` packs
+        the weights.
         """
         shape = model if isinstance(model, ModelShape) else ModelShape.from_hf(model)
         own = _dtype_of(model)
@@ -47,8 +48,8 @@ class SizedModel:
 def weight_bytes(shape: ModelShape, dtype: str = "bf16") -> float:
     """Return the bytes of a model's weights in `dtype`.
 
-    A type under 16 bits is that of the layers' linear parts alone: embedding, output matrix, norms, biases, routers and a
-    vision tower stay in 16 bits, as in published checkpoints.
+    A type under 16 bits is that of the layers' linear parts alone: embedding, output matrix, norms, biases,
+    routers and a vision tower stay in 16 bits, as in published checkpoints.
     """
     if bits_of(dtype) >= 16:
         return shape.num_params * bytes_per_element(dtype)
@@ -57,7 +58,9 @@ def weight_bytes(shape: ModelShape, dtype: str = "bf16") -> float:
 
 
 def compute_dtype(dtype: str) -> str:
-    """Return the type that a model with weights of `dtype` computes in: its own, or bf16 when the weights are quantised."""
+    """Return the type that a model with weights of `dtype` computes in: its own, or bf16 when the weights are
+    quantised.
+    """
     return dtype if bits_of(dtype) >= 16 else "bf16"
 
 

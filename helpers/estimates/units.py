@@ -12,9 +12,10 @@ def bytes_per_element(
 ) -> float:
     """Return the bytes of one stored number, with its share of its group's scale and zero point.
 
-    A group of `group_size` numbers shares one scale of `scale_bits` and one zero point (default: as wide as the
-    numbers). int4 comes in groups of 128 unless told otherwise; the other types have no groups unless told. One
-    scale per matrix or channel is below a thousandth and not counted. Layout: arXiv:2306.00978 (AWQ), arXiv:2210.17323 (GPTQ).
+    A group of `group_size` numbers shares one scale of `scale_bits` and one zero point (default: as wide as
+    the numbers). int4 comes in groups of 128 unless told otherwise; the other types have no groups unless
+    told. One scale per matrix or channel is below a thousandth and not counted. Layout: arXiv:2306.00978
+    (AWQ), arXiv:2210.17323 (GPTQ).
     """
     bits = bits_of(dtype)
     if group_size is None and dtype == "int4":

@@ -1,4 +1,6 @@
-"""The decoder, its batch, the cache contract, weights, generation, and sizes of published models. Chapters 0 and 1.
+"""The decoder, its batch, the cache contract, weights, generation, and sizes of published models.
+
+Chapters 0 and 1.
 
 Read `cache` first: `Cache` is the contract that chapters 3, 4 and 6 fulfil.
 """

@@ -1,4 +1,4 @@
-"""A step's work for the model: tokens of several sequences in one flat row, as production engines pack them."""
+"""A step's work for the model: tokens of several sequences in one flat row, as production engines do it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 class FlatBatch:
     """The new tokens of `B` sequences, packed one after the other: `T` tokens in all, no padding.
 
-    A prompt, a chunk of a prompt, one decoded token, or any mixture of these is the same thing: some new tokens that
-    follow a history which the cache holds. Lengths are host values: a fused attention operator takes lists, and a
-    device tensor would make the operator wait for the device.
+    A prompt, a chunk of a prompt, one decoded token, or any mixture of these is the same thing: some new
+    tokens that follow a history which the cache holds. Lengths are host values: a fused attention operator
+    takes lists, and a device tensor would make the operator wait for the device.
     """
 
     token_ids: Tensor
@@ -32,7 +32,9 @@ class FlatBatch:
     new_tokens: tuple[tuple[int, ...], ...]
     """The new tokens of each sequence again, on the host, for a cache that shares texts between requests."""
     max_token_id: int
-    """The largest of the token ids, known on the host so that the model can refuse it without asking the device."""
+    """The largest of the token ids, known on the host so that the model can refuse it without asking the
+    device.
+    """
 
     @classmethod
     def pack(
@@ -42,9 +44,11 @@ class FlatBatch:
         seq_ids: Sequence[Hashable] | None = None,
         device: torch.device | str = "cpu",
     ) -> FlatBatch:
-        """Return a batch of `new_tokens`, each sequence following `history[i]` tokens that are computed already (default 0).
+        """Return a batch of `new_tokens`, each sequence following `history[i]` tokens that are computed
+        already (default 0).
 
-        Raises ValueError for no sequence, an empty sequence, a negative token or history, or a name given twice.
+        Raises ValueError for no sequence, an empty sequence, a negative token or history, or a name given
+        twice.
         """
         starts = tuple(history) if history is not None else (0,) * len(new_tokens)
         names = tuple(seq_ids) if seq_ids is not None else tuple(range(len(new_tokens)))
@@ -84,7 +88,10 @@ class FlatBatch:
 
     @property
     def last_token_indices(self) -> Tensor:
-        """Return `[B]` int64: the index of each sequence's last new token among the `T`. That token's logits choose the next one."""
+        """Return `[B]` int64: the index of each sequence's last new token among the `T`.
+
+        That token's logits choose the next one.
+        """
         return torch.tensor(self.query_start_loc[1:], device=self.token_ids.device) - 1
 
 

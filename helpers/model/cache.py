@@ -1,4 +1,7 @@
-"""The cache contract: where keys and values live, and how a model attends over them. And the two simplest caches."""
+"""The cache contract: where keys and values live, and how a model attends over them.
+
+And the two simplest caches.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,12 @@ Attention = Callable[[Tensor, Tensor, Tensor, Sequence[int], Sequence[int], floa
 
 
 class Cache(ABC):
-    """What a model asks of its cache in one forward pass: `prepare` once, `attend` in each layer, `commit` once.
+    """What a model asks of its cache in one forward pass: `prepare` once, `attend` in each layer, `commit`
+    once.
 
-    A sequence's length grows in `commit` and nowhere else: a pass that fails in some layer leaves every length
-    as it was, and the same batch may be tried again. A cache knows keys, values and sequence names. A cache knows
-    nothing about weights, sampling or scheduling.
+    A sequence's length grows in `commit` and nowhere else: a pass that fails in some layer leaves every
+    length as it was, and the same batch may be tried again. A cache knows keys, values and sequence names. A
+    cache knows nothing about weights, sampling or scheduling.
     """
 
     @abstractmethod
@@ -33,10 +37,12 @@ class Cache(ABC):
 
     @abstractmethod
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
-        """Store the new tokens' `k`, `v` `[T, KV, D]` and return causal attention of `q [T, H, D]` -> `[T, H, D]`.
+        """Store the new tokens' `k`, `v` `[T, KV, D]` and return causal attention of `q [T, H, D]` -> `[T, H,
+        D]`.
 
-        `q`, `k` and `v` have one dtype and device, and are rotated already. This method scales scores by `D ** -0.5`.
-        A model calls this method once for each layer, in order, after `prepare` and before `commit` of the same batch.
+        `q`, `k` and `v` have one dtype and device, and are rotated already. This method scales scores by `D
+        ** -0.5`. A model calls this method once for each layer, in order, after `prepare` and before `commit`
+        of the same batch.
         """
 
     @abstractmethod
@@ -45,7 +51,10 @@ class Cache(ABC):
 
 
 class NoCache(Cache):
-    """No memory: every pass brings whole sequences. The unoptimised path with which tests compare every other cache."""
+    """No memory: every pass brings whole sequences.
+
+    The unoptimised path with which tests compare every other cache.
+    """
 
     def __init__(self, attention: Attention = ops.attention):
         """Take an attention operator; `ops.materialised_attention` shows what storing all scores costs."""
@@ -67,7 +76,9 @@ class NoCache(Cache):
 
 
 class ConcatCache(Cache):
-    """Keys and values concatenated with the new ones: right and simple, but each token copies the whole history."""
+    """Keys and values concatenated with the new ones: right and simple, but each token copies the whole
+    history.
+    """
 
     def __init__(self, attention: Attention = ops.attention) -> None:
         """Take an attention operator; any other of that signature will do, such as chapter 7's."""

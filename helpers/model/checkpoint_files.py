@@ -1,4 +1,6 @@
-"""A checkpoint folder's tensors: which files hold them, whether all are there and whole, and under which names."""
+"""A checkpoint folder's tensors: which files hold them, whether all are there and whole, and under which
+names.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ _PLAIN, _BASE = "embed_tokens.weight", "model."
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Return all tensors of a checkpoint folder by their Hugging Face names.
 
-    A folder with one file and an index gives the one file, as in `transformers`. Raises ValueError, naming the file, for a
-    file that is missing or damaged, and, naming the tensor, for one that the index promises and no file holds.
+    A folder with one file and an index gives the one file, as in `transformers`. Raises ValueError, naming
+    the file, for a file that is missing or damaged, and, naming the tensor, for one that the index promises
+    and no file holds.
     """
     promised = _promised(folder)
     files = sorted(set(promised.values())) or [_SINGLE]
@@ -38,14 +41,19 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def with_base(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors under the names of a causal model: a checkpoint saved from the base class leaves out `model.`."""
+    """Return tensors under the names of a causal model: a checkpoint saved from the base class leaves out
+    `model.`.
+    """
     if _PLAIN not in tensors or _BASE + _PLAIN in tensors:
         return dict(tensors)
     return {name if name.startswith("lm_head.") else _BASE + name: tensor for name, tensor in tensors.items()}
 
 
 def _promised(folder: Path) -> dict[str, str]:
-    """Return the index: for each tensor, its file; empty where one file has the usual name, or there is no index."""
+    """Return the index: for each tensor, its file.
+
+    Empty where one file has the usual name, or there is no index.
+    """
     path = folder / _INDEX
     if (folder / _SINGLE).exists() or not path.exists():
         return {}
@@ -70,5 +78,6 @@ def _require(folder: Path, files: list[str], indexed: bool) -> None:
         raise ValueError(f"{folder} holds no {missing[0]}; the course reads checkpoints in safetensors only")
     more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
     raise ValueError(
-        f"{folder} lacks {', '.join(missing[:4])}{more}, of the {len(files)} files that {_INDEX} names; fetch them again"
+        f"{folder} lacks {', '.join(missing[:4])}{more}, of the {len(files)} files "
+        f"that {_INDEX} names; fetch them again"
     )

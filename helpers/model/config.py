@@ -1,4 +1,6 @@
-"""What the decoder needs to know of a Hugging Face config, and the refusal of what the decoder cannot compute."""
+"""What the decoder needs to know of a Hugging Face config, and the refusal of what the decoder cannot
+compute.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import torch
 
 from helpers.model.meta_model import refusing
 
-# Differences between the three architectures: bias on q, k and v; norm on each head's q and k; the flags that each reads.
+# Differences of the three architectures: bias on q, k and v; norm on each head's q and k; the flags they read.
 _ARCHITECTURES = {
     "llama": (False, False, ("attention_bias", "mlp_bias")),
     "qwen2": (True, False, ()),
@@ -48,7 +50,10 @@ class DecoderConfig:
 
     @classmethod
     def from_hf(cls, config: Any) -> DecoderConfig:
-        """Return the decoder's view of a `transformers` config; raise UnsupportedArchitecture, naming what is refused."""
+        """Return the decoder's view of a `transformers` config.
+
+        Raise UnsupportedArchitecture, naming what is refused.
+        """
         _refuse_unsupported(config)
         qkv_bias, qk_norm, flags = _ARCHITECTURES[config.model_type]
         bias, mlp_bias = (
@@ -78,7 +83,9 @@ class DecoderConfig:
 
 
 def head_dim(config: Any) -> int:
-    """Return the elements of a head: the config's own figure, or hidden size over query heads where there is none."""
+    """Return the elements of a head: the config's own figure, or hidden size over query heads where there is
+    none.
+    """
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
@@ -116,7 +123,8 @@ def _scheme(config: Any) -> str | None:
 
 
 def _reach(config: Any) -> int:
-    """Return the positions that a model can represent: YaRN stretches the original ones by its factor (arXiv:2309.00071).
+    """Return the positions that a model can represent: YaRN stretches the original ones by its factor
+    (arXiv:2309.00071).
 
     Published configs leave `max_position_embeddings` as it was when they add YaRN.
     """
@@ -128,7 +136,10 @@ def _reach(config: Any) -> int:
 
 
 def _rotary_frequencies(config: Any) -> tuple[tuple[float, ...], float]:
-    """Return `(inverse frequencies, factor on cos and sin)`; scaled variants come from transformers' own functions."""
+    """Return `(inverse frequencies, factor on cos and sin)`.
+
+    Scaled variants come from transformers' own functions.
+    """
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     rope = config.rope_parameters

@@ -44,7 +44,10 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], layer_idx: int, cache: Cache, batch: FlatBatch
     ) -> Tensor:
-        """Return attention's output: `x [T, hidden]` -> `[T, hidden]`; `rope` holds cos and sin, each `[T, 1, D]`."""
+        """Return attention's output: `x [T, hidden]` -> `[T, hidden]`.
+
+        `rope` holds cos and sin, each `[T, 1, D]`.
+        """
         heads, kv_heads = self.heads
         qk, v = self.qkv_proj(x).unflatten(-1, (-1, self.head_dim)).split((heads + kv_heads, kv_heads), dim=1)
         if self.q_norm is not None and self.k_norm is not None:
@@ -97,7 +100,8 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return what this layer adds, and the residual stream before that, both `[T, hidden]`.
 
-        `delta` is what the layer before added. The next norm computes the sum, because one operator does both.
+        `delta` is what the layer before added. The next norm computes the sum, because one operator does
+        both.
         """
         if delta is None:
             x = ops.rms_norm(residual, self.input_norm, self.eps)
@@ -140,10 +144,12 @@ class DecoderLM(nn.Module):
     def forward(
         self, batch: FlatBatch, cache: Cache | None = None, logits: Literal["last", "all"] = "last"
     ) -> Tensor:
-        """Return next-token logits in fp32: of each sequence's last token `[B, vocab]`, or of all tokens `[T, vocab]`.
+        """Return next-token logits in fp32: of each sequence's last token `[B, vocab]`, or of all tokens `[T,
+        vocab]`.
 
-        Without a cache, sequences attend to their own tokens only and nothing is kept. The batch may lie on another device.
-        Raises ValueError, before the cache changes, for a token beyond the vocabulary, a position beyond the model's, or as the cache refuses.
+        Without a cache, sequences attend to their own tokens only and nothing is kept. The batch may lie on
+        another device. Raises ValueError, before the cache changes, for a token beyond the vocabulary, a
+        position beyond the model's, or as the cache refuses.
         """
         self._check(batch)
         batch, cache = batch.to(self.device), cache or NoCache()
@@ -154,18 +160,21 @@ class DecoderLM(nn.Module):
 
     @torch.inference_mode()
     def compute(self, batch: FlatBatch, cache: Cache, logits: Literal["last", "all"] = "last") -> Tensor:
-        """Compute the device's part of a pass, between the cache's `prepare` and `commit`: what a captured graph repeats."""
+        """Compute the device's part of a pass, between the cache's `prepare` and `commit`: what a captured
+        graph repeats.
+        """
         hidden = self._hidden(batch, cache)
         if logits == "last" and len(hidden) > len(batch.seq_lens):  # else every token is a last one
             hidden = hidden[batch.last_token_indices]
         return ops.linear(hidden, self._output_weight()).float()
 
     def pack(self) -> DecoderLM:
-        """Return this model with its matrices laid out for this processor's kernels, where `ops` knows such a layout.
+        """Return this model with its matrices laid out for this processor's kernels, where `ops` knows such a
+        layout.
 
-        Weights keep their size, with two exceptions. A processor that multiplies in 32 bits widens 16-bit weights
-        (`ops.pack_weight`). A tied output matrix exists twice, because the embedding needs its rows as they were.
-        A packed model stays on its device.
+        Weights keep their size, with two exceptions. A processor that multiplies in 32 bits widens 16-bit
+        weights (`ops.pack_weight`). A tied output matrix exists twice, because the embedding needs its rows
+        as they were. A packed model stays on its device.
         """
         for module in self.modules():
             if isinstance(module, Linear):
@@ -190,7 +199,9 @@ class DecoderLM(nn.Module):
         return ops.add_rms_norm(delta, residual, self.norm, self.cfg.rms_norm_eps)[0]
 
     def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cos and sin of each token's angles, each `[T, 1, D]` with both halves alike, computed in fp32."""
+        """Return cos and sin of each token's angles, each `[T, 1, D]` with both halves alike, computed in
+        fp32.
+        """
         if self._inv_freq is None or self._inv_freq.device != positions.device:
             self._inv_freq = torch.tensor(self.cfg.inv_freq, dtype=torch.float32, device=positions.device)
         angles = torch.outer(positions.float(), self._inv_freq).repeat(1, 2).unsqueeze(1)

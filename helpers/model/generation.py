@@ -40,7 +40,8 @@ class Generation:
     def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
         """Return the answer in words, for showing where outputs are compared across machines.
 
-        Raises ValueError when a choice was closer than `CLEAR_MARGIN`: print a verdict instead of such a text.
+        Raises ValueError when a choice was closer than `CLEAR_MARGIN`: print a verdict instead of such a
+        text.
         """
         if self.min_margin <= CLEAR_MARGIN:
             place = self.margins.index(self.min_margin)
@@ -61,13 +62,14 @@ def generate(
     cached: int = 0,
     at_context_end: Literal["refuse", "cut"] = "refuse",
 ) -> Generation:
-    """Return the greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of `stop_ids`.
+    """Return the greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of
+    `stop_ids`.
 
-    With a cache each pass computes the new tokens only; without a cache, every pass computes the whole text again. The
-    cache is fresh, or holds the prompt's first `cached` tokens. `on_token` gets each new token at once. Raises ValueError
-    for an empty prompt, a count under 1, or a prompt that is cached wholly: the prompt's last token is always computed.
-    An answer that cannot fit into the model's positions is refused first, or with "cut" ends there. Raises ValueError for
-    logits that are not a number.
+    With a cache each pass computes the new tokens only; without a cache, every pass computes the whole text
+    again. The cache is fresh, or holds the prompt's first `cached` tokens. `on_token` gets each new token at
+    once. Raises ValueError for an empty prompt, a count under 1, or a prompt that is cached wholly: the
+    prompt's last token is always computed. An answer that cannot fit into the model's positions is refused
+    first, or with "cut" ends there. Raises ValueError for logits that are not a number.
     """
     if not prompt_ids:
         raise ValueError("the prompt is empty; give at least one token")
@@ -113,7 +115,9 @@ def end_tokens(model: DecoderLM, tokenizer: PreTrainedTokenizerBase) -> list[int
 
 
 def chat_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
-    """Return the token ids of a one-question conversation in the model's own chat format, ready for an answer."""
+    """Return the token ids of a one-question conversation in the model's own chat format, ready for an
+    answer.
+    """
     messages = [{"role": "user", "content": question}]
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])

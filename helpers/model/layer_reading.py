@@ -1,4 +1,6 @@
-"""The layers of any config, read off `transformers`' own model and its own cache after one token on the meta device."""
+"""The layers of any config, read off `transformers`' own model and its own cache after one token on the meta
+device.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from helpers.model.layer_shapes import LayerShape
 from helpers.model.meta_model import UnreadableConfig, refusing
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
-_TOP_K = ("num_experts_per_tok", "num_experts_per_token", "experts_per_token", "top_k_experts", "moe_top_k", "moe_topk",
-          "moe_k")  # fmt: skip
+_TOP_K = (
+    "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "top_k_experts", "moe_top_k", "moe_topk", "moe_k",
+)  # fmt: skip
 _ROUTERS = ("gate", "router", "shared_expert_gate", "wg")
 _OUTPUTS = ("o_proj", "out_proj", "dense", "c_proj", "wo")
 
@@ -65,7 +68,7 @@ def _cache_of(layer: Any, config: Any) -> dict[str, Any]:
         return {}
     if type(layer) not in (*attention, *states):
         raise UnreadableConfig(
-            f"model type {config.model_type!r}: a cache layer of kind {type(layer).__name__} is not sized here"
+            f"model type {config.model_type!r}: a cache layer of kind {type(layer).__name__} is not sized"
         )
     found: dict[str, Any] = {}
     if type(layer) is not kinds.LinearAttentionLayer:
@@ -80,7 +83,7 @@ def _attention(layer: Any, config: Any) -> dict[str, Any]:
     keys, values = layer.keys, layer.values
     if keys is None or keys.shape[-2] != 1:
         raise UnreadableConfig(
-            f"model type {config.model_type!r}: a token leaves no key, or more than one, in a layer of the cache"
+            f"model type {config.model_type!r}: a token leaves no key, or several, in a layer of the cache"
         )
     index = getattr(layer, "indexer_keys", None)
     window = layer.sliding_window if layer.is_sliding else None
@@ -107,7 +110,9 @@ def _state(layer: Any, config: Any) -> dict[str, int]:
 
 
 def _weights_by_layer(text: Any, config: Any) -> dict[int, dict[str, Any]]:
-    """Return, for each layer, its matrices, other weights and experts, told apart by the modules that hold them."""
+    """Return, for each layer, its matrices, other weights and experts, told apart by the modules that hold
+    them.
+    """
     layers: dict[int, dict[str, Any]] = defaultdict(lambda: defaultdict(int))
     experts: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for name, module in text.named_modules():
@@ -128,7 +133,9 @@ def _weights_by_layer(text: Any, config: Any) -> dict[int, dict[str, Any]]:
 
 
 def _role(module: str, own: str, parameter: Any) -> str:
-    """Return which field of `LayerShape` counts a weight, by the last names of its module and of the weight itself."""
+    """Return which field of `LayerShape` counts a weight, by the last names of its module and of the weight
+    itself.
+    """
     if own.endswith("bias"):
         return "biases"
     if own != "weight" or parameter.ndim != 2:
@@ -152,8 +159,8 @@ def _experts(sizes: dict[int, int], layer: int, config: Any) -> dict[str, int]:
     top_k = asked[layer] if isinstance(asked, list | tuple) and layer < len(asked) else asked
     if not isinstance(top_k, int) or not 1 <= top_k <= len(sizes):
         raise UnreadableConfig(
-            f"model type {config.model_type!r}: the field num_experts_per_tok must be from 1 to the {len(sizes)} experts, "
-            f"got {str(top_k)[:30]}"
+            f"model type {config.model_type!r}: the field num_experts_per_tok must be from 1 to the "
+            f"{len(sizes)} experts, got {str(top_k)[:30]}"
         )
     return {
         "num_experts": len(sizes),

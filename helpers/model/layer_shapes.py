@@ -20,7 +20,8 @@ class LayerShape:
     latent: bool = False
     """Whether the layer caches a compressed latent (MLA, arXiv:2405.04434) instead of keys and values."""
     index_dim: int = 0
-    """Elements of the key by which a sparse-attention layer chooses the tokens that it reads (DeepSeek-V3.2)."""
+    """Elements of the key by which a sparse-attention layer chooses the tokens that it reads (DeepSeek-V3.2).
+    """
     index_heads: int = 0
     """Heads of the queries that choose."""
     index_topk: int | None = None
@@ -51,7 +52,8 @@ class LayerShape:
     def cached_tokens(self, seq_len: int) -> int:
         """Return how many tokens of a text the cache holds: all, or one less than the window.
 
-        The next query sees the window's other tokens, and itself. Engines that keep whole pages hold up to one page more.
+        The next query sees the window's other tokens, and itself. Engines that keep whole pages hold up to
+        one page more.
         """
         if not self.kv_heads:
             return 0
@@ -73,7 +75,9 @@ class LayerShape:
 
     @property
     def linear(self) -> int:
-        """Return the elements of the layer's linear layers, all experts counted: what a quantised checkpoint packs."""
+        """Return the elements of the layer's linear layers, all experts counted: what a quantised checkpoint
+        packs.
+        """
         return self.matrices + self.num_experts * self.expert
 
     @property
@@ -84,7 +88,8 @@ class LayerShape:
     def distinct_experts(self, tokens: int) -> float:
         """Return how many experts `tokens` tokens meet together, on average, when the router favours none.
 
-        A token leaves out a given expert with probability `1 - k / E`; `tokens` tokens all do with that to their power.
+        A token leaves out a given expert with probability `1 - k / E`; `tokens` tokens all do with that to
+        their power.
         """
         if not self.num_experts:
             return 0

@@ -1,4 +1,7 @@
-"""A config's model on the meta device: every tensor has its shape and none has memory. And one refusal for all configs."""
+"""A config's model on the meta device: every tensor has its shape and none has memory.
+
+And one refusal for all configs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ import torch
 MOST_LAYERS, MOST_EXPERTS, LARGEST = 1000, 8192, 10**8
 """Bounds on what a config may ask for: a damaged file must not keep the reader waiting."""
 SAME_AS = {"kimi_k2": "deepseek_v3", "kimi_k25_text": "deepseek_v3", "mimo_v2": "mimo_v2_flash"}
-"""Model types that are published with code of their own, and the type of `transformers` that has their fields."""
+"""Model types that are published with code of their own, and the type of `transformers` that has their
+fields.
+"""
 _ATTENTION = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer")
 _ZERO_IS_NONE = (
@@ -27,7 +32,10 @@ _ZERO_IS_NONE = (
 
 
 class UnreadableConfig(ValueError):
-    """A config whose model cannot be sized; the message names the model type and the field, in one sentence."""
+    """A config whose model cannot be sized.
+
+    The message names the model type and the field, in one sentence.
+    """
 
 
 class MetaModel(NamedTuple):
@@ -38,9 +46,12 @@ class MetaModel(NamedTuple):
 
 
 def config_from_file(path: Path | str) -> Any:
-    """Return the `transformers` config of a `config.json` or of the folder that holds the file; no code of the folder runs.
+    """Return the `transformers` config of a `config.json` or of the folder that holds the file.
 
-    Raises UnreadableConfig for a file that is no config, or names a model type that `transformers` does not know.
+    No code of the folder runs.
+
+    Raises UnreadableConfig for a file that is no config, or names a model type that `transformers` does not
+    know.
     """
     path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
     try:
@@ -53,7 +64,10 @@ def config_from_file(path: Path | str) -> Any:
 
 
 def config_from_dict(fields: dict[str, Any]) -> Any:
-    """Return the `transformers` config with the fields of a `config.json`; errors as in `config_from_file`."""
+    """Return the `transformers` config with the fields of a `config.json`.
+
+    Errors as in `config_from_file`.
+    """
     from transformers import CONFIG_MAPPING, AutoConfig
 
     kind = fields["model_type"]
@@ -90,7 +104,9 @@ def on_meta(config: Any) -> MetaModel:
 
 
 def text_fields(config: Any) -> Any:
-    """Return a copy of a config's text part, to read sizes from: where layers differ in a size, the common one."""
+    """Return a copy of a config's text part, to read sizes from: where layers differ in a size, the common
+    one.
+    """
     text = copy.deepcopy(config.get_text_config())
     text.allow_global_per_layer_attribute_access = True
     return text
@@ -98,7 +114,9 @@ def text_fields(config: Any) -> Any:
 
 @contextmanager
 def refusing(kind: str, what: str) -> Iterator[None]:
-    """Turn whatever `transformers` raises over a config into UnreadableConfig, and keep its remarks off the screen."""
+    """Turn whatever `transformers` raises over a config into UnreadableConfig, and keep its remarks off the
+    screen.
+    """
     from transformers.utils import logging
 
     level = logging.get_verbosity()
@@ -145,5 +163,6 @@ def _check_sizes(kind: str, value_of: Callable[[str], Any]) -> None:
         most = MOST_LAYERS if name in _LAYERS else MOST_EXPERTS if name in _ZERO_IS_NONE else LARGEST
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
             raise UnreadableConfig(
-                f"model type {kind!r}: the field {name} must be a whole number from {least} to {most}, got {str(value)[:40]}"
+                f"model type {kind!r}: the field {name} must be a whole number "
+                f"from {least} to {most}, got {str(value)[:40]}"
             )

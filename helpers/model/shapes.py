@@ -1,4 +1,4 @@
-"""Model shapes: the few sizes that memory and compute arithmetic needs, of published models or of any config."""
+"""Model shapes: the few sizes that memory and compute arithmetic needs, published or of any config."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class ModelShape:
     """Whether the MLP multiplies two projections (SwiGLU); GPT-3's has one, followed by GELU."""
 
     layers: tuple[LayerShape, ...] = ()
-    """Each layer's cache and weights, where a config was read; without them all layers have the sizes above."""
+    """Each layer's cache and weights, where a config was read.
+
+    Without them all layers have the sizes above.
+    """
     max_positions: int = 0
     """Tokens that the model was made for; 0 where the table does not say."""
 
@@ -57,17 +60,19 @@ class ModelShape:
 
     @classmethod
     def from_hf(cls, config: Any) -> ModelShape:
-        """Return the shape of a `transformers` config, each layer as `transformers`' own model and cache have it.
+        """Return the shape of a `transformers` config, each layer as `transformers`' own model and cache have
+        it.
 
-        Of a config with images, `num_params` counts the tower too, and all else is the text part's. Raises UnreadableConfig,
-        a ValueError of one sentence with the model type and the field, where weights or cache cannot be told exactly.
+        Of a config with images, `num_params` counts the tower too, and all else is the text part's. Raises
+        UnreadableConfig, a ValueError of one sentence with the model type and the field, where weights or
+        cache cannot be told exactly.
         """
         models = on_meta(config)
         text = text_fields(config)
         layers = read_layers(models.text, text)
         try:
-            return cls(name=getattr(config, "name_or_path", "") or config.model_type, num_params=_parameters(models),
-                       layers=layers, **_sizes(text, layers))  # fmt: skip
+            name = getattr(config, "name_or_path", "") or config.model_type
+            return cls(name=name, num_params=_parameters(models), layers=layers, **_sizes(text, layers))
         except (AttributeError, TypeError, ValueError) as error:
             raise UnreadableConfig(
                 f"the shape of a {config.model_type!r} model cannot be read: {error}"
@@ -75,7 +80,10 @@ class ModelShape:
 
     @classmethod
     def from_file(cls, path: Path | str) -> ModelShape:
-        """Return the shape of a `config.json`, or of the folder that holds one; errors as in `from_hf`. Runs no code of the folder."""
+        """Return the shape of a `config.json`, or of the folder that holds one; errors as in `from_hf`.
+
+        Runs no code of the folder.
+        """
         return cls.from_hf(config_from_file(path))
 
     def _layer(self) -> LayerShape:
@@ -84,13 +92,19 @@ class ModelShape:
         mlp = (3 if self.gated_mlp else 2) * self.hidden_size * self.intermediate_size
         norms = 2 * self.hidden_size + (2 * self.head_dim if self.qk_norm else 0)
         return LayerShape(
-            kv_heads=self.num_kv_heads, key_dim=self.head_dim, value_dim=self.head_dim, num_heads=self.num_heads,
-            matrices=attention + mlp, vectors=norms,
-        )  # fmt: skip
+            kv_heads=self.num_kv_heads,
+            key_dim=self.head_dim,
+            value_dim=self.head_dim,
+            num_heads=self.num_heads,
+            matrices=attention + mlp,
+            vectors=norms,
+        )
 
 
 def count_params(config: Any) -> int:
-    """Return the number of weights of the model that a `transformers` config describes, without allocating any."""
+    """Return the number of weights of the model that a `transformers` config describes, without allocating
+    any.
+    """
     return _parameters(on_meta(config))
 
 

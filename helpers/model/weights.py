@@ -20,10 +20,12 @@ _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> DecoderLM:
-    """Return a model with a Hugging Face checkpoint's `config` and `tensors` (its names), converted to `dtype`, on the CPU.
+    """Return a model with a Hugging Face checkpoint's `config` and `tensors` (its names), converted to
+    `dtype`, on the CPU.
 
-    Tensors that the model does not use are named in one warning. Raises UnsupportedArchitecture, naming the difference, for a config that this decoder cannot compute, and ValueError for a
-    tensor that is missing or of another shape.
+    Tensors that the model does not use are named in one warning. Raises UnsupportedArchitecture, naming the
+    difference, for a config that this decoder cannot compute, and ValueError for a tensor that is missing or
+    of another shape.
     """
     cfg = DecoderConfig.from_hf(config)
     tensors = with_base(tensors)
@@ -42,7 +44,9 @@ def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch
 
 
 def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
-    """Return, for each parameter of the decoder, the checkpoint's tensors that make that parameter, stacked in this order."""
+    """Return, for each parameter of the decoder, the checkpoint's tensors that make that parameter, stacked
+    in this order.
+    """
     names = {"embed_tokens.weight": ["model.embed_tokens.weight"], "norm": ["model.norm.weight"]}
     if not cfg.tied:
         names["lm_head.weight"] = ["lm_head.weight"]
@@ -64,7 +68,10 @@ def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
 
 
 def _account(cfg: DecoderConfig, used: set[str], tensors: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, naming it, for an unused tensor that belongs to the computation; warn of all others in one line."""
+    """Raise ValueError, naming it, for an unused tensor that belongs to the computation.
+
+    Warn of all others in one line.
+    """
     unused = [name for name in tensors if name not in used and not name.endswith("rotary_emb.inv_freq")]
     if cfg.tied and _HEAD in unused:
         if not torch.equal(tensors[_HEAD], tensors[_EMBEDDING]):
@@ -75,7 +82,8 @@ def _account(cfg: DecoderConfig, used: set[str], tensors: Mapping[str, Tensor]) 
     ours = [name for name in unused if (place := _LAYER.match(name)) and int(place[1]) < cfg.num_layers]
     if ours:
         raise ValueError(
-            f"the checkpoint has {ours[0]!r}, which this model does not use; {len(ours)} such tensors would change the result"
+            f"the checkpoint has {ours[0]!r}, which this model does not use; "
+            f"{len(ours)} such tensors would change the result"
         )
     if unused:
         warnings.warn(

@@ -21,7 +21,9 @@ class CacheError(RuntimeError):
 
 
 def cache_folder() -> Path:
-    """Return the course's folder for downloads and conversions: `COURSE_CACHE`, or the platform's cache folder for a user."""
+    """Return the course's folder for downloads and conversions: `COURSE_CACHE`, or the platform's cache
+    folder for a user.
+    """
     named = os.environ.get("COURSE_CACHE", "").strip()
     return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("ascend-inference-course"))
 
@@ -34,7 +36,9 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` when the block ends well, and is deleted when the block fails."""
+    """Yield a temporary path that replaces `path` when the block ends well, and is deleted when the block
+    fails.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -62,7 +66,10 @@ def require_space(folder: Path, nbytes: int) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files and folders that a killed process left in `folder`; the caller holds the folder's lock."""
+    """Delete the temporary files and folders that a killed process left in `folder`.
+
+    The caller holds the folder's lock.
+    """
     for path in [*folder.glob(".*.part"), *folder.glob(".download-*"), *folder.glob(".convert-*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -95,7 +95,9 @@ def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def read_gguf(gguf: Path, config: Any) -> dict[str, torch.Tensor]:
-    """Return the file's tensors in fp32 under Hugging Face's names and in Hugging Face's order of rotary elements."""
+    """Return the file's tensors in fp32 under Hugging Face's names and in Hugging Face's order of rotary
+    elements.
+    """
     from gguf import MODEL_ARCH, GGUFReader, dequantize, get_tensor_name_map
     from transformers import AutoModelForCausalLM
 
@@ -112,7 +114,10 @@ def read_gguf(gguf: Path, config: Any) -> dict[str, torch.Tensor]:
 
 
 def _reorder(name: str, values: torch.Tensor, config: Any) -> torch.Tensor:
-    """Return Q and K rows of each head reordered from llama.cpp's pairs to halves; other tensors as they are."""
+    """Return Q and K rows of each head reordered from llama.cpp's pairs to halves.
+
+    Other tensors as they are.
+    """
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for part, count in heads.items():
         if part in name:

@@ -1,4 +1,6 @@
-"""Traces that others published: tables (Azure, BurstGPT), JSON lines (Mooncake) and conversations (ShareGPT), gzipped or not."""
+"""Traces that others published: tables (Azure, BurstGPT), JSON lines (Mooncake) and conversations (ShareGPT),
+gzipped or not.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,9 @@ COLUMNS = (
     ("Timestamp", "Request tokens", "Response tokens"),
     ("arrival", "input_tokens", "output_tokens"),
 )
-"""Names of the columns for arrival, input and output tokens: in the Azure LLM inference traces (Patel et al., arXiv:2311.18677), in
-BurstGPT (Wang et al., arXiv:2401.17644), and plain ones."""
+"""Names of the columns for arrival, input and output tokens: in the Azure LLM inference traces (Patel et al.,
+arXiv:2311.18677), in BurstGPT (Wang et al., arXiv:2401.17644), and plain ones.
+"""
 HASH_TOKENS = 512
 """Tokens for which one of Mooncake's hash ids stands (Qin et al., arXiv:2407.00079)."""
 _FROM_USER, _FROM_MODEL = ("human", "user"), ("gpt", "assistant", "chatgpt", "bing", "bard")
@@ -52,10 +55,12 @@ def load_trace(
 def load_csv(
     path: Path | str, columns: tuple[str, str, str] | None = None, limit: int | None = None
 ) -> Trace:
-    """Read a published trace: a CSV file with a head and a column each for arrival, input and output tokens (names: `COLUMNS`).
+    """Read a published trace: a CSV file with a head and a column each for arrival, input and output tokens
+    (names: `COLUMNS`).
 
-    Arrivals are seconds, or dates and times, and are counted from the earliest. A row of 0 output tokens is kept; one of 0 input
-    tokens raises ValueError, as do unknown columns and what is no number. `limit` takes the first rows only.
+    Arrivals are seconds, or dates and times, and are counted from the earliest. A row of 0 output tokens is
+    kept; one of 0 input tokens raises ValueError, as do unknown columns and what is no number. `limit` takes
+    the first rows only.
     """
     _expect(path, ("table",))
     read: list[tuple[float, Arrival]] = []
@@ -72,11 +77,13 @@ def load_csv(
 
 
 def load_mooncake(path: Path | str, limit: int | None = None) -> Trace:
-    """Read JSON lines as Mooncake publishes them: `timestamp` in ms, `input_length`, `output_length` and `hash_ids`.
+    """Read JSON lines as Mooncake publishes them: `timestamp` in ms, `input_length`, `output_length` and
+    `hash_ids`.
 
-    A hash id stands for 512 tokens and for all tokens before them. Requests whose first hashes are equal begin alike, as
-    members of a group. A trace has groups without groups inside: where beginnings fork, the more frequent one keeps the group,
-    and the other's requests share among themselves. So nothing is shared that was not, and a little less than was.
+    A hash id stands for 512 tokens and for all tokens before them. Requests whose first hashes are equal
+    begin alike, as members of a group. A trace has groups without groups inside: where beginnings fork, the
+    more frequent one keeps the group, and the other's requests share among themselves. So nothing is shared
+    that was not, and a little less than was.
     """
     _expect(path, ("lines",))
     rows: list[tuple[float, Arrival, tuple[int, ...]]] = []
@@ -98,10 +105,12 @@ def load_mooncake(path: Path | str, limit: int | None = None) -> Trace:
 def load_sharegpt(
     path: Path | str, tokenizer: PreTrainedTokenizerBase, gap: float = 1.0, limit: int | None = None
 ) -> Trace:
-    """Read conversations as ShareGPT's JSON has them: a request for each answer, whose prompt is all that was said before.
+    """Read conversations as ShareGPT's JSON has them: a request for each answer, whose prompt is all that was
+    said before.
 
-    An answer's request follows the one before in its conversation. The file has no times: conversations begin `gap` seconds
-    apart, and turns follow at once. Answers before a first question, and questions without answer, ask for nothing.
+    An answer's request follows the one before in its conversation. The file has no times: conversations begin
+    `gap` seconds apart, and turns follow at once. Answers before a first question, and questions without
+    answer, ask for nothing.
     """
     _expect(path, ("conversations",))
     if not gap >= 0:
@@ -142,8 +151,8 @@ def _answers(turns: Iterable[tuple[str, int]], at: float, place: int) -> Iterato
 def _chains(rows: Sequence[tuple[int, ...]]) -> dict[int, int]:
     """Return, for each hash id that more than one request has, the id under which its chain is a group.
 
-    A chain goes on from a hash to the one that most requests have next. All requests of a chain begin alike, as far as each
-    goes; requests that leave a chain begin another one.
+    A chain goes on from a hash to the one that most requests have next. All requests of a chain begin alike,
+    as far as each goes; requests that leave a chain begin another one.
     """
     counts = Counter(value for hashes in rows for value in set(hashes))
     nexts: dict[int | None, Counter[int]] = defaultdict(Counter)

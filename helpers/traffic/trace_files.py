@@ -14,7 +14,10 @@ _READ = "CSV tables (Azure, BurstGPT), JSON lines (Mooncake), conversations (Sha
 
 @contextmanager
 def opened(path: Path | str) -> Iterator[TextIO]:
-    """Open a text file, gzipped or not, by its first bytes; raise ValueError, naming the file, for what is no text."""
+    """Open a text file, gzipped or not, by its first bytes.
+
+    Raise ValueError, naming the file, for what is no text.
+    """
     with Path(path).open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     try:
@@ -31,7 +34,10 @@ def opened(path: Path | str) -> Iterator[TextIO]:
 
 
 def kind_of(path: Path | str) -> str:
-    """Return "table", "lines", "conversations" or "saved"; raise ValueError that says what another file seems to be."""
+    """Return "table", "lines", "conversations" or "saved".
+
+    Raise ValueError that says what another file seems to be.
+    """
     with opened(path) as file:
         begin = file.read(4096).lstrip()
     if begin.startswith("["):

@@ -1,1 +1,1 @@
-"""Quantised weights: which a scheme packs, and the bytes of a packed matrix with its scales and zero points."""
+"""Quantised weights: which a scheme packs, and the bytes of a packed matrix with its scales."""

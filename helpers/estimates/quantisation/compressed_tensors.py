@@ -39,10 +39,12 @@ def packed(group: Mapping[str, Any], form: str, element_bytes: int) -> Packed:
             + (0 if symmetric else 4 * ceil(rows / per_word) * (scales(rows, columns) // rows or 1))
             + (4 * columns if args.get("actorder") == "group" else 0)
         ),
-        "nvfp4-pack-quantized": lambda rows, columns: rows * columns // 2 + scales(rows, columns) + 4 + 4 * bool(inputs),
+        "nvfp4-pack-quantized": lambda rows, columns: (
+            rows * columns // 2 + scales(rows, columns) + 4 + 4 * bool(inputs)
+        ),
         "mxfp4-pack-quantized": lambda rows, columns: rows * columns // 2 + scales(rows, columns),
         "int-quantized": lambda rows, columns: (
-            rows * columns + (element_bytes + (0 if symmetric else 1)) * scales(rows, columns) + element_bytes * static
+            rows * columns + (element_bytes + (not symmetric)) * scales(rows, columns) + element_bytes * static
         ),
     }  # fmt: skip
     sizes["float-quantized"] = sizes["naive-quantized"] = sizes["int-quantized"]

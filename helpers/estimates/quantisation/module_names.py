@@ -1,4 +1,6 @@
-"""Whether a list in a quantised config names a module: by the rules of `transformers` and of compressed-tensors."""
+"""Whether a list in a quantised config names a module: by the rules of `transformers` and of
+compressed-tensors.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ def spellings(name: str) -> Iterable[str]:
 
 
 def left_out(name: str, patterns: Iterable[str]) -> bool:
-    """Return whether a list of modules that are not converted names this one: by beginning, as an expression, or by its end."""
+    """Return whether a list of modules that are not converted names this one: by beginning, as an expression,
+    or by its end.
+    """
     return any(
         re.match(rf"(?:{pattern})(?:(?<=\.)|(?=\.|$))", spelled) or spelled.endswith(pattern)
         for spelled in spellings(name)

@@ -1,4 +1,6 @@
-"""The bytes of quantised weights: by a config's own scheme, or by the description that Ascend's ModelSlim writes."""
+"""The bytes of quantised weights: by a config's own scheme, or by the description that Ascend's ModelSlim
+writes.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,11 @@ _SLIM_PACKED = ("W8A8", "W8A8_DYNAMIC", "W8A16")
 
 
 def quantised_bytes(config: Any) -> int:
-    """Return the bytes of all weights of a config with a `quantization_config`, scales and zero points included.
+    """Return the bytes of all weights of a config with a `quantization_config`, scales and zero points
+    included.
 
-    What the scheme leaves out (embedding, output matrix, norms, routers) has the config's own type. Raises UnknownScheme, a
-    ValueError, for a scheme that is not known.
+    What the scheme leaves out (embedding, output matrix, norms, routers) has the config's own type. Raises
+    UnknownScheme, a ValueError, for a scheme that is not known.
     """
     size = _element_bytes(config)
     scheme = scheme_of(_fields(config), size)
@@ -28,10 +31,12 @@ def quantised_bytes(config: Any) -> int:
 
 
 def model_slim_bytes(config: Any, description: Path | str | Mapping[str, Any]) -> int:
-    """Return the bytes of all weights beside ModelSlim's `quant_model_description.json`, which names each tensor's type.
+    """Return the bytes of all weights beside ModelSlim's `quant_model_description.json`, which names each
+    tensor's type.
 
-    A packed matrix has int8 numbers, and for each row a scale and an offset in the model's type. Static W8A8 adds a row's
-    int32 bias and its scale (fp32 beside bf16, int64 beside fp16), and one scale and one int8 offset of the input.
+    A packed matrix has int8 numbers, and for each row a scale and an offset in the model's type. Static W8A8
+    adds a row's int32 bias and its scale (fp32 beside bf16, int64 beside fp16), and one scale and one int8
+    offset of the input.
     """
     kinds = _description(description)
     size = _element_bytes(config)

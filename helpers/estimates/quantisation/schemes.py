@@ -1,4 +1,6 @@
-"""Quantisation schemes as data: which weights a config's scheme packs, and the bytes of a packed matrix with its scales."""
+"""Quantisation schemes as data: which weights a config's scheme packs, and the bytes of a packed matrix with
+its scales.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,16 @@ from helpers.estimates.quantisation.weight_table import WeightShape
 
 @dataclass(frozen=True)
 class Scheme:
-    """What a `quantization_config` does with one weight: its bytes, or None where the weight stays as it is."""
+    """What a `quantization_config` does with a weight: its bytes, or None where the weight stays."""
 
     name: str
     nbytes: Callable[[WeightShape], int | None]
 
 
 def scheme_of(fields: Mapping[str, Any], element_bytes: int = 2) -> Scheme:
-    """Return the scheme of a `quantization_config`; `element_bytes` is the size of what stays, and of its scales.
+    """Return the scheme of a `quantization_config`.
+
+    `element_bytes` is the size of what stays, and of its scales.
 
     Layouts: AWQ (arXiv:2306.00978) and GPTQ (arXiv:2210.17323) as their checkpoints store them, FP8 by blocks
     (arXiv:2412.19437), MXFP4 (OCP Microscaling 1.0), and the formats of compressed-tensors.
@@ -56,7 +60,10 @@ def _awq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape
 
 
 def _gptq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape], int | None]:
-    """Pack the decoder's linear layers as AWQ does, with each column's group beside (int32); `dynamic` has exceptions."""
+    """Pack the decoder's linear layers as AWQ does, with each column's group beside (int32).
+
+    `dynamic` has exceptions.
+    """
     usual = {"bits": number(fields, "bits"), "group_size": number(fields, "group_size", -1)}
     rules = dict(fields.get("dynamic") or {})
     kept = tuple(fields.get("modules_to_not_convert") or ())
@@ -80,7 +87,9 @@ def _gptq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShap
 
 
 def _fp8(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape], int | None]:
-    """Pack all linear layers but the head: a byte each, and an fp32 scale for each block or for the whole matrix."""
+    """Pack all linear layers but the head: a byte each, and an fp32 scale for each block or for the whole
+    matrix.
+    """
     block, kept = fields.get("weight_block_size"), tuple(fields.get("modules_to_not_convert") or ())
     static = 4 if fields.get("activation_scheme") == "static" else 0
     down, across = (int(block[0]), int(block[1])) if block else (0, 0)

@@ -1,4 +1,6 @@
-"""A model's weights one by one, under the names and in the shapes that a checkpoint has: what quantisation is decided on."""
+"""A model's weights one by one, under the names and in the shapes that a checkpoint has: what quantisation is
+decided on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class WeightShape(NamedTuple):
     rows: int
     columns: int
     kind: Kind
-    """A linear layer, one expert's matrix, the output matrix, or what is never quantised (embedding, norm, bias, router)."""
+    """A linear layer, one expert's matrix, the output matrix, or what is never quantised (embedding, norm,
+    bias, router).
+    """
     in_decoder: bool
     """Whether the weight stands in a layer of the part that reads text, and not in a vision tower."""
 
@@ -64,7 +68,9 @@ def _single(name: str, own: str, module: nn.Module, parameter: Any, head: bool, 
 
 
 def _apart(name: str, shape: tuple[int, ...], hidden: int, inside: bool) -> Iterator[WeightShape]:
-    """Yield the matrices of stacked experts `[E, out, in]` (or `[E, in, out]`), gate and up apart, as checkpoints store them."""
+    """Yield the matrices of stacked experts `[E, out, in]` (or `[E, in, out]`), gate and up apart, as
+    checkpoints store them.
+    """
     module, part = name.rsplit(".", 1)
     count, *sides = shape
     inner = sides[0] if sides[1] == hidden else sides[1]
