@@ -9,7 +9,7 @@ from helpers.model import checkpoint
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache, ConcatCache, NoCache
 from helpers.model.checkpoint import Checkpoint, load
-from helpers.model.checkpoint_files import read_tensors
+from helpers.model.checkpoint_files import read_tensors, stored_bytes
 from helpers.model.config import DecoderConfig, UnsupportedArchitecture
 from helpers.model.decoder import MLP, DecoderLayer, DecoderLM, Linear
 from helpers.model.generation import Generation, chat_prompt, end_tokens, generate
@@ -45,4 +45,5 @@ __all__ = [
     "generate",
     "load",
     "read_tensors",
+    "stored_bytes",
 ]

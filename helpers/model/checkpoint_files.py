@@ -40,6 +40,28 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     return with_base(tensors)
 
 
+def stored_bytes(folder: Path | str) -> int:
+    """Return the bytes of all tensors of a checkpoint folder, whatever their type, from the heads of its files.
+
+    Nothing is loaded. Errors as in `read_tensors`, but for tensors that an index promises.
+    """
+    folder = Path(folder)
+    promised = _promised(folder)
+    files = sorted(set(promised.values())) or [_SINGLE]
+    _require(folder, files, indexed=bool(promised))
+    return sum(_data_bytes(folder / name) for name in files)
+
+
+def _data_bytes(path: Path) -> int:
+    """Return the bytes of one file's tensors: all after eight bytes of length and a head of that length."""
+    with path.open("rb") as file:
+        head = int.from_bytes(file.read(8), "little")
+    size = path.stat().st_size - 8 - head
+    if size < 0:
+        raise ValueError(f"{path} is damaged (shorter than its head says); fetch the checkpoint again")
+    return size
+
+
 def with_base(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return tensors under the names of a causal model: a checkpoint saved from the base class leaves out
     `model.`.
