@@ -1,6 +1,10 @@
-"""Numbers predicted from sizes: memory, activations, operations and bytes, accelerators, ceilings. Chapters 1 and 2."""
+"""Numbers predicted from sizes: memory, activations, operations and bytes, accelerators, ceilings.
+
+Chapters 1 and 2.
+"""
 
 from helpers.estimates.activations import activation_bytes, activation_phases
+from helpers.estimates.cache_bytes import kv_cache_bytes, state_bytes
 from helpers.estimates.ceilings import Ceilings, accelerator_ceilings
 from helpers.estimates.cost import (
     StepCost,
@@ -22,7 +26,13 @@ from helpers.estimates.hardware import (
     accelerator,
     this_host,
 )
-from helpers.estimates.memory import MemoryCalculator, kv_cache_bytes
+from helpers.estimates.layer_cost import attended_pairs, layer_cache_bytes, layer_flops, layer_weights_read
+from helpers.estimates.memory import MemoryCalculator
+from helpers.estimates.quantisation.compressed_tensors import UnknownScheme
+from helpers.estimates.quantisation.quantised import model_slim_bytes, quantised_bytes
+from helpers.estimates.quantisation.schemes import Scheme, scheme_of
+from helpers.estimates.quantisation.weight_table import WeightShape, weight_table
+from helpers.estimates.sized_model import SizedModel, weight_bytes
 from helpers.estimates.units import BITS, GB, GiB, bytes_per_element
 
 __all__ = [
@@ -38,18 +48,32 @@ __all__ = [
     "Handover",
     "HostCaches",
     "MemoryCalculator",
+    "Scheme",
+    "SizedModel",
     "StepCost",
+    "UnknownScheme",
+    "WeightShape",
     "accelerator",
     "accelerator_ceilings",
     "activation_bytes",
     "activation_phases",
+    "attended_pairs",
     "bytes_per_element",
     "compute_bound_batch",
     "decode_cost",
     "kv_cache_bytes",
     "layer_activations",
+    "layer_cache_bytes",
+    "layer_flops",
     "layer_weights",
+    "layer_weights_read",
+    "model_slim_bytes",
     "prefill_cost",
+    "quantised_bytes",
+    "scheme_of",
+    "state_bytes",
     "step_cost",
     "this_host",
+    "weight_bytes",
+    "weight_table",
 ]

@@ -1,7 +1,8 @@
-"""The memory that a forward pass needs beside weights and cache, derived tensor by tensor from `helpers.model.decoder`.
+"""The memory that a forward pass needs beside weights and cache, derived tensor by tensor from
+`helpers.model.decoder`.
 
-Activations are reused from layer to layer: what counts is the worst moment of *one* layer, or the logits at the end.
-The number of layers does not enter.
+Activations are reused from layer to layer: what counts is the worst moment of *one* layer, or the logits at
+the end. The number of layers does not enter.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ def activation_phases(
     attention: Attention = "fused",
     logits: Literal["last", "all"] = "last",
 ) -> dict[str, int]:
-    """Bytes in use in each phase of a pass over `batch_size` prompts of `seq_len` tokens, nothing cached before.
+    """Return the bytes in use in each phase of a pass over `batch_size` prompts of `seq_len` tokens, nothing
+    cached before.
 
-    `element_size` is that of weights and activations in bytes. Scores of `materialised` attention are fp32, for one
-    sequence at a time; logits are fp32, of each prompt's last token or of all tokens. The workspace of a fused
-    attention kernel (under 1 MB per CPU thread) is not counted.
+    `element_size` is that of weights and activations in bytes. Scores of `materialised` attention are fp32,
+    for one sequence at a time; logits are fp32, of each prompt's last token or of all tokens. The workspace
+    of a fused attention kernel (under 1 MB per CPU thread) is not counted.
     """
     h, d = shape.hidden_size, shape.head_dim
     q, kv = shape.num_heads * d, shape.num_kv_heads * d
@@ -60,7 +62,7 @@ def activation_bytes(
     attention: Attention = "fused",
     logits: Literal["last", "all"] = "last",
 ) -> int:
-    """The peak over `activation_phases`, in bytes."""
+    """Return the peak over `activation_phases`, in bytes."""
     return max(
         activation_phases(
             shape, batch_size, seq_len, element_size, attention=attention, logits=logits
@@ -69,7 +71,9 @@ def activation_bytes(
 
 
 def _materialised(shape: ModelShape, seq_len: int, element_size: int) -> int:
-    """Bytes that one sequence's stored scores add: K and V once per query head, the result, scores and weights in fp32."""
+    """Return the bytes that one sequence's stored scores add: K and V once per query head, the result, scores
+    and weights in fp32.
+    """
     repeated = 3 * seq_len * shape.num_heads * shape.head_dim * element_size
     scores = shape.num_heads * seq_len**2
     rounded = scores * element_size if element_size != 4 else 0

@@ -21,22 +21,27 @@ class Ceilings:
 
     @property
     def ridge(self) -> float:
-        """The arithmetic intensity, in operations per byte, above which the device is bound by compute."""
+        """Return the arithmetic intensity, in operations per byte, above which the device is bound by
+        compute.
+        """
         return self.flops / self.bandwidth
 
     def attainable(self, intensity: float) -> float:
-        """The most operations per second that work of this intensity (operations per byte) can reach."""
+        """Return the most operations per second that work of this intensity (operations per byte) can reach."""
         return min(self.flops, intensity * self.bandwidth)
 
     def seconds(self, operations: float, nbytes: float) -> float:
-        """The least time that work of so many operations and bytes can take."""
+        """Return the least seconds that work of so many operations and bytes can take."""
         return max(operations / self.flops, nbytes / self.bandwidth)
 
 
 def accelerator_ceilings(name: str, dtype: str = "bf16", bandwidth: float | None = None) -> Ceilings:
-    """The ceilings of an accelerator of `helpers.estimates.hardware`, derived or reported, not measured; `bandwidth` replaces the table's.
+    """Return the ceilings of an accelerator of the table, derived or reported, not measured.
 
-    Raises ValueError for an unknown name or type, and where neither the table nor the caller knows a bandwidth.
+    `bandwidth` replaces the table's.
+
+    Raises ValueError for an unknown name or type, and where neither the table nor the caller knows a
+    bandwidth.
     """
     item = accelerator(name)
     known = item.bandwidth.value if bandwidth is None else bandwidth

@@ -1,11 +1,13 @@
-"""Accelerators as data: memory, bandwidth, peak rates, on-chip buffers; each figure with its source and its status.
+"""Accelerators as data: memory, bandwidth, peak rates, on-chip buffers.
+
+Each figure with its source and its status.
 
 How far to trust a figure:
 - official: read from a file or page of the maker;
 - derived: computed here from official figures;
-- reported: said by the maker's paper or talk, or by the press; not checked by us;
-- measured: timed by somebody on the hardware;
-- unknown: we found no figure that can be used, and `value` is None.
+- reported: said by the maker's paper or talk, or by the press; not checked here;
+- measured: timed on the hardware;
+- unknown: no usable figure was found, and `value` is None.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ class Accelerator:
     """Whether the cube computes fp8, at int8's rate."""
 
     def peak(self, dtype: str) -> Figure:
-        """Peak multiply-add rate of the cube units in operations per second; ValueError for a type they do not have.
+        """Return the peak multiply-add rate of the cube units in operations per second.
+
+        Raise ValueError for a type without a rate.
 
         One cube core does a 16 x 16 x 16 product of 16-bit numbers each clock, 8-bit ones at twice the rate.
         """
@@ -94,12 +98,12 @@ _NO_BANDWIDTH = Figure(None, "B/s", "unknown", "no published figure found; measu
 
 
 def _gib(size: float) -> Figure:
-    """Device memory as its configuration file states it."""
+    """Return device memory as the configuration file states it."""
     return Figure(size * GiB, "B", "official", _INI)
 
 
 def _reported(rate: float, source: str) -> Figure:
-    """A bandwidth that somebody states, in B/s."""
+    """Return a bandwidth that a source reports, in B/s."""
     return Figure(rate, "B/s", "reported", source)
 
 
@@ -140,7 +144,7 @@ SERVER_CORE = HostCaches(
 
 
 def this_host() -> HostCaches | None:
-    """The caches of this machine's first core, where Linux tells them; None elsewhere."""
+    """Return the caches of this machine's first core, where Linux tells them; None elsewhere."""
     found = {}
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         try:
@@ -155,7 +159,7 @@ def this_host() -> HostCaches | None:
 
 
 def accelerator(name: str) -> Accelerator:
-    """The table's row of that name; ValueError with the known names for another."""
+    """Return the table's row of that name; raise ValueError with the known names for another."""
     if name not in ACCELERATORS:
         raise ValueError(f"unknown accelerator {name!r}; known are {', '.join(ACCELERATORS)}")
     return ACCELERATORS[name]

@@ -1,17 +1,24 @@
 """Memory arithmetic: what weights, KV cache and activations take, and what fits on a device.
 
-Sizes that people read are in GB = 1e9 bytes, as the papers and the article count them; what a device has is in
-GiB = 2**30 bytes. Functions whose name ends in `_bytes` give bytes.
+Sizes that people read are in GB = 1e9 bytes, as papers and the article count. Device memory is in GiB = 2**30
+bytes. Functions whose name ends in `_bytes` return bytes.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from helpers.estimates.activations import activation_bytes
-from helpers.estimates.units import BITS, GB, bits_of, bytes_per_element, require_positive
+from helpers.estimates.cache_bytes import kv_cache_bytes, state_bytes
+from helpers.estimates.sized_model import SizedModel
+from helpers.estimates.units import GB, bytes_per_element, require_not_negative, require_positive
 from helpers.model.shapes import ModelShape
+
+_ENDLESS = 2**40
+"""Tokens: longer than any text. A cache that fits at this length does not grow."""
 
 
 class MemoryCalculator:
@@ -20,7 +27,7 @@ class MemoryCalculator:
     def calculate_model_memory(
         self, num_params: float, dtype: str = "fp16", group_size: int | None = None
     ) -> float:
-        """GB that `num_params` weights take; `group_size` as in `bytes_per_element`."""
+        """Return the GB that `num_params` weights take; `group_size` as in `bytes_per_element`."""
         require_positive(num_params=num_params)
         return num_params * bytes_per_element(dtype, group_size) / GB
 
@@ -36,13 +43,13 @@ class MemoryCalculator:
         num_kv_heads: int | None = None,
         head_dim: int | None = None,
     ) -> float:
-        """GB of keys and values of `batch_size` sequences of `seq_len` tokens.
+        """Return the GB of keys and values of `batch_size` sequences of `seq_len` tokens.
 
-        Without head counts every query head is taken to have keys and values of its own, which together are as wide
-        as `hidden_size`. With grouped-query attention give `num_kv_heads` and `head_dim` (or `num_heads`, when the
-        heads share `hidden_size` evenly).
+        Without head counts every query head is taken to have keys and values of its own, which together are
+        as wide as `hidden_size`. With grouped-query attention give `num_kv_heads` and `head_dim` (or
+        `num_heads`, when the heads share `hidden_size` evenly).
         """
-        _not_negative(batch_size=batch_size, seq_len=seq_len)
+        require_not_negative(batch_size=batch_size, seq_len=seq_len)
         width = _kv_width(hidden_size, num_heads, num_kv_heads, head_dim)
         require_positive(num_layers=num_layers)
         return 2 * batch_size * seq_len * width * num_layers * bytes_per_element(dtype) / GB
@@ -55,57 +62,90 @@ class MemoryCalculator:
         dtype: str | None = None,
         kv_dtype: str | None = None,
     ) -> dict[str, float]:
-        """`{"model", "kv_cache", "activation", "total"}` in GB for prompts of `seq_len` tokens.
+        """Return `{"model", "kv_cache", "activation", "total"}` in GB for prompts of `seq_len` tokens.
 
         `model_config` is a `ModelShape`, a `transformers` config, or a dict with `num_params`, `hidden_size`,
-        `num_layers` and `dtype`. The dict says too little to derive activations, so that it gets the article's rule,
-        twice the KV cache; the others get the derived peak of `helpers.estimates.activations`. `dtype` overrides the config's
-        own. `kv_dtype` is the cache's type: a dict's `dtype` holds for weights and cache, as in the article; else the
-        default is the type that the model computes in, 16-bit beside quantised weights, as engines do it.
+        `num_layers` and `dtype`. A config that is quantised counts its weights as its checkpoint stores them.
+        A model with states of fixed size gets the part `"state"` too. The dict says too little to derive
+        activations, so that it gets the article's rule, twice the KV cache; the others get the derived peak
+        of `helpers.estimates.activations`. `dtype` overrides the config's own. `kv_dtype` is the cache's
+        type: a dict's `dtype` holds for weights and cache, as in the article; else the default is the type
+        that the model computes in, 16-bit beside quantised weights, as engines do it.
         """
         if isinstance(model_config, Mapping):
             return self._by_article(model_config, batch_size, seq_len, dtype, kv_dtype)
-        shape = model_config if isinstance(model_config, ModelShape) else ModelShape.from_hf(model_config)
-        dtype = dtype or _dtype_of(model_config)
-        kv_cache = kv_cache_bytes(shape, batch_size, seq_len, kv_dtype or compute_dtype(dtype)) / GB
-        activation = activation_bytes(shape, batch_size, seq_len, _compute_size(dtype)) / GB
-        return _sum(self.calculate_model_memory(shape.num_params, dtype), kv_cache, activation)
+        sized = SizedModel.of(model_config, dtype)
+        shape, kv_dtype = sized.shape, kv_dtype or sized.computes_in
+        parts = {
+            "model": sized.weights / GB,
+            "kv_cache": kv_cache_bytes(shape, batch_size, seq_len, kv_dtype) / GB,
+            "activation": activation_bytes(shape, batch_size, seq_len, sized.element_bytes) / GB,
+        }
+        state = state_bytes(shape, batch_size, sized.computes_in)
+        return _sum(**parts) if not state else _sum(**parts, state=state / GB)
 
     def max_batch_size(
-        self, shape: ModelShape, seq_len: int, device_bytes: float, dtype: str = "bf16", **options: Any
+        self,
+        model: ModelShape | Any,
+        seq_len: int,
+        device_bytes: float,
+        dtype: str | None = None,
+        **options: Any,
     ) -> int:
-        """How many requests of `seq_len` tokens a device of `device_bytes` holds at once; `options` as in `kv_budget_bytes`."""
+        """Return how many requests of `seq_len` tokens a device of `device_bytes` holds at once.
+
+        `options` as in `kv_budget_bytes`.
+        """
         require_positive(seq_len=seq_len)
-        one = kv_cache_bytes(shape, 1, seq_len, options.pop("kv_dtype", compute_dtype(dtype)))
-        return int(self.kv_budget_bytes(shape, device_bytes, dtype, **options) // one)
+        sized = SizedModel.of(model, dtype)
+        one = sized.cache_bytes(1, seq_len, options.pop("kv_dtype", None))
+        return int(_budget(sized, device_bytes, **options) // one)
 
     def max_seq_len(
-        self, shape: ModelShape, batch_size: int, device_bytes: float, dtype: str = "bf16", **options: Any
+        self,
+        model: ModelShape | Any,
+        batch_size: int,
+        device_bytes: float,
+        dtype: str | None = None,
+        **options: Any,
     ) -> int:
-        """The longest context, in tokens, that `batch_size` requests can have; `options` as in `kv_budget_bytes`."""
+        """Return the longest context, in tokens, that `batch_size` requests can have.
+
+        `options` as in `kv_budget_bytes`.
+
+        Where the cache stops growing and fits, the model's own positions are the limit; ValueError where
+        those are not known.
+        """
         require_positive(batch_size=batch_size)
-        column = kv_cache_bytes(shape, batch_size, 1, options.pop("kv_dtype", compute_dtype(dtype)))
-        return int(self.kv_budget_bytes(shape, device_bytes, dtype, **options) // column)
+        sized, kv_dtype = SizedModel.of(model, dtype), options.pop("kv_dtype", None)
+        budget = _budget(sized, device_bytes, **options)
+        if sized.cache_bytes(batch_size, _ENDLESS, kv_dtype) > budget:
+            needed = partial(sized.cache_bytes, batch_size, kv_dtype=kv_dtype)
+            return bisect_right(range(_ENDLESS), budget, lo=1, key=needed) - 1
+        positions = sized.shape.max_positions
+        if not positions:
+            raise ValueError(
+                "the cache of this model stops growing and fits at any length, so that no length is the longest"
+            )
+        return positions
 
     def kv_budget_bytes(
         self,
-        shape: ModelShape,
+        model: ModelShape | Any,
         device_bytes: float,
-        dtype: str = "bf16",
+        dtype: str | None = None,
         *,
         utilisation: float = 0.9,
         step_tokens: int = 2048,
     ) -> float:
-        """Bytes left for the KV cache; 0 when the weights alone are too large.
+        """Return the bytes left for the KV cache; 0 when the weights alone are too large.
 
-        Of the device's memory a share `utilisation` is used; weights of `dtype` and the activations of a step over
-        `step_tokens` tokens (an engine's token budget) come off. `max_batch_size` and `max_seq_len` take `kv_dtype` too.
+        `model` is a `ModelShape` or a `transformers` config; `dtype` is bf16, or the config's own, unless
+        told otherwise. Of the device's memory a share `utilisation` is used; weights of `dtype` and the
+        activations of a step over `step_tokens` tokens (an engine's token budget) come off. `max_batch_size`
+        and `max_seq_len` take `kv_dtype` too.
         """
-        if not 0 < utilisation <= 1:
-            raise ValueError(f"utilisation is a share between 0 and 1, got {utilisation}")
-        weights = shape.num_params * bytes_per_element(dtype)
-        activations = activation_bytes(shape, 1, step_tokens, _compute_size(dtype))
-        return max(0.0, utilisation * device_bytes - weights - activations)
+        return _budget(SizedModel.of(model, dtype), device_bytes, utilisation, step_tokens)
 
     def _by_article(
         self,
@@ -115,7 +155,7 @@ class MemoryCalculator:
         dtype: str | None,
         kv_dtype: str | None,
     ) -> dict[str, float]:
-        """The estimate of a plain dict."""
+        """Return the estimate of a plain dict."""
         missing = [key for key in ("num_params", "hidden_size", "num_layers") if key not in config]
         if missing:
             raise ValueError(
@@ -129,24 +169,18 @@ class MemoryCalculator:
         return _sum(self.calculate_model_memory(config["num_params"], dtype), kv_cache, 2 * kv_cache)
 
 
-def kv_cache_bytes(shape: ModelShape, batch_size: int, seq_len: int, dtype: str = "bf16") -> int:
-    """Bytes of keys and values of `batch_size` sequences of `seq_len` tokens, grouped-query attention counted."""
-    _not_negative(batch_size=batch_size, seq_len=seq_len)
-    return round(batch_size * seq_len * shape.kv_elements_per_token * bytes_per_element(dtype))
-
-
-def compute_dtype(dtype: str) -> str:
-    """The type that a model with weights of `dtype` computes in: its own, or bf16 when the weights are quantised."""
-    return dtype if bits_of(dtype) >= 16 else "bf16"
-
-
-def _compute_size(dtype: str) -> int:
-    """Bytes per element of the activations beside weights of `dtype`."""
-    return BITS[compute_dtype(dtype)] // 8
+def _budget(
+    sized: SizedModel, device_bytes: float, utilisation: float = 0.9, step_tokens: int = 2048
+) -> float:
+    """Return the bytes left for the cache; see `kv_budget_bytes`."""
+    if not 0 < utilisation <= 1:
+        raise ValueError(f"utilisation is a share between 0 and 1, got {utilisation}")
+    activations = activation_bytes(sized.shape, 1, step_tokens, sized.element_bytes)
+    return max(0.0, utilisation * device_bytes - sized.weights - activations)
 
 
 def _kv_width(hidden_size: int, num_heads: int | None, num_kv_heads: int | None, head_dim: int | None) -> int:
-    """Elements of one token's keys in one layer."""
+    """Return the elements of one token's keys in one layer."""
     require_positive(
         hidden_size=hidden_size,
         num_heads=num_heads or 1,
@@ -160,24 +194,7 @@ def _kv_width(hidden_size: int, num_heads: int | None, num_kv_heads: int | None,
     return num_kv_heads * (head_dim or hidden_size // (num_heads or 1))
 
 
-def _dtype_of(config: Any) -> str:
-    """The name of a config's weight type, fp16 where it gives none."""
-    names = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float8_e4m3fn": "fp8"}
-    return names.get(str(getattr(config, "dtype", None)).removeprefix("torch."), "fp16")
-
-
-def _sum(model: float, kv_cache: float, activation: float) -> dict[str, float]:
-    """The three parts and their total."""
-    return {
-        "model": model,
-        "kv_cache": kv_cache,
-        "activation": activation,
-        "total": model + kv_cache + activation,
-    }
-
-
-def _not_negative(**sizes: float) -> None:
-    """Raises ValueError, naming it, for a size below 0."""
-    for name, value in sizes.items():
-        if value < 0:
-            raise ValueError(f"{name} must be 0 or more, got {value}")
+def _sum(model: float, kv_cache: float, activation: float, **more: float) -> dict[str, float]:
+    """Return the parts and their total."""
+    parts = {"model": model, "kv_cache": kv_cache, "activation": activation, **more}
+    return {**parts, "total": sum(parts.values())}

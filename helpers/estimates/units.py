@@ -10,11 +10,12 @@ BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4}
 def bytes_per_element(
     dtype: str, group_size: int | None = None, scale_bits: int = 16, zero_point_bits: int | None = None
 ) -> float:
-    """Bytes that one stored number takes, its share of its group's scale and zero point included.
+    """Return the bytes of one stored number, with its share of its group's scale and zero point.
 
-    A group of `group_size` numbers shares one scale of `scale_bits` and one zero point (default: as wide as the
-    numbers). int4 comes in groups of 128 unless told otherwise; the other types have no groups unless told. One
-    scale per matrix or channel is below a thousandth and not counted. Layout: arXiv:2306.00978 (AWQ), arXiv:2210.17323 (GPTQ).
+    A group of `group_size` numbers shares one scale of `scale_bits` and one zero point (default: as wide as
+    the numbers). int4 comes in groups of 128 unless told otherwise; the other types have no groups unless
+    told. One scale per matrix or channel is below a thousandth and not counted. Layout: arXiv:2306.00978
+    (AWQ), arXiv:2210.17323 (GPTQ).
     """
     bits = bits_of(dtype)
     if group_size is None and dtype == "int4":
@@ -27,14 +28,21 @@ def bytes_per_element(
 
 
 def bits_of(dtype: str) -> int:
-    """Bits of a type's numbers; ValueError for a type that is not in the table."""
+    """Return the bits of a type's numbers; raise ValueError for a type that is not in the table."""
     if dtype not in BITS:
         raise ValueError(f"unknown dtype {dtype!r}; known are {', '.join(BITS)}")
     return BITS[dtype]
 
 
 def require_positive(**sizes: float) -> None:
-    """Raises ValueError, naming it, for a size that is not above 0."""
+    """Raise ValueError, naming the size, for a size that is not above 0."""
     for name, value in sizes.items():
         if not value > 0:
             raise ValueError(f"{name} must be above 0, got {value}")
+
+
+def require_not_negative(**sizes: float) -> None:
+    """Raise ValueError, naming the size, for a size below 0."""
+    for name, value in sizes.items():
+        if value < 0:
+            raise ValueError(f"{name} must be 0 or more, got {value}")

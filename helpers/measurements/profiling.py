@@ -17,7 +17,7 @@ from helpers.machine.device import synchronize
 from helpers.machine.profile import device_trace
 from helpers.machine.stopwatch import Lap
 from helpers.model.decoder import DecoderLM
-from helpers.model.generation import Generation, generate
+from helpers.model.generation import Generation, end_tokens, generate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,7 +138,7 @@ class InferenceProfiler:
         for _ in range(self.warmup):
             generate(model, prompt_ids, min(2, max_new_tokens), cache)
             cache.clear()
-        stop_ids = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        stop_ids = end_tokens(model, tokenizer)
         synchronize(model.device)
         lap = Lap(model.device)
         traced = nullcontext() if trace_folder is None else device_trace(model.device, Path(trace_folder))

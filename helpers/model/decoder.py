@@ -1,4 +1,4 @@
-"""A Llama-family decoder over a flat batch of tokens, in as few lines as it takes to be exact."""
+"""A Llama-family decoder over a flat batch of tokens, exact and short."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Linear(nn.Linear):
     """A matrix whose weight may be packed for this processor (`ops.pack_weight`)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x [T, in]` -> `[T, out]`."""
+        """Return the product: `x [T, in]` -> `[T, out]`."""
         return ops.linear(x, self.weight, self.bias)
 
     def pack(self) -> None:
-        """Replaces the weight by its packed form."""
+        """Replace the weight by its packed form."""
         self.weight = nn.Parameter(pack_weight(self.weight), requires_grad=False)
 
 
@@ -44,7 +44,10 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, rope: tuple[Tensor, Tensor], layer_idx: int, cache: Cache, batch: FlatBatch
     ) -> Tensor:
-        """`x [T, hidden]` -> `[T, hidden]`; `rope` holds cos and sin, each `[T, 1, D]`."""
+        """Return attention's output: `x [T, hidden]` -> `[T, hidden]`.
+
+        `rope` holds cos and sin, each `[T, 1, D]`.
+        """
         heads, kv_heads = self.heads
         qk, v = self.qkv_proj(x).unflatten(-1, (-1, self.head_dim)).split((heads + kv_heads, kv_heads), dim=1)
         if self.q_norm is not None and self.k_norm is not None:
@@ -70,7 +73,7 @@ class MLP(nn.Module):
         self.down_proj = Linear(cfg.intermediate_size, cfg.hidden_size, bias=cfg.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x [T, hidden]` -> `[T, hidden]`."""
+        """Return the MLP's output: `x [T, hidden]` -> `[T, hidden]`."""
         down: Tensor = self.down_proj(ops.swiglu(self.gate_up_proj(x)))
         return down
 
@@ -95,9 +98,10 @@ class DecoderLayer(nn.Module):
         cache: Cache,
         batch: FlatBatch,
     ) -> tuple[Tensor, Tensor]:
-        """`(what this layer adds, the residual stream before that)`, both `[T, hidden]`; `delta` is what the last layer added.
+        """Return what this layer adds, and the residual stream before that, both `[T, hidden]`.
 
-        The sum is left to the next norm, because one operator does both.
+        `delta` is what the layer before added. The next norm computes the sum, because one operator does
+        both.
         """
         if delta is None:
             x = ops.rms_norm(residual, self.input_norm, self.eps)
@@ -123,25 +127,29 @@ class DecoderLM(nn.Module):
             None  # kept: a transfer to the device in each pass would be one too many
         )
         self.lm_head = None if cfg.tied else Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
+        self.end_tokens: tuple[int, ...] = ()
+        """Tokens that end an answer, as the checkpoint names them."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Return the device of the weights."""
         return self.norm.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The weights' type, which activations and caches share."""
+        """Return the weights' type, which activations and caches share."""
         return self.norm.dtype
 
     @torch.inference_mode()
     def forward(
         self, batch: FlatBatch, cache: Cache | None = None, logits: Literal["last", "all"] = "last"
     ) -> Tensor:
-        """Next-token logits in fp32: of each sequence's last token `[B, vocab]`, or of all tokens `[T, vocab]`.
+        """Return next-token logits in fp32: of each sequence's last token `[B, vocab]`, or of all tokens `[T,
+        vocab]`.
 
-        Without a cache, sequences attend to themselves only and nothing is kept. The batch may lie elsewhere. Raises ValueError, before the
-        cache changes, for a token beyond the vocabulary, a position beyond the model's, or as the cache refuses.
+        Without a cache, sequences attend to their own tokens only and nothing is kept. The batch may lie on
+        another device. Raises ValueError, before the cache changes, for a token beyond the vocabulary, a
+        position beyond the model's, or as the cache refuses.
         """
         self._check(batch)
         batch, cache = batch.to(self.device), cache or NoCache()
@@ -152,18 +160,21 @@ class DecoderLM(nn.Module):
 
     @torch.inference_mode()
     def compute(self, batch: FlatBatch, cache: Cache, logits: Literal["last", "all"] = "last") -> Tensor:
-        """The device's part of a pass, between the cache's `prepare` and `commit`: what a captured graph repeats."""
+        """Compute the device's part of a pass, between the cache's `prepare` and `commit`: what a captured
+        graph repeats.
+        """
         hidden = self._hidden(batch, cache)
         if logits == "last" and len(hidden) > len(batch.seq_lens):  # else every token is a last one
             hidden = hidden[batch.last_token_indices]
         return ops.linear(hidden, self._output_weight()).float()
 
     def pack(self) -> DecoderLM:
-        """This model with its matrices laid out for this processor's kernels, where `ops` knows such a layout.
+        """Return this model with its matrices laid out for this processor's kernels, where `ops` knows such a
+        layout.
 
-        Weights keep their size, but for 16-bit ones on a processor that multiplies in 32 (`ops.pack_weight`), and for a
-        tied output matrix: the embedding needs it as it was, so there are two of it.
-        A packed model stays on its device.
+        Weights keep their size, with two exceptions. A processor that multiplies in 32 bits widens 16-bit
+        weights (`ops.pack_weight`). A tied output matrix exists twice, because the embedding needs its rows
+        as they were. A packed model stays on its device.
         """
         for module in self.modules():
             if isinstance(module, Linear):
@@ -174,13 +185,13 @@ class DecoderLM(nn.Module):
         return self
 
     def _output_weight(self) -> Tensor:
-        """The matrix `[vocab, hidden]` that turns the last hidden state into logits."""
+        """Return the matrix `[vocab, hidden]` that turns the last hidden state into logits."""
         if self.lm_head is not None:
             return self.lm_head.weight
         return self.embed_tokens.weight if self._packed_embedding is None else self._packed_embedding
 
     def _hidden(self, batch: FlatBatch, cache: Cache) -> Tensor:
-        """The last layer's normed output `[T, hidden]`."""
+        """Return the last layer's normed output `[T, hidden]`."""
         rope = self._rope(batch.positions)
         delta, residual = self.layers[0](None, self.embed_tokens(batch.token_ids), rope, 0, cache, batch)
         for layer_idx in range(1, len(self.layers)):
@@ -188,14 +199,16 @@ class DecoderLM(nn.Module):
         return ops.add_rms_norm(delta, residual, self.norm, self.cfg.rms_norm_eps)[0]
 
     def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin of each token's angles, each `[T, 1, D]` with both halves alike, computed in fp32."""
+        """Return cos and sin of each token's angles, each `[T, 1, D]` with both halves alike, computed in
+        fp32.
+        """
         if self._inv_freq is None or self._inv_freq.device != positions.device:
             self._inv_freq = torch.tensor(self.cfg.inv_freq, dtype=torch.float32, device=positions.device)
         angles = torch.outer(positions.float(), self._inv_freq).repeat(1, 2).unsqueeze(1)
         return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
 
     def _check(self, batch: FlatBatch) -> None:
-        """Raises ValueError for what the embedding or the rotary angles cannot represent."""
+        """Raise ValueError for what the embedding or the rotary angles cannot represent."""
         if batch.max_token_id >= self.cfg.vocab_size:
             raise ValueError(f"token ids must be under {self.cfg.vocab_size}, got {batch.max_token_id}")
         if max(batch.seq_lens) > self.cfg.max_positions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
@@ -20,25 +20,28 @@ CLEAR_MARGIN = 0.05
 
 @dataclass
 class Generation:
-    """What came out of one request."""
+    """The result of one request."""
 
     prompt_ids: list[int]
     token_ids: list[int] = field(default_factory=list)
     """New tokens, the end-of-text token included when the model chose it."""
     margins: list[float] = field(default_factory=list)
-    """For each new token: how far its logit lay above the second best."""
+    """For each new token: its logit minus the second-best logit."""
+    finish_reason: str = "length"
+    """Why the answer ends: "stop" after a token of `stop_ids`, else "length"."""
     tokens_computed: int = 0
     """Tokens that went through the model, over all passes."""
 
     @property
     def min_margin(self) -> float:
-        """The closest call among the choices, in logits."""
+        """Return the smallest margin of all new tokens, in logits."""
         return min(self.margins)
 
     def text(self, tokenizer: PreTrainedTokenizerBase) -> str:
-        """The answer in words, for showing where outputs are compared across machines.
+        """Return the answer in words, for showing where outputs are compared across machines.
 
-        Raises ValueError when a choice was closer than `CLEAR_MARGIN`: print a verdict instead of such a text.
+        Raises ValueError when a choice was closer than `CLEAR_MARGIN`: print a verdict instead of such a
+        text.
         """
         if self.min_margin <= CLEAR_MARGIN:
             place = self.margins.index(self.min_margin)
@@ -57,12 +60,16 @@ def generate(
     stop_ids: Sequence[int] = (),
     on_token: Callable[[int], None] | None = None,
     cached: int = 0,
+    at_context_end: Literal["refuse", "cut"] = "refuse",
 ) -> Generation:
-    """The greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of `stop_ids`.
+    """Return the greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of
+    `stop_ids`.
 
-    With a cache each pass computes the new tokens only; without one, every pass computes the whole text again. The cache is
-    fresh, or holds the prompt's first `cached` tokens. `on_token` is called with each new token as it comes. Raises
-    ValueError for an empty prompt, a count under 1, or as many cached tokens as the prompt has: its last one is always computed.
+    With a cache each pass computes the new tokens only; without a cache, every pass computes the whole text
+    again. The cache is fresh, or holds the prompt's first `cached` tokens. `on_token` gets each new token at
+    once. Raises ValueError for an empty prompt, a count under 1, or a prompt that is cached wholly: the
+    prompt's last token is always computed. An answer that cannot fit into the model's positions is refused
+    first, or with "cut" ends there. Raises ValueError for logits that are not a number.
     """
     if not prompt_ids:
         raise ValueError("the prompt is empty; give at least one token")
@@ -72,12 +79,23 @@ def generate(
         raise ValueError(
             f"of {len(prompt_ids)} prompt tokens {cached} cannot be cached; the last is always computed"
         )
+    room = (
+        model.cfg.max_positions + 1 - len(prompt_ids)
+    )  # the last token needs no position: no pass computes it
+    if room < max_new_tokens and (room < 1 or at_context_end == "refuse"):
+        raise ValueError(
+            f"{len(prompt_ids)} prompt tokens and {max_new_tokens} new ones do not fit into the model's "
+            f"{model.cfg.max_positions} positions"
+        )
+    max_new_tokens = min(max_new_tokens, room)
     result = Generation(list(prompt_ids))
     computed = cached  # tokens that the cache holds
     while True:
         text = result.prompt_ids + result.token_ids
         batch = FlatBatch.pack([text[computed:]], history=[computed], device=model.device)
         best = model(batch, cache)[0].topk(2)
+        if bool(best.values.isnan().any()):
+            raise ValueError(f"the logits of new token {len(result.token_ids)} are not a number (NaN)")
         token = int(best.indices[0])
         result.token_ids.append(token)
         result.margins.append(float(best.values[0] - best.values[1]))
@@ -85,12 +103,21 @@ def generate(
         computed = len(text) if cache is not None else 0
         if on_token is not None:
             on_token(token)
+        result.finish_reason = "stop" if token in stop_ids else "length"
         if token in stop_ids or len(result.token_ids) == max_new_tokens:
             return result
 
 
+def end_tokens(model: DecoderLM, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return all tokens that end an answer: the checkpoint's, and the tokenizer's own."""
+    own = tokenizer.eos_token_id
+    return sorted({*model.end_tokens, *([] if own is None else [int(own)])})
+
+
 def chat_prompt(tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
-    """The token ids of a one-question conversation in the model's own chat format, ready for its answer."""
+    """Return the token ids of a one-question conversation in the model's own chat format, ready for an
+    answer.
+    """
     messages = [{"role": "user", "content": question}]
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,11 +1,18 @@
-"""Model shapes: the handful of sizes that memory and compute arithmetic needs, of published models or of any config."""
+"""Model shapes: the few sizes that memory and compute arithmetic needs, published or of any config."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from helpers.model.config import head_dim
+from helpers.model.layer_reading import read_layers
+from helpers.model.layer_shapes import LayerShape
+from helpers.model.meta_model import MetaModel, UnreadableConfig, config_from_file, on_meta, text_fields
 
 
 @dataclass(frozen=True)
@@ -28,45 +35,101 @@ class ModelShape:
     gated_mlp: bool = True
     """Whether the MLP multiplies two projections (SwiGLU); GPT-3's has one, followed by GELU."""
 
+    layers: tuple[LayerShape, ...] = ()
+    """Each layer's cache and weights, where a config was read.
+
+    Without them all layers have the sizes above.
+    """
+    max_positions: int = 0
+    """Tokens that the model was made for; 0 where the table does not say."""
+
+    @cached_property
+    def groups(self) -> Mapping[LayerShape, int]:
+        """Return the different layers, and how many there are of each."""
+        return Counter(self.layers) if self.layers else {self._layer(): self.num_layers}
+
     @property
     def kv_elements_per_token(self) -> int:
-        """Keys and values that one token leaves in the cache, over all layers."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim
+        """Return the elements of keys and values that one token leaves in the cache, over all layers."""
+        return sum(count * layer.token_elements for layer, count in self.groups.items())
+
+    @property
+    def linear_params(self) -> int:
+        """Return the weights of the layers' linear parts: what a quantised checkpoint packs."""
+        return sum(count * layer.linear for layer, count in self.groups.items())
 
     @classmethod
     def from_hf(cls, config: Any) -> ModelShape:
-        """The shape of a `transformers` config (of a multimodal one: its text part); ValueError, naming it, for a missing size."""
-        config = config.get_text_config()
+        """Return the shape of a `transformers` config, each layer as `transformers`' own model and cache have
+        it.
+
+        Of a config with images, `num_params` counts the tower too, and all else is the text part's. Raises
+        UnreadableConfig, a ValueError of one sentence with the model type and the field, where weights or
+        cache cannot be told exactly.
+        """
+        models = on_meta(config)
+        text = text_fields(config)
+        layers = read_layers(models.text, text)
         try:
-            return cls(
-                name=getattr(config, "name_or_path", "") or config.model_type,
-                num_params=count_params(config),
-                num_layers=config.num_hidden_layers,
-                hidden_size=config.hidden_size,
-                num_heads=config.num_attention_heads,
-                num_kv_heads=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
-                head_dim=head_dim(config),
-                intermediate_size=config.intermediate_size,
-                vocab_size=config.vocab_size,
-                source="config",
-                qk_norm=config.model_type == "qwen3",
-            )
-        except AttributeError as error:
-            raise ValueError(f"the shape of a {config.model_type!r} model cannot be read: {error}") from error
+            name = getattr(config, "name_or_path", "") or config.model_type
+            return cls(name=name, num_params=_parameters(models), layers=layers, **_sizes(text, layers))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UnreadableConfig(
+                f"the shape of a {config.model_type!r} model cannot be read: {error}"
+            ) from error
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> ModelShape:
+        """Return the shape of a `config.json`, or of the folder that holds one; errors as in `from_hf`.
+
+        Runs no code of the folder.
+        """
+        return cls.from_hf(config_from_file(path))
+
+    def _layer(self) -> LayerShape:
+        """Return the layer that all are like, where no config was read."""
+        attention = self.hidden_size * self.head_dim * 2 * (self.num_heads + self.num_kv_heads)
+        mlp = (3 if self.gated_mlp else 2) * self.hidden_size * self.intermediate_size
+        norms = 2 * self.hidden_size + (2 * self.head_dim if self.qk_norm else 0)
+        return LayerShape(
+            kv_heads=self.num_kv_heads,
+            key_dim=self.head_dim,
+            value_dim=self.head_dim,
+            num_heads=self.num_heads,
+            matrices=attention + mlp,
+            vectors=norms,
+        )
 
 
 def count_params(config: Any) -> int:
-    """Weights of the model that a `transformers` config describes, without allocating any of them."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Return the number of weights of the model that a `transformers` config describes, without allocating
+    any.
+    """
+    return _parameters(on_meta(config))
 
 
-def _published(name: str, params: int, sizes: tuple[int, ...], source: str, **switches: bool) -> ModelShape:
-    """A row of the table below."""
+def _parameters(models: MetaModel) -> int:
+    """Return the weights of a whole model; a tied output matrix counts once."""
+    return sum(parameter.numel() for parameter in models.whole.parameters())
+
+
+def _sizes(text: Any, layers: tuple[LayerShape, ...]) -> dict[str, Any]:
+    """Return the sizes that a config has by name; of an MLP, the widest that a token meets."""
+    hidden = text.hidden_size
+    chosen = max((layer.experts_per_token * layer.expert // (3 * hidden) for layer in layers), default=0)
+    inner = getattr(text, "intermediate_size", None) or chosen or text.intermediate_size
+    heads = text.num_attention_heads
+    return {
+        "num_layers": text.num_hidden_layers, "hidden_size": hidden, "num_heads": heads,
+        "num_kv_heads": getattr(text, "num_key_value_heads", None) or heads, "head_dim": head_dim(text),
+        "intermediate_size": max(*inner, chosen) if isinstance(inner, list | tuple) else max(inner, chosen),
+        "vocab_size": text.vocab_size, "source": "config", "qk_norm": text.model_type == "qwen3",
+        "max_positions": int(getattr(text, "max_position_embeddings", None) or 0),
+    }  # fmt: skip
+
+
+def _published(name: str, params: int, sizes: tuple[int, ...], source: str, **switches: Any) -> ModelShape:
+    """Return a row of the table below."""
     layers, hidden, heads, kv_heads, dim, intermediate, vocab = sizes
     return ModelShape(
         name, params, layers, hidden, heads, kv_heads, dim, intermediate, vocab, source, **switches

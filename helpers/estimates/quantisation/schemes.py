@@ -1,0 +1,143 @@
+"""Quantisation schemes as data: which weights a config's scheme packs, and the bytes of a packed matrix with
+its scales.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from helpers.estimates.quantisation.compressed_tensors import UnknownScheme, groups_of, number, packed
+from helpers.estimates.quantisation.module_names import left_out, named
+from helpers.estimates.quantisation.weight_table import WeightShape
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What a `quantization_config` does with a weight: its bytes, or None where the weight stays."""
+
+    name: str
+    nbytes: Callable[[WeightShape], int | None]
+
+
+def scheme_of(fields: Mapping[str, Any], element_bytes: int = 2) -> Scheme:
+    """Return the scheme of a `quantization_config`.
+
+    `element_bytes` is the size of what stays, and of its scales.
+
+    Layouts: AWQ (arXiv:2306.00978) and GPTQ (arXiv:2210.17323) as their checkpoints store them, FP8 by blocks
+    (arXiv:2412.19437), MXFP4 (OCP Microscaling 1.0), and the formats of compressed-tensors.
+    """
+    name = str(fields.get("quant_method", fields.get("quant_type", "without a quant_method")))
+    makers = {"awq": _awq, "gptq": _gptq, "fp8": _fp8, "mxfp4": _mxfp4, "compressed-tensors": _compressed}
+    if name not in makers:
+        raise UnknownScheme(
+            f"quantised as {name[:40]!r} (quantization_config), which is not one of {', '.join(makers)}"
+        )
+    try:
+        return Scheme(name, makers[name](fields, element_bytes))
+    except (TypeError, KeyError, AttributeError, re.error, ZeroDivisionError) as error:
+        raise UnknownScheme(
+            f"quantised as {name!r}: its quantization_config cannot be read ({error})"[:190]
+        ) from error
+
+
+def _awq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape], int | None]:
+    """Pack the decoder's linear layers: numbers and zero points of `bits`, a 16-bit scale for each group."""
+    bits, group = number(fields, "bits"), number(fields, "group_size", -1)
+    kept = tuple(fields.get("modules_to_not_convert") or ())
+
+    def nbytes(weight: WeightShape) -> int | None:
+        if not _in_layers(weight) or any(part in weight.name for part in kept):
+            return None
+        groups = groups_of(weight.columns, group)
+        return (weight.elements + groups * weight.rows) * bits // 8 + 2 * groups * weight.rows
+
+    return nbytes
+
+
+def _gptq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape], int | None]:
+    """Pack the decoder's linear layers as AWQ does, with each column's group beside (int32).
+
+    `dynamic` has exceptions.
+    """
+    usual = {"bits": number(fields, "bits"), "group_size": number(fields, "group_size", -1)}
+    rules = dict(fields.get("dynamic") or {})
+    kept = tuple(fields.get("modules_to_not_convert") or ())
+
+    def nbytes(weight: WeightShape) -> int | None:
+        packed_head = weight.kind == "head" and fields.get("lm_head") is True
+        if not (_in_layers(weight) or packed_head) or left_out(weight.name, kept):
+            return None
+        rule = next((r for r in rules if re.match(r.removeprefix("-:").removeprefix("+:"), weight.name)), "")
+        if rule.startswith("-:"):
+            return None
+        sizes = {**usual, **(rules.get(rule) or {})}
+        bits, groups = int(sizes["bits"]), groups_of(weight.columns, int(sizes["group_size"]))
+        return (
+            (weight.elements + groups * weight.rows) * bits // 8
+            + 2 * groups * weight.rows
+            + 4 * weight.columns
+        )
+
+    return nbytes
+
+
+def _fp8(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape], int | None]:
+    """Pack all linear layers but the head: a byte each, and an fp32 scale for each block or for the whole
+    matrix.
+    """
+    block, kept = fields.get("weight_block_size"), tuple(fields.get("modules_to_not_convert") or ())
+    static = 4 if fields.get("activation_scheme") == "static" else 0
+    down, across = (int(block[0]), int(block[1])) if block else (0, 0)
+
+    def nbytes(weight: WeightShape) -> int | None:
+        if weight.kind not in ("linear", "expert") or left_out(weight.name, kept):
+            return None
+        scales = ceil(weight.rows / down) * ceil(weight.columns / across) if block else 1
+        return weight.elements + 4 * scales + static
+
+    return nbytes
+
+
+def _mxfp4(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape], int | None]:
+    """Pack the experts: four bits each, and a byte of scale for 32 numbers of a row."""
+    kept = tuple(fields.get("modules_to_not_convert") or ())
+
+    def nbytes(weight: WeightShape) -> int | None:
+        if weight.kind != "expert" or left_out(weight.name, kept):
+            return None
+        blocks = weight.rows * ceil(weight.columns / 32)
+        return 17 * blocks
+
+    return nbytes
+
+
+def _compressed(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape], int | None]:
+    """Pack what a group's targets name and `ignore` does not, in the group's format."""
+    ignored = tuple(fields.get("ignore") or ())
+    groups = [
+        (
+            tuple(group["targets"]),
+            packed(group, str(group.get("format") or fields.get("format")), element_bytes),
+        )
+        for group in fields["config_groups"].values()
+    ]
+
+    def nbytes(weight: WeightShape) -> int | None:
+        if weight.kind == "other" or named(weight.name, ignored):
+            return None
+        for targets, size in groups:
+            if "Linear" in targets or named(weight.name, targets):
+                return size(weight.rows, weight.columns)
+        return None
+
+    return nbytes
+
+
+def _in_layers(weight: WeightShape) -> bool:
+    """Return whether a weight is a linear layer of the decoder, whose rows fill whole 32-bit words."""
+    return weight.kind in ("linear", "expert") and weight.in_decoder and weight.rows >= 8

@@ -1,0 +1,169 @@
+"""The layers of any config, read off `transformers`' own model and its own cache after one token on the meta
+device.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from helpers.model.layer_shapes import LayerShape
+from helpers.model.meta_model import UnreadableConfig, refusing
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
+_TOP_K = (
+    "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "top_k_experts", "moe_top_k", "moe_topk", "moe_k",
+)  # fmt: skip
+_ROUTERS = ("gate", "router", "shared_expert_gate", "wg")
+_OUTPUTS = ("o_proj", "out_proj", "dense", "c_proj", "wo")
+
+
+def read_layers(text: Any, config: Any) -> tuple[LayerShape, ...]:
+    """Return a model's layers in order: what each caches, by one pass over a token, and what each holds.
+
+    Raises UnreadableConfig, naming the model type, for a cache of a kind that `LayerShape` does not describe.
+    """
+    weights = _weights_by_layer(text, config)
+    caches = [_cache_of(layer, config) for layer in _cached(text, config)]
+    heads = getattr(config, "num_attention_heads", 0) or 0
+    layers = []
+    for i in range(max(len(caches), len(weights))):
+        found = {**(caches[i] if i < len(caches) else {}), **weights.get(i, {})}
+        output = found.pop("output", 0)
+        if found.get("kv_heads"):
+            own = 0 if found.get("latent") else output // found["value_dim"]
+            found["num_heads"] = own or heads
+        layers.append(LayerShape(**found))
+    return tuple(layers)
+
+
+def _cached(text: Any, config: Any) -> list[Any]:
+    """Return the layers of the cache that the model fills with one token."""
+    from transformers.cache_utils import DynamicCache
+
+    kind = config.model_type
+    with refusing(kind, "the cache"), torch.device("meta"), torch.no_grad():
+        out = text(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=True)
+        cache = getattr(out, "past_key_values", None) or getattr(out, "cache_params", None)
+    if type(cache) is not DynamicCache:
+        raise UnreadableConfig(
+            f"model type {kind!r}: a cache of kind {type(cache).__name__} is not sized here"
+        )
+    return list(cache.layers)
+
+
+def _cache_of(layer: Any, config: Any) -> dict[str, Any]:
+    """Return the fields of a `LayerShape` that describe one layer of `transformers`' cache."""
+    from transformers import cache_utils as kinds
+
+    attention = (kinds.DynamicLayer, kinds.DynamicSlidingWindowLayer, kinds.DynamicIndexedLayer)
+    states = (kinds.LinearAttentionLayer, kinds.LinearAttentionAndFullAttentionLayer,
+              kinds.LinearAttentionAndSlidingWindowAttentionLayer)  # fmt: skip
+    if type(layer) is kinds.DummyLayer:
+        return {}
+    if type(layer) not in (*attention, *states):
+        raise UnreadableConfig(
+            f"model type {config.model_type!r}: a cache layer of kind {type(layer).__name__} is not sized"
+        )
+    found: dict[str, Any] = {}
+    if type(layer) is not kinds.LinearAttentionLayer:
+        found |= _attention(layer, config)
+    if type(layer) in states:
+        found |= _state(layer, config)
+    return found
+
+
+def _attention(layer: Any, config: Any) -> dict[str, Any]:
+    """Return heads and widths of a layer's keys and values."""
+    keys, values = layer.keys, layer.values
+    if keys is None or keys.shape[-2] != 1:
+        raise UnreadableConfig(
+            f"model type {config.model_type!r}: a token leaves no key, or several, in a layer of the cache"
+        )
+    index = getattr(layer, "indexer_keys", None)
+    window = layer.sliding_window if layer.is_sliding else None
+    if window is not None and window < 2:
+        raise UnreadableConfig(
+            f"model type {config.model_type!r}: the field sliding_window must be 2 or more, got {window}"
+        )
+    latent = keys.shape[1] == 1 and bool(getattr(config, "kv_lora_rank", None))
+    return {
+        "kv_heads": keys.shape[1], "key_dim": keys.shape[-1], "value_dim": values.shape[-1], "window": window,
+        "latent": latent,
+        **({} if index is None else {"index_dim": index.shape[-1], "index_heads": config.index_n_heads,
+                                     "index_topk": config.index_topk}),
+    }  # fmt: skip
+
+
+def _state(layer: Any, config: Any) -> dict[str, int]:
+    """Return the sizes of a layer's convolution and recurrent states."""
+    sizes: dict[int, int] = defaultdict(int)
+    for state in (*layer.conv_states.values(), *layer.recurrent_states.values()):
+        if state is not None:
+            sizes[state.dtype.itemsize] += state.numel()
+    return {"conv_state": sizes.pop(2, 0), "recurrent_state": sum(sizes.values())}
+
+
+def _weights_by_layer(text: Any, config: Any) -> dict[int, dict[str, Any]]:
+    """Return, for each layer, its matrices, other weights and experts, told apart by the modules that hold
+    them.
+    """
+    layers: dict[int, dict[str, Any]] = defaultdict(lambda: defaultdict(int))
+    experts: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for name, module in text.named_modules():
+        place = _LAYER.search(f"{name}.")
+        if place is None:
+            continue
+        i, last = int(place[1]), name.split(".")[-1]
+        if last in _OUTPUTS and isinstance(module, nn.Linear) and "attn" in name:
+            layers[i]["output"] = module.in_features
+        for own, parameter in module.named_parameters(recurse=False):
+            if "experts." in f"{name}." and "shared" not in name and not own.endswith("bias"):
+                _add_expert(experts[i], name, parameter)
+            else:
+                layers[i][_role(last, own, parameter)] += parameter.numel()
+    for i, sizes in experts.items():
+        layers[i] |= _experts(sizes, i, config)
+    return {i: dict(found) for i, found in layers.items()}
+
+
+def _role(module: str, own: str, parameter: Any) -> str:
+    """Return which field of `LayerShape` counts a weight, by the last names of its module and of the weight
+    itself.
+    """
+    if own.endswith("bias"):
+        return "biases"
+    if own != "weight" or parameter.ndim != 2:
+        return "vectors"
+    return "router" if module in _ROUTERS else "matrices"
+
+
+def _add_expert(sizes: dict[int, int], name: str, parameter: Any) -> None:
+    """Add a weight of a layer's experts: stacked, one row each, or a module of its own for each."""
+    single = re.search(r"experts\.(\d+)\.", f"{name}.")
+    if single:
+        sizes[int(single[1])] += parameter.numel()
+    else:
+        for expert in range(parameter.shape[0]):
+            sizes[expert] += parameter.numel() // parameter.shape[0]
+
+
+def _experts(sizes: dict[int, int], layer: int, config: Any) -> dict[str, int]:
+    """Return the number of experts, the size of one, and how many compute a token."""
+    asked = next((value for name in _TOP_K if (value := getattr(config, name, None)) is not None), None)
+    top_k = asked[layer] if isinstance(asked, list | tuple) and layer < len(asked) else asked
+    if not isinstance(top_k, int) or not 1 <= top_k <= len(sizes):
+        raise UnreadableConfig(
+            f"model type {config.model_type!r}: the field num_experts_per_tok must be from 1 to the "
+            f"{len(sizes)} experts, got {str(top_k)[:30]}"
+        )
+    return {
+        "num_experts": len(sizes),
+        "expert": math.ceil(sum(sizes.values()) / len(sizes)),
+        "experts_per_token": top_k,
+    }

@@ -1,0 +1,135 @@
+"""Bytes of quantised models: a published total, toy checkpoints counted tensor by tensor, and ModelSlim's description."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GptOssConfig, Qwen2Config
+
+from helpers import MemoryCalculator
+from helpers.estimates import GB, GiB, UnknownScheme, model_slim_bytes, quantised_bytes, weight_bytes
+from helpers.model import PUBLISHED, ModelShape
+from tests.families import FAMILIES, SIZES
+
+CALC = MemoryCalculator()
+AWQ = dict(quant_method="awq", bits=4, group_size=16, zero_point=True)
+FP8 = dict(quant_method="fp8", weight_block_size=[32, 32])
+
+
+@pytest.mark.parametrize(
+    ("layers", "experts", "total"), [(36, 128, 65_248_815_744), (24, 32, 13_761_264_768)]
+)
+def test_gpt_oss_has_its_published_bytes(layers, experts, total):
+    """The `total_size` in the index of the published checkpoints gpt-oss-120b and gpt-oss-20b."""
+    kept = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
+    config = GptOssConfig(
+        num_hidden_layers=layers, num_local_experts=experts, dtype="bfloat16",
+        quantization_config=dict(quant_method="mxfp4", modules_to_not_convert=kept),
+    )  # fmt: skip
+    assert quantised_bytes(config) == total
+
+
+def packed_by_hand(config, linear):
+    """Bytes of a toy model whose linear layers take what `linear(rows, columns)` says, and all else two bytes each."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    sizes = {}
+    for name, p in model.named_parameters():
+        if name.endswith("_proj.weight"):
+            sizes[name] = linear(*p.shape)
+        elif name.endswith("experts.gate_up_proj"):
+            sizes[name] = 2 * p.shape[0] * linear(p.shape[1] // 2, p.shape[2])
+        elif name.endswith("experts.down_proj"):
+            sizes[name] = p.shape[0] * linear(p.shape[1], p.shape[2])
+        else:
+            sizes[name] = 2 * p.numel()
+    return sum(sizes.values())
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3-moe", "mixtral", "glm4.5"])
+def test_a_toy_checkpoint_is_counted_tensor_by_tensor(name):
+    config = FAMILIES[name]()
+    config.dtype = torch.float16
+    config.quantization_config = AWQ
+    awq = packed_by_hand(
+        config,
+        lambda rows, columns: (rows * columns + rows * -(-columns // 16)) // 2 + 2 * rows * -(-columns // 16),
+    )
+    assert round(CALC.estimate_total_memory(config, 1, 8)["model"] * GB) == awq == quantised_bytes(config)
+    config.quantization_config = FP8
+    fp8 = packed_by_hand(
+        config, lambda rows, columns: rows * columns + 4 * -(-rows // 32) * -(-columns // 32)
+    )
+    assert quantised_bytes(config) == fp8
+
+
+def test_a_quantised_config_leaves_room_for_more_requests():
+    plain, quantised = Qwen2Config(**SIZES), Qwen2Config(**SIZES, quantization_config=AWQ)
+    rooms = [CALC.kv_budget_bytes(config, GiB, step_tokens=64) for config in (plain, quantised)]
+    saved = (
+        CALC.estimate_total_memory(plain, 1, 8)["model"]
+        - CALC.estimate_total_memory(quantised, 1, 8)["model"]
+    )
+    assert rooms[1] - rooms[0] == pytest.approx(saved * GB)
+    same = CALC.estimate_total_memory(quantised, 1, 8, dtype="bf16")
+    assert same["model"] == CALC.estimate_total_memory(plain, 1, 8, dtype="bf16")["model"], (
+        "a type that is given counts"
+    )
+
+
+def test_int4_alone_means_the_layers_linear_parts():
+    """Qwen2.5-7B: embedding and output matrix, 152,064 x 3,584 each, stay in 16 bits."""
+    shape = PUBLISHED["Qwen2.5-7B"]
+    outside = 2 * 152064 * 3584
+    assert shape.num_params - shape.linear_params == pytest.approx(outside, rel=0.001)
+    assert weight_bytes(shape, "int4") == pytest.approx(5.58e9, rel=0.01)
+    assert weight_bytes(shape, "bf16") == 2 * shape.num_params
+
+
+def test_a_table_and_a_config_agree_on_the_linear_parts():
+    shape = ModelShape.from_hf(FAMILIES["qwen3"]())
+    alike = ModelShape("alike", shape.num_params, 4, 64, 4, 2, 16, 48, 96, qk_norm=True)
+    assert shape.linear_params == alike.linear_params
+
+
+class TestModelSlim:
+    """`quant_model_description.json`."""
+
+    def described(self, kind, config):
+        with torch.device("meta"):
+            names = [n for n, _ in AutoModelForCausalLM.from_config(config).named_parameters()]
+        return {name: kind if "_proj" in name else "FLOAT" for name in names}
+
+    @pytest.mark.parametrize(
+        ("kind", "row"), [("W8A8", 4 + 12), ("W8A8_DYNAMIC", 4), ("W8A16", 4), ("FLOAT", 0)]
+    )
+    def test_each_type_has_its_tensors(self, tmp_path, kind, row):
+        config = FAMILIES["llama"]()
+        path = tmp_path / "quant_model_description.json"
+        path.write_text(json.dumps(self.described(kind, config)))
+        once = 3 if kind == "W8A8" else 0
+        right = packed_by_hand(
+            config,
+            lambda rows, columns: (
+                2 * rows * columns if kind == "FLOAT" else rows * columns + row * rows + once
+            ),
+        )
+        assert model_slim_bytes(config, path) == right
+
+    def test_what_is_not_known_is_named(self, tmp_path):
+        config = FAMILIES["llama"]()
+        with pytest.raises(UnknownScheme, match=r"as 'W4A8' \(model.layers.0.self_attn.q_proj\)"):
+            model_slim_bytes(config, self.described("W4A8", config))
+        with pytest.raises(UnknownScheme, match=r"x\.json cannot be read"):
+            model_slim_bytes(config, tmp_path / "x.json")
+        (tmp_path / "x.json").write_text("[1]")
+        with pytest.raises(UnknownScheme, match="no description of quantised tensors"):
+            model_slim_bytes(config, tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("fields", [7, "awq", dict(quant_method="quip")])
+def test_a_config_quantised_otherwise_is_refused(fields):
+    config = FAMILIES["llama"]()
+    config.quantization_config = fields
+    with pytest.raises(UnknownScheme, match="quantised"):
+        CALC.estimate_total_memory(config, 1, 8)

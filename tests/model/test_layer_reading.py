@@ -1,0 +1,93 @@
+"""Every family's weights, cache and operations against `transformers`: its own parameters, its own cache after a real pass."""
+
+from functools import cache
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from helpers.estimates import kv_cache_bytes, state_bytes, step_cost
+from helpers.model import ModelShape
+from tests.families import FAMILIES
+
+LENGTHS = (1, 5, 40)
+
+
+@cache
+def shape_of(name):
+    return ModelShape.from_hf(FAMILIES[name]())
+
+
+@cache
+def reader_of(name):
+    """`transformers`' own model of the part that reads text, with random weights, on the CPU."""
+    text = FAMILIES[name]().get_text_config()
+    kind = AutoModelForCausalLM if type(text) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
+    return kind.from_config(text, attn_implementation="eager", experts_implementation="eager").eval()
+
+
+def filled(name, batch_size, seq_len):
+    """Bytes of per-token tensors and of fixed states that `transformers` keeps after a pass, in fp32."""
+    with torch.no_grad():
+        ids = torch.randint(3, 90, (batch_size, seq_len))
+        layers = reader_of(name)(input_ids=ids, use_cache=True).past_key_values.layers
+    grown = [getattr(layer, kind, None) for layer in layers for kind in ("keys", "values", "indexer_keys")]
+    fixed = [
+        t
+        for layer in layers
+        for kind in ("conv_states", "recurrent_states")
+        for t in getattr(layer, kind, {}).values()
+    ]
+    return tuple(sum(t.nbytes for t in tensors if isinstance(t, torch.Tensor)) for tensors in (grown, fixed))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_weights_are_those_of_transformers(name):
+    config, shape = FAMILIES[name](), shape_of(name)
+    sees = config.get_text_config() is not config
+    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = kind.from_config(config)
+    assert shape.num_params == sum(parameter.numel() for parameter in model.parameters())
+    layers = [p.numel() for n, p in reader_of(name).named_parameters() if ".layers." in f".{n}"]
+    assert sum(layer.held for layer in shape.layers) == sum(layers)
+
+
+@pytest.mark.parametrize("seq_len", LENGTHS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_cache_is_that_of_transformers_to_the_byte(name, seq_len):
+    shape = shape_of(name)
+    assert (kv_cache_bytes(shape, 2, seq_len, "fp32"), state_bytes(shape, 2, "fp32")) == filled(
+        name, 2, seq_len
+    )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_tokens_matrix_products_are_those_that_torch_counts(name):
+    """Of one token without history: experts that compute, router, shared experts; attention's own products are not `mm`."""
+    model, shape = reader_of(name), shape_of(name)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(input_ids=torch.tensor([[5]]), use_cache=False)
+    counted = counter.get_flop_counts()["Global"].items()
+    matrices = sum(flops for op, flops in counted if str(op) in ("aten.mm", "aten.addmm"))
+    outside = [
+        m.weight.numel()
+        for n, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear) and ".layers." not in f".{n}."
+    ]
+    assert matrices == 2 * (sum(layer.active for layer in shape.layers) + sum(outside))
+    beside = sum(2 * layer.active for layer in shape.layers) + 2 * shape.vocab_size * shape.hidden_size
+    assert step_cost(shape, [1], [0]).flops >= beside
+
+
+def test_published_sizes_follow_from_published_configs():
+    """DeepSeek-V3: 61 layers of 512 + 64 elements, 671 billion weights of which 37 billion compute a token (arXiv:2412.19437)."""
+    from transformers import DeepseekV3Config
+
+    shape = ModelShape.from_hf(DeepseekV3Config())
+    assert kv_cache_bytes(shape, 1, 1) == 61 * 576 * 2
+    assert shape.num_params == 671_026_404_352
+    active = sum(layer.active for layer in shape.layers) + shape.vocab_size * shape.hidden_size
+    assert active == pytest.approx(37e9, rel=0.02)
