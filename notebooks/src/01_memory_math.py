@@ -30,8 +30,9 @@ from helpers.measurements import environment_report
 environment_report()
 
 # %% [markdown]
-# Two units, kept apart through the whole course: **GB** is $10^9$ bytes (papers count so), [**GiB**](../docs/glossary.md#gib) is $2^{30}$ bytes
-# (a device's memory is meant). 64 GiB are 68.7 GB.
+# Two units, kept apart through the whole course: **GB** is $10^9$ bytes (the unit of papers),
+# [**GiB**](../docs/glossary.md#gib) is $2^{30}$ bytes (the unit of a device's memory). 64 GiB are
+# 68.7 GB.
 
 # %% [markdown]
 # ## Feel the problem: an estimate that looks right
