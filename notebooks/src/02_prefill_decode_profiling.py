@@ -64,8 +64,9 @@ print(f"{measured(seconds)} per token")
 print(repr(tokenizer.decode(tokens)))
 
 # %% [markdown]
-# Fast it is, and nonsense. Each pass saw the last token and nothing else: the model has **forgotten the prompt**. This is
-# what it would have said, every pass looking at all earlier tokens:
+# It is fast, and its answer is nonsense. Each pass saw the last token and nothing else: the model
+# has **forgotten the prompt**. This is what it would have said, every pass looking at all earlier
+# tokens:
 
 # %%
 honest = generate(model, prompt, 20, stop_ids=[tokenizer.eos_token_id])
@@ -451,8 +452,9 @@ Table(headers, rows)
 #     model(batch, cache)
 # ```
 #
-# Times of single passes come from device events, marks in the device's queue (`torch.npu.Event(enable_timing=True)`; the
-# course's `Lap` uses them), or, as in `Stopwatch`, from the host's clock after `torch.npu.synchronize()`, which is what
+# Times of single passes come from device events, which are marks in the device's queue
+# (`torch.npu.Event(enable_timing=True)`; the course's `Lap` uses them). Or they come, as in
+# `Stopwatch`, from the host's clock after `torch.npu.synchronize()`, which
 # `torch.accelerator.synchronize()` calls.
 
 # The fixed cost of starting operators has a remedy there: a decode step is captured once as a **graph** (`NPUGraph`), and

@@ -90,7 +90,7 @@ wrong = generate(model, prompt, 12, PlausibleCache(2000))
 print(repr(wrong.text(tokenizer)))
 
 # %% [markdown]
-# It runs, it is fast, and it speaks in tongues. The length moved on in **every layer**: layer 0
+# It runs, it is fast, and its answer is nonsense. The length moved on in **every layer**: layer 0
 # wrote the prompt to positions 0 to 37, layer 1 to the next 38, and so on. Each layer attends to
 # positions that it never wrote.
 
@@ -126,9 +126,10 @@ for room in (64, 128, 512):
 # a little in a short buffer, nearly all of it in a long one. The first of these answers is the
 # dangerous kind: well phrased, even true, and not what the model says.
 #
-# More mistakes of the same family, which raise no error either: writing beyond the buffer's end (a slice that is too long
-# is cut silently), positions as floating-point numbers (from 2048 on, fp16 has only every second whole number), and a cache
-# as wide as `hidden_size`, where `kv_heads x head_dim` is meant: three times too large for this model.
+# Three more mistakes of the same family raise no error either. Writing beyond the buffer's end: a
+# slice that is too long is cut silently. Positions as floating-point numbers: from 2048 on, fp16
+# has only every second whole number. And a cache as wide as `hidden_size`, where
+# `kv_heads x head_dim` is meant: three times too large for this model.
 
 # %%
 print(torch.tensor([2047.0, 2048.0, 2049.0, 2051.0], dtype=torch.float16).tolist())
@@ -192,7 +193,7 @@ show_source(ops.attention_rows)
 # %% [markdown]
 # In a prefill several tokens are new, and each may look at itself and those before it alone: that
 # is [**causal**](../docs/glossary.md#causal) attention. A [**mask**](../docs/glossary.md#mask) says
-# in true and false which token may look at which: in a row that holds `n` tokens, new token `i`
+# in true and false which token may look at which. In a row that holds `n` tokens, new token `i`
 # stands at position `n + i` and sees the positions 0 to `n + i`. A *single* new token may look at
 # every key of its row, so decode needs no mask. Keys are not repeated for the query heads that
 # share them. And nothing is copied: attention reads the row where it lies. (In the listing T counts

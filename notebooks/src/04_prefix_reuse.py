@@ -215,9 +215,9 @@ for node in tree.nodes():
 # %% [markdown]
 # `match` split the run at "the ca", and `insert` added one page for the "r". Now a request uses
 # "the cat sat", and the tree has to free pages. A node is [**pinned**](../docs/glossary.md#pinned)
-# as long as a request uses it or something below it, and only the ends of the tree, its leaves, may
-# be evicted: a text without its beginning is worth nothing. Among the leaves, the least recently
-# used is evicted first ([**LRU**](../docs/glossary.md#lru)).
+# as long as a request uses it or something below it. Only the ends of the tree, its leaves, may be
+# evicted: a text without its beginning is worth nothing. Among the leaves, the least recently used
+# is evicted first ([**LRU**](../docs/glossary.md#lru)).
 
 # %%
 free = 0  # of 12 pages
@@ -379,9 +379,10 @@ rows = [
 Table(("reused", "computed", "predicted (measured ceilings)", "TTFT", "ratio"), rows)
 
 # %% [markdown]
-# The time falls with what is left, as predicted; it does not fall to nothing. What the prediction leaves out is the same for every
-# prompt: starting some hundred operators, copying the reused keys and values into the request's row, and storing the new
-# ones. The fewer tokens are left, the more of the time that is.
+# The time falls with what is left, as predicted; it does not fall to zero. What the prediction
+# leaves out is the same for every prompt: starting some hundred operators, copying the reused keys
+# and values into the request's row, and storing the new ones. The fewer tokens are left, the more
+# of the time that is.
 
 # %% [markdown]
 # ## Measure it: how large must the store be?

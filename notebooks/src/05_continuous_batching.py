@@ -225,8 +225,9 @@ batcher, states = ask(RightRows)
 show(states)
 
 # %% [markdown]
-# That is language, and one of them even sounds like an answer. (An older cousin of this mistake is `logits.argmax()` without a dimension: it numbers rows
-# and columns through, and gives a "token" far beyond the vocabulary.)
+# That is language, and one of them even sounds like an answer. (An older cousin of this mistake is
+# `logits.argmax()` without a dimension: it counts through all rows and columns, and gives a "token"
+# far beyond the vocabulary.)
 #
 # **The third mistake** is the hard one to see. The first token after a prompt of 37 has position 37; `place` counts an answer
 # from 1. Keys and queries carry their positions, so the model believes that it is back at the start of the prompt.
@@ -346,9 +347,9 @@ Table(("pass", "who computes which positions"), rows)
 # padding between them. C is admitted when B has ended. And nothing distinguishes a chunk from a
 # decode step but its length: each brings tokens, and positions that follow what is cached.
 #
-# What the plausible version got wrong is settled in one place each: positions come from the cache's
-# lengths, a request's next token from its last row, and a request that is done lands in `finished`
-# with text, reason and times.
+# Each mistake of the plausible version is settled in one place. Positions come from the cache's
+# lengths, a request's next token comes from its last row of logits, and a request that is done
+# lands in `finished` with text, reason and times.
 
 # %%
 show_source(ContinuousBatcher._forward)

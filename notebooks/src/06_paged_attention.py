@@ -93,7 +93,7 @@ def get_kv(self, name, layer):
 
 
 def free_request(self, name):
-    """Frees a request's pages."""
+    """Free a request's pages."""
     self.free += self.tables[name]
 
 
@@ -113,8 +113,8 @@ print(f"get_kv gives {pages.get_kv('A', 0).shape[1]} keys for them")
 
 # %% [markdown]
 # The **new tokens are counted from the end of the last page**, not from the last token: 100 tokens
-# fill 7 pages, 50 more are 4 pages more, and a gap of 12 slots stays between them (a
-# [**slot**](../docs/glossary.md#slot) is a page's room for one token). And `get_kv` returns **whole
+# fill 7 pages, 50 more take 4 further pages, and a gap of 12 slots stays between them. A
+# [**slot**](../docs/glossary.md#slot) is a page's room for one token. And `get_kv` returns **whole
 # pages, the unused slots too**.
 #
 # Now free the pages, twice by mistake: a client cancels a request that has just ended.
@@ -187,9 +187,9 @@ print(repr(wrong.text(tokenizer)))
 print(f"{len(prompt) + 11} tokens take {len(cache.pages.tables[0])} pages")
 
 # %% [markdown]
-# It even talks sense, which is the dangerous kind of wrong: the answer is another one, because the unused slots take
-# part in the attention with keys of zero (chapter 3's padded buffer again). And each decoded token takes a page of
-# its own.
+# It even talks sense, which is the dangerous kind of wrong. The answer is another one, because the
+# unused slots take part in the attention with keys of zero (chapter 3's padded buffer again). And
+# each decoded token takes a page of its own.
 #
 # ## The idea in a picture
 #
@@ -241,10 +241,10 @@ print("keys of A:", tuple(cache.get_kv("A", 0)[0].shape), "without an unused slo
 
 # %% [markdown]
 # `append` makes room for a request's next token ids, `append_anonymous` for a number of unknown
-# tokens, whose pages are never shared. Both extend the request by `_extend`. It counts the pages
-# needed, refuses if too few are free, takes them, and makes the table longer. Two more of its steps
-# serve what comes later in this chapter: `_own_tail` copies a last page that others read, too, and
-# `_fill` makes the text of full pages known.
+# tokens, whose pages are never shared. Both call `_extend`. That method counts the pages needed,
+# refuses if too few are free, takes them, and makes the table longer. Two of its steps serve what
+# comes later in this chapter: `_own_tail` copies a last page that others read, too, and `_fill`
+# makes the text of full pages known.
 
 # %%
 from helpers.caches import PagePool
@@ -286,8 +286,8 @@ print(f"{len(texts)} texts, {len(hashes)} hashes")
 # %% [markdown]
 # Each missing hash would give a request the keys and values of another text. Long hashes make that
 # unlikely, and only cryptographic ones protect from a person who looks for it. Here the key is
-# *not* a hash: a page's text is looked up by the id of the text before it (each id is given once)
-# and by the page's tokens; Python's dictionary hashes these and **compares them in full**.
+# *not* a hash. A page's text is looked up by the id of the text before it (each id is given once)
+# and by the page's tokens. Python's dictionary hashes these and **compares them in full**.
 
 # `match` walks through a prompt page by page: the id of the text so far and the page's tokens give
 # the next page, and that page's text has the next id. Where nothing is found, the walk ends. The
@@ -413,9 +413,10 @@ print("A goes on, same token as alone:", int(model(batch, cache).argmax()) == to
 # %% [markdown]
 # But often all requests fit in the beginning, and then grow. To refuse one then would throw
 # finished work away. Chapter 5's `ContinuousBatcher` **preempts** instead: the pages of the request
-# that joined last are freed, and it waits at the head of the queue; later its prompt and its answer
-# so far are computed again. (That costs less than it seems: they are one prefill, and what is still
-# cached of them is hit.) Only a request that could never fit, even alone, is refused at once:
+# that joined last are freed, and that request waits at the head of the queue. Later its prompt and
+# its answer so far are computed again. (That costs less than it seems: they are one prefill, and
+# what is still cached of them is hit.) Only a request that could never fit, even alone, is refused
+# at once:
 
 # %%
 from helpers import ContinuousBatcher
@@ -657,12 +658,13 @@ for name, (_, predicted) in kinds.items():
 Table(("", "predicted", "times that of rows", "step", "of it, preparing"), rows)
 
 # %% [markdown]
-# Paging makes no step faster. What was predicted for the scattered pages is the worst case; the nearer to 1 they come,
-# the better one layer's copy fits into the processor's cache. The size of a page hardly matters to a copy. The bytes say
-# nothing of one cost, which is why pages side by side do not reach their 1: reading them in place takes a call of attention
-# for each request in each layer, where rows and collected pages take one for all. An NPU's fused operator does not collect: it fetches page after page into the core's
-# buffers, and there the length of a piece counts. Preparing a step (slots and tables, on the host) takes little time
-# beside the step.
+# Paging makes no step faster. What was predicted for the scattered pages is the worst case; the
+# nearer to 1 they come, the better one layer's copy fits into the processor's cache. The size of a
+# page hardly matters to a copy. One cost is not in the bytes, and so pages side by side do not
+# reach their 1. Reading pages in place takes a call of attention for each request in each layer,
+# where rows and collected pages take one for all. An NPU's fused operator does not collect: it
+# fetches page after page into the core's buffers, and there the length of a piece counts. Preparing
+# a step (slots and tables, on the host) takes little time beside the step.
 #
 # ## Measure it: a larger batch
 #

@@ -130,8 +130,8 @@ print(f"then no longer: {right} of {len(plain.token_ids)} tokens right")
 
 # %% [markdown]
 # The prompt is right now. Then comes the first decode step, with *one* query and a whole history of
-# keys, and the mask puts this query at position 0, so it sees only the first key: **as many queries
-# as keys were assumed**. The last query must see the last key. Chapter 3's caches need that, and so
+# keys. The mask puts this query at position 0, so it sees only the first key: **as many queries as
+# keys were assumed**. The last query must see the last key. Chapter 3's caches need that, and so
 # does every chunk of a prompt.
 #
 # In some models each token sees only a fixed number of tokens before it, a
@@ -154,7 +154,7 @@ print(f"{len(lost)} of 200 queries are NaN: {lost[0]} to {lost[-1]}")
 
 # %% [markdown]
 # **A block that is hidden from a query before that query has seen any key** has a maximum of minus
-# infinity; minus infinity minus minus infinity is NaN, not a number, and a NaN that has got into a
+# infinity. Minus infinity minus minus infinity is NaN, not a number, and a NaN that has got into a
 # sum stays there. With plain causal masks that never happens, because every query sees key 0: the
 # bug waits for windows, padding, or keys that come in another order.
 #
@@ -513,9 +513,10 @@ head = ("tokens", "materialised", "blocks of 128 queries", "of 512 queries")
 Table((*head, "128: times those of half the length"), rows)
 
 # %% [markdown]
-# **Twice the length, four times the traffic.** Every block of queries reads all the keys that it sees, and there are twice as many
-# blocks, which see twice as many keys. The saving is a factor: a fast memory of $M$ numbers holds a block of $M / 4d$ queries (with as many keys, their
-# values and the result), so that $N / (M / 4d)$ blocks read $2 N d$ numbers each:
+# **Twice the length, four times the traffic.** Every block of queries reads all the keys that it
+# sees, and there are twice as many blocks, which see twice as many keys. The saving is a factor. A
+# fast memory of $M$ numbers holds a block of $M / 4d$ queries (with as many keys, their values and
+# the result). So $N / (M / 4d)$ blocks read $2 N d$ numbers each:
 #
 # $$2 N d \cdot \frac{4 N d}{M} = \frac{8 N^2 d^2}{M}$$
 #
@@ -581,9 +582,10 @@ for name in ("Ascend 910B3", "Ascend 310P3", "Ascend 950PR"):
 #
 # ## Measure it: time
 #
-# Prediction first, from this machine's ceilings (chapter 2). Materialised attention computes all scores, hidden ones too, and moves
-# them through memory; FlashAttention computes those of the tiles that it does not skip, and what it moves stays in the processor's
-# caches. `exp` and masks are not in this arithmetic, so these are times *at least*.
+# Prediction first, from this machine's ceilings (chapter 2). Materialised attention computes all
+# scores, hidden ones too, and moves them through memory. FlashAttention computes those of the tiles
+# that it does not skip, and what it moves stays in the processor's caches. `exp` and masks are not
+# in this arithmetic, so these are times *at least*.
 
 # %% tags=["skip-emulated"]
 from helpers.attention import scores_computed
@@ -749,16 +751,20 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# vLLM-Ascend computes attention by FIA; there is nothing to turn on. Its `--attention-backend FLASH_ATTN` (in beta when this was written) takes
-# a kernel that agrees with the one of training frameworks instead, and may be slower. `--max-num-batched-tokens` bounds the queries of a pass, and
-# so how often a long prompt's keys are read: many small chunks read them many times. `--decode-context-parallel-size` cuts the keys of
-# long texts over several devices, whose parts are merged as above.
+# vLLM-Ascend computes attention by FIA; there is nothing to turn on. Its
+# `--attention-backend FLASH_ATTN` (in beta when this was written) takes a kernel that agrees with
+# the one of training frameworks instead, and may be slower. `--max-num-batched-tokens` bounds the
+# queries of a pass, and so decides how often a long prompt's keys are read: many small chunks read
+# them many times. `--decode-context-parallel-size` cuts the keys of long texts over several
+# devices, whose parts are merged as above.
 #
 # ## Recap
 #
-# Softmax over keys that come block by block needs three running numbers for each query, brought to the new maximum with every block, in fp32;
-# so scores never exist all at once, and the result is exact. Parts of the keys can be computed apart and merged by their log-sum-exp. Memory
-# becomes linear in the length; traffic and arithmetic stay quadratic, the traffic divided by what the chip can hold.
+# Softmax over keys that come block by block needs three running numbers for each query, in fp32,
+# brought to the new maximum with every block. So scores never exist all at once, and the result is
+# exact. Parts of the keys can be computed apart and merged by their log-sum-exp. Memory becomes
+# linear in the length; traffic and arithmetic stay quadratic, the traffic divided by what the chip
+# can hold.
 #
 # **Check yourself.**
 #

@@ -402,7 +402,7 @@ Table(("TTFT p50 of", "flood", "Ann", "Bob", "Jain", "preempted", "tokens/s"), r
 # %% [markdown]
 # In order of arrival, Ann and Bob wait as long as the flood, although they did not cause the load.
 # Fair policies let them through, and the flood waits for itself. A client who pays for more gets a
-# weight. With a **quantum**, requests take turns, too, as processes do in an operating system: all
+# weight. With a **quantum**, requests take turns, too, as processes do in an operating system. All
 # first tokens come sooner, but a request that loses its seat is computed again, unless the cache
 # still has its tokens (here it has).
 #
@@ -410,9 +410,9 @@ Table(("TTFT p50 of", "flood", "Ann", "Bob", "Jain", "preempted", "tokens/s"), r
 #
 # Prompts with common beginnings find them in the cache, if they were not evicted meanwhile
 # (chapters 4 and 6). So take those requests first whose beginning is cached now. Without a bound,
-# prompts that share nothing would starve. `CacheAware` has one: no request is overtaken more than
-# `patience` times (here 16), also when requests are preempted. 24 beginnings of 1,500 tokens or so,
-# in a pool that cannot hold them all beside the requests:
+# prompts that share nothing would starve. `CacheAware` has a bound: no request is overtaken more
+# than `patience` times (here 16), also when requests are preempted. 24 beginnings of 1,500 tokens
+# or so, in a pool that cannot hold them all beside the requests:
 
 # %%
 from helpers.engine import CacheAware
@@ -600,10 +600,10 @@ fig = draw_predictions(
 plots.show(fig, alt="Six points near the line on which simulated and measured times are equal")
 
 # %% [markdown]
-# Where both numbers of a line lie below 1, shortest job first is the better one for the median, and the simulator knew.
-# That is what it is for: to choose between policies, seats and budgets without an
-# afternoon on the machine. Where times are apart, look at the machine first: whatever else it does is not in the
-# calibration.
+# Where both numbers of a line lie below 1, shortest job first is the better one for the median, and
+# the simulator knew. That is what it is for: to choose between policies, seats and budgets without
+# an afternoon on the machine. Where times are apart, look at the machine first: its other work is
+# not in the calibration.
 #
 # ## Measure it: half, nearly, and too full
 #
@@ -669,11 +669,13 @@ plots.show(
 # request. Four engines with eight seats each; four kinds of traffic, and five routers, each of
 # which has a weakness:
 #
-# - in turn: heavy requests in step with the turns (here every fourth one is heavy);
-# - fewest requests: heavy ones count like light ones;
-# - fewest tokens: believes the caps;
+# - in turn: fails where heavy requests come in step with the turns (here every fourth one is
+#   heavy);
+# - fewest requests: counts heavy ones like light ones;
+# - fewest tokens: takes the caps for lengths;
 # - none of the three knows where a beginning is cached;
-# - where most is cached, at any price: one popular beginning drowns one engine. *With balance*: unless that engine is busier than the others.
+# - where most is cached, at any price: one popular beginning overloads one engine. *With balance*:
+#   unless that engine is busier than the others.
 
 # %%
 from helpers.engine import PrefixRouter, RoundRobinRouter, least_requests, least_tokens
@@ -799,7 +801,7 @@ print(f"a pass, predicted: {1e3 * there(Load.of([(1, 500)] * 16)):.1f} ms")
 
 # %% [markdown]
 # What the NPU sees of a policy is the shape of the batch. A decode pass is replayed as a captured
-# graph only for certain batch sizes, and padded to the next of them; a policy that preempts and
+# graph only for certain batch sizes, and padded to the next of them. A policy that preempts and
 # readmits brings mixed passes, which run without a graph or in pieces. And what the device computes
 # must not depend on which requests share the pass:
 
@@ -817,7 +819,7 @@ print(where_it_ran(model.device))
 #
 # In vLLM and vLLM-Ascend, `--scheduling-policy` is `fcfs` (the default) or `priority`: each request
 # may carry a `priority`, smaller first, ties by arrival, and the least urgent one is preempted when
-# pages run out. There is no ageing: do not let a stream of urgent requests be endless.
+# pages run out. There is no ageing, so an endless stream of urgent requests starves the others.
 # `--max-num-seqs` are the seats and `--max-num-batched-tokens` the budget of a pass; both bound
 # what any policy can do, since no running request is overtaken.
 #
@@ -829,10 +831,10 @@ print(where_it_ran(model.device))
 #
 # ## Recap
 #
-# A policy cannot make the engine faster; it decides who waits, and that is worth a factor for some
-# and costs others. The mechanism (seats, tokens, pages) is one, the policies are small, and none
-# changes a token. Test them where it hurts, beyond 90 % load and at the end of the line, in a
-# simulator that you have held against the clock; and give every order that favours some requests a
+# A policy cannot make the engine faster; it decides who waits: some requests gain a factor by that,
+# and others pay for it. The mechanism (seats, tokens, pages) is one, the policies are small, and
+# none changes a token. Test them where it hurts, beyond 90 % load and at the end of the line, in a
+# simulator that you have held against the clock. And give every order that favours some requests a
 # bound for the others.
 #
 # **Check yourself.**
