@@ -99,8 +99,9 @@ for i in range(rounds):
 print(f"after {rounds} rounds {len(served)} requests are served, E {served.count('E')} times")
 
 # %% [markdown]
-# A request [**starves**](../docs/glossary.md#starves) when newcomers keep overtaking it, as shorter
-# requests overtake E here. And one more thing was forgotten:
+# A request [**starves**](../docs/glossary.md#starves) when newcomers keep overtaking it, for as
+# long as they come. E starves, because shorter requests come all the time. And one more thing was
+# forgotten:
 
 # %%
 from helpers.caches import PagePool
