@@ -267,7 +267,7 @@ except OutOfPages as error:
 # twelve requests for an 8-billion-weight model on one die of an Ascend 910C, four seats. The passes
 # are scheduled by the real batchers, and *timed on paper*: each takes as long as its bytes or its
 # operations take, whichever is longer (chapter 2). The figure is a
-# [**Gantt chart**](../docs/glossary.md#gantt-chart): a row for each request, time from left to
+# [**Gantt chart**](../docs/glossary.md#gantt-chart): a line for each request, time from left to
 # right, and bars for what the request was doing.
 
 # %%
