@@ -195,7 +195,7 @@ print("KV cache:", with_cache[-1] == cached.tokens_computed)
 # | 2 | [Prefill/decode profiling](02_prefill_decode_profiling.ipynb) | why decode is slow, predicted from bytes and bandwidth |
 # | 3 | [KV cache](03_kv_cache.ipynb) | the same tokens at a flat price per token |
 # | 4 | [Prefix reuse](04_prefix_reuse.ipynb) | what a known beginning saves, and that nobody's words leak |
-# | 5 | [Continuous batching](05_continuous_batching.ipynb) | that nobody waits for the longest answer, and nobody's tokens change |
+# | 5 | [Continuous batching](05_continuous_batching.ipynb) | that no request waits for the longest answer, and no request's tokens change |
 # | 6 | [Paged attention](06_paged_attention.ipynb) | how many more requests a memory holds in pages than in rows |
 # | 7 | [Flash attention](07_flash_attention.ipynb) | exact attention without storing a score |
 # | 8 | [Scheduling](08_scheduling.ipynb) | who waits under which policy, simulated and measured |

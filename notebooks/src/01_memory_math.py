@@ -30,8 +30,9 @@ from helpers.measurements import environment_report
 environment_report()
 
 # %% [markdown]
-# Two units, kept apart through the whole course: **GB** is $10^9$ bytes (papers count so), [**GiB**](../docs/glossary.md#gib) is $2^{30}$ bytes
-# (a device's memory is meant). 64 GiB are 68.7 GB.
+# Two units, kept apart through the whole course: **GB** is $10^9$ bytes (the unit of papers),
+# [**GiB**](../docs/glossary.md#gib) is $2^{30}$ bytes (the unit of a device's memory). 64 GiB are
+# 68.7 GB.
 
 # %% [markdown]
 # ## Feel the problem: an estimate that looks right
@@ -147,9 +148,10 @@ for dtype, group in (*no_groups, ("int4", 128), ("int4", 32)):
 Table(("type", "group", "bytes per weight", "Llama-3-8B, GB"), rows)
 
 # %% [markdown]
-# Is that how files are made? The model on your disk came as a file of 4-bit weights in groups of 32, with a 16-bit scale
-# and a 16-bit minimum (its zero point) each (a format called Q4_1), its embedding in 8 bits with a scale per 32 (Q8_0). We predict what
-# each type takes in that file, and read the file.
+# Is that how files are made? The model on your disk came as a file. Its weights have 4 bits, in
+# groups of 32, each group with a 16-bit scale and a 16-bit minimum, its zero point (a format called
+# Q4_1). Its embedding has 8 bits, with a scale per 32 weights (Q8_0). We predict what each type
+# takes in that file, and read the file.
 
 # %%
 from gguf import GGUFReader
@@ -404,11 +406,12 @@ headers = ("accelerator", *names, "longest Llama-3-8B context that memory allows
 Table(headers, rows, caption="requests of 4096 tokens at once, weights and cache in bf16")
 
 # %% [markdown]
-# On an NPU, torch_npu's caching allocator keeps the count: `torch.npu.memory_allocated()` for what tensors use,
-# `torch.npu.max_memory_allocated()` for the peak, `torch.npu.mem_get_info()` for free and total memory. `peak_memory`
-# above uses them through `torch.accelerator`, which is the same call on every accelerator. Expect a little more than the
-# formula says: on the 910B, torch_npu adds 32 bytes to each allocation and rounds up to a multiple of 512, and attention in
-# fp32 returns 64 bytes of statistics for each head and token beside its result.
+# On an NPU, torch_npu's caching allocator keeps the count: `torch.npu.memory_allocated()` for what
+# tensors use, `torch.npu.max_memory_allocated()` for the peak, `torch.npu.mem_get_info()` for free
+# and total memory. `peak_memory` above uses them through `torch.accelerator`, which is the same
+# call on every accelerator. Expect a little more than the formula says. On the 910B, torch_npu adds
+# 32 bytes to each allocation and rounds up to a multiple of 512. Attention in fp32 returns 64 bytes
+# of statistics for each head and token beside its result.
 
 # %%
 from helpers.machine import total_memory, where_it_ran

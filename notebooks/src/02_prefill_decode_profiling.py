@@ -64,8 +64,9 @@ print(f"{measured(seconds)} per token")
 print(repr(tokenizer.decode(tokens)))
 
 # %% [markdown]
-# Fast it is, and nonsense. Each pass saw the last token and nothing else: the model has **forgotten the prompt**. This is
-# what it would have said, every pass looking at all earlier tokens:
+# It is fast, and its answer is nonsense. Each pass saw the last token and nothing else: the model
+# has **forgotten the prompt**. This is what it would have said, every pass looking at all earlier
+# tokens:
 
 # %%
 honest = generate(model, prompt, 20, stop_ids=[tokenizer.eos_token_id])
@@ -74,12 +75,14 @@ print(repr(honest.text(tokenizer)))
 # %% [markdown]
 # The other four mistakes are about time, and would remain if the loop were right:
 #
-# 1. **No warm-up.** The first pass pays for memory, and for choosing among the *kernels*, the programs that compute an
-#    operator. It is not what the next request will feel.
-# 2. **No waiting for the device.** An accelerator takes a pass as an order and answers later. A clock read at once times
-#    the ordering.
-# 3. **A wall clock.** `time.time()` follows the calendar and may be set back in the middle of a measurement.
-# 4. **The first token is thrown away**, and with it the time of the prefill, which is what a user waits for.
+# 1. **No warm-up.** The first pass pays for memory, and for choosing among the *kernels*, the
+#    programs that compute an operator. It is not what the next request will feel.
+# 2. **No waiting for the device.** An accelerator puts a pass into its queue, and the program goes
+#    on at once. A clock that is read then times the queuing.
+# 3. **A wall clock.** `time.time()` follows the calendar and may be set back in the middle of a
+#    measurement.
+# 4. **The first token is thrown away**, and with it the time of the prefill, which is what a user
+#    waits for.
 
 # %% [markdown]
 # ## The idea: two phases, two numbers
@@ -118,10 +121,10 @@ print("decode: ", measured(1 / profile.tpot, "tok/s"))
 # %% [markdown]
 # ## Build it
 #
-# The profiler is short. Look for the four repairs: a generation that does not count, a device that is idle before the clock
-# starts, marks on a clock that cannot be set back (`Lap`: the host's `perf_counter`, or a device's own events), and the
-# first token kept. A KV cache keeps the earlier tokens' keys and values; the next chapter
-# builds it.
+# The profiler is short. Look for the four repairs: a first generation that is not timed, a device
+# that is idle before the clock starts, marks on a clock that cannot be set back (`Lap`: the host's
+# `perf_counter`, or a device's own events), and the first token kept. A KV cache keeps the earlier
+# tokens' keys and values; the next chapter builds it.
 
 # %%
 from helpers.display import show_source
@@ -336,9 +339,9 @@ gain = rates[-1] / rates[0]
 print("64 requests at once instead of 1:", measured(gain, "x"), "the tokens per second")
 
 # %% [markdown]
-# One reading of the weights serves many requests. That is why serving engines batch, and chapter 5 is about doing it without
-# making anybody wait. Long contexts spoil it: every request brings its own cache to read. On an accelerator of 227
-# operations per byte, with Llama-3-8B in bf16:
+# One reading of the weights serves many requests. That is why serving engines batch, and chapter 5
+# is about doing it without making requests wait. Long contexts spoil it: every request brings its
+# own cache to read. On an accelerator of 227 operations per byte, with Llama-3-8B in bf16:
 
 # %%
 from helpers.estimates import accelerator_ceilings
@@ -449,8 +452,9 @@ Table(headers, rows)
 #     model(batch, cache)
 # ```
 #
-# Times of single passes come from device events, marks in the device's queue (`torch.npu.Event(enable_timing=True)`; the
-# course's `Lap` uses them), or, as in `Stopwatch`, from the host's clock after `torch.npu.synchronize()`, which is what
+# Times of single passes come from device events, which are marks in the device's queue
+# (`torch.npu.Event(enable_timing=True)`; the course's `Lap` uses them). Or they come, as in
+# `Stopwatch`, from the host's clock after `torch.npu.synchronize()`, which
 # `torch.accelerator.synchronize()` calls.
 
 # The fixed cost of starting operators has a remedy there: a decode step is captured once as a **graph** (`NPUGraph`), and

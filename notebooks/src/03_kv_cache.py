@@ -80,7 +80,7 @@ class PlausibleCache(Cache):
 
 # %%
 def read(self, layer_idx, q, batch, end):
-    """Attention over the first `end` places of a layer."""
+    """Attention over the first `end` positions of a layer."""
     k, v = self.k[layer_idx, :end], self.v[layer_idx, :end]
     return ops.attention(q, k, v, batch.query_start_loc, (0, end), q.shape[-1] ** -0.5)
 
@@ -90,8 +90,9 @@ wrong = generate(model, prompt, 12, PlausibleCache(2000))
 print(repr(wrong.text(tokenizer)))
 
 # %% [markdown]
-# It runs, it is fast, and it speaks in tongues. The length moved on in **every layer**: layer 0 wrote the prompt to places
-# 0 to 37, layer 1 to the next 38, and so on. Each layer attends to places that it never wrote.
+# It runs, it is fast, and its answer is nonsense. The length moved on in **every layer**: layer 0
+# wrote the prompt to positions 0 to 37, layer 1 to the next 38, and so on. Each layer attends to
+# positions that it never wrote.
 
 # %%
 cache = PlausibleCache(2000)
@@ -120,13 +121,15 @@ for room in (64, 128, 512):
     print(f"room for {room}: {wrong.text(tokenizer)!r}")
 
 # %% [markdown]
-# The answer depends on how much room was reserved! An unused place holds a key of zeros. Its score is 0, not minus
-# infinity, so it takes its share of the attention away from the real tokens: a little in a short buffer, nearly all of
-# it in a long one. The first of these answers is the dangerous kind: well phrased, even true, and not what the model says.
+# The answer depends on how much room was reserved! An unused position holds a key of zeros. Its
+# score is 0, not minus infinity, so it takes its share of the attention away from the real tokens:
+# a little in a short buffer, nearly all of it in a long one. The first of these answers is the
+# dangerous kind: well phrased, even true, and not what the model says.
 #
-# More mistakes of the same family, which raise no error either: writing beyond the buffer's end (a slice that is too long
-# is cut silently), positions as floating-point numbers (from 2048 on, fp16 has only every second whole number), and a cache
-# as wide as `hidden_size`, where `kv_heads x head_dim` is meant: three times too large for this model.
+# Three more mistakes of the same family raise no error either. Writing beyond the buffer's end: a
+# slice that is too long is cut silently. Positions as floating-point numbers: from 2048 on, fp16
+# has only every second whole number. And a cache as wide as `hidden_size`, where
+# `kv_heads x head_dim` is meant: three times too large for this model.
 
 # %%
 print(torch.tensor([2047.0, 2048.0, 2049.0, 2051.0], dtype=torch.float16).tolist())
@@ -134,15 +137,16 @@ print(torch.tensor([2047.0, 2048.0, 2049.0, 2051.0], dtype=torch.float16).tolist
 # %% [markdown]
 # ## The idea in a picture
 #
-# Reserve room once, write each token into its place, look at the places that are filled. Several sequences have a row
-# each, and each row has its own length (such a batch is called [**ragged**](../docs/glossary.md#ragged)).
+# Reserve room once, write each token to its position, and look at filled positions only. Several
+# sequences have a row each, and each row has its own length (such a batch is called
+# [**ragged**](../docs/glossary.md#ragged)).
 
 # %%
 from helpers.display import plots
 from helpers.figures import draw_rows
 
-fig = draw_rows("A cache of four rows, 48 places each", [37, 12, 0, 25], 48, [1, 1, 0, 1])
-plots.show(fig, alt="Four rows of places; three are filled to different lengths, one is empty")
+fig = draw_rows("A cache of four rows, 48 positions each", [37, 12, 0, 25], 48, [1, 1, 0, 1])
+plots.show(fig, alt="Four rows of positions; three are filled to different lengths, one is empty")
 
 # %% [markdown]
 # ## Build it
@@ -187,10 +191,12 @@ show_source(KVCache.attend)
 show_source(ops.attention_rows)
 
 # %% [markdown]
-# In a prefill several tokens are new, and each may look at itself and those before it alone: that is [**causal**](../docs/glossary.md#causal) attention.
-# A [**mask**](../docs/glossary.md#mask) says in true and false which token may look at which: in a row that holds `n` tokens, new token `i` stands at position `n + i` and sees the places
-# 0 to `n + i`. A *single* new token may look at every key of its row, so decode needs no mask. Keys are not repeated for
-# the query heads that share them. And nothing is copied: attention reads the row where it lies. (In the listing T counts
+# In a prefill several tokens are new, and each may look at itself and those before it alone: that
+# is [**causal**](../docs/glossary.md#causal) attention. A [**mask**](../docs/glossary.md#mask) says
+# in true and false which token may look at which. In a row that holds `n` tokens, new token `i`
+# stands at position `n + i` and sees the positions 0 to `n + i`. A *single* new token may look at
+# every key of its row, so decode needs no mask. Keys are not repeated for the query heads that
+# share them. And nothing is copied: attention reads the row where it lies. (In the listing T counts
 # new tokens, H query heads, KV key heads, D is `head_dim`, B counts rows.)
 
 # %% [markdown]
@@ -210,8 +216,8 @@ print("transformers:", cached.token_ids == theirs[0, len(prompt) :].tolist())
 print(f"{plain.tokens_computed} tokens computed without a cache, {cached.tokens_computed} with one")
 
 # %% [markdown]
-# Now a ragged batch. Three conversations of different lengths decode together; in the middle, one row is cleared and given
-# to a newcomer, while the others go on.
+# Now a ragged batch. Three conversations of different lengths decode together; in the middle, one
+# row is cleared and given to a new request, while the others go on.
 
 # %%
 from helpers.model import FlatBatch
@@ -338,8 +344,8 @@ print(f"{100 * (long / short - 1):.1f} % more")
 # %% [markdown]
 # ## Sweep it: what does reserving cost?
 #
-# The cache of this chapter reserves `max_seq_len` places for every row. Requests rarely use them all. Choose how long they
-# really get, as a share of the room.
+# The cache of this chapter reserves `max_seq_len` positions for every row. Requests rarely use all
+# of them. Choose how many a request really fills, as a share of its row.
 
 # %%
 from helpers.display import SweepPanel, dropdown, int_slider, power_slider
@@ -351,7 +357,7 @@ def draw(model, batch, max_seq_len, used):
     lengths = [2**i for i in range(7, max_seq_len.bit_length())]
     reserved = [kv_cache_bytes(shape, batch, n) / GiB for n in lengths]
     filled = [size * used / 100 for size in reserved]
-    fig, ax = plots.new_figure(f"{model}, {batch} rows", "places per row", "GiB", width=6)
+    fig, ax = plots.new_figure(f"{model}, {batch} rows", "positions per row", "GiB", width=6)
     wasted = [r - f for r, f in zip(reserved, filled)]
     parts = {"filled": filled, "reserved, empty": wasted}
     plots.stacked_areas(ax, lengths, parts, colors=("kv_cache", "muted"))
@@ -369,14 +375,15 @@ SweepPanel(
     {
         "model": dropdown("model", list(PUBLISHED), value="Llama-3-8B"),
         "batch": power_slider("rows", value=16, max=256),
-        "max_seq_len": power_slider("places per row", value=8192, min=256, max=32768),
+        "max_seq_len": power_slider("positions per row", value=8192, min=256, max=32768),
         "used": int_slider("used, %", value=30, min=1, max=100),
     },
     alt="Reserved memory by length, the filled part below the empty one",
 )
 
 # %% [markdown]
-# Empty places are the reason for paged attention (chapter 6): take memory in small pages, when tokens come.
+# Empty positions are the reason for paged attention (chapter 6): take memory in small pages, when
+# tokens come.
 
 # %% [markdown]
 # ## On Ascend
@@ -399,16 +406,17 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# vLLM-Ascend keeps no rows: its cache is paged (chapter 6). What remains of this chapter is `--max-model-len`, the places that
-# one request may fill, and `--kv-cache-dtype`. On a CPU-class device or for a single user, rows are still what small
-# engines use, because nothing is simpler.
+# vLLM-Ascend keeps no rows: its cache is paged (chapter 6). What remains of this chapter is
+# `--max-model-len`, the positions that one request may fill, and `--kv-cache-dtype`. On a CPU-class
+# device or for a single user, rows are still what small engines use, because nothing is simpler.
 
 # %% [markdown]
 # ## Recap
 #
-# Keys and values of a token never change, so they are computed once and kept. A cache is right when its lengths move once
-# per pass, when nobody looks beyond them, and when it refuses what does not fit. Written in place, it makes the price of a
-# token nearly independent of the text before it, and costs memory that is reserved whether it is used or not.
+# Keys and values of a token never change, so they are computed once and kept. A cache is right when
+# its lengths move once per pass, when nothing looks beyond them, and when it refuses what does not
+# fit. Written in place, it makes the price of a token nearly independent of the text before it, and
+# costs memory that is reserved whether it is used or not.
 #
 # **Check yourself.**
 #
@@ -417,7 +425,8 @@ print(where_it_ran(model.device))
 #
 # <details><summary>Answers</summary>
 #
-# 1. Somebody attends to the unused part: the padded buffer is returned, or lengths are missing in the attention call.
+# 1. Something attends to the unused part: the padded buffer is returned, or lengths are missing in
+#    the attention call.
 # 2. Causal attention: a token's keys and values depend on itself and on earlier tokens only.
 #
 # </details>

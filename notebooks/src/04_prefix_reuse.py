@@ -103,8 +103,9 @@ print("without reuse it stays secret:", "7391" not in tokenizer.decode(alone.tok
 print(f"{len(other)} tokens were asked, attention looked back at {len(leaked.prompt_ids)}")
 
 # %% [markdown]
-# The second guest asked a question and got the first guest's secret. Nothing crashed. The **continuation was written into the
-# shared entry**: Petra's words and the answer to her stand behind the system prompt now, and whoever comes next attends to them.
+# The second guest asked a question and got the first guest's secret. Nothing crashed. The
+# **continuation was written into the shared entry**: Petra's words and the answer to her stand
+# behind the system prompt now, and every later request attends to them.
 #
 # A second mistake costs no secret, only the benefit: **only an identical whole prefix hits**. In a conversation the
 # prompt grows with every turn, so no two prefixes are ever the same. And **nothing is ever removed**.
@@ -189,8 +190,9 @@ for i, prompt in enumerate(prompts):
 # %% [markdown]
 # ## Build it
 #
-# First the tree alone, by hand, with letters for tokens. The caller owns the places where keys and values lie (**pages**; here one
-# token each) and tells the tree their numbers. `match` finds, `insert` adds.
+# First the tree alone, by hand, with letters for tokens. The caller owns the **pages** in which
+# keys and values lie (here one token each), and tells the tree their numbers. `match` finds,
+# `insert` adds.
 
 # %%
 from helpers.caches import RadixTree
@@ -211,9 +213,11 @@ for node in tree.nodes():
     print(f"  {''.join(map(chr, node.tokens))!r:8} pages {node.pages}")
 
 # %% [markdown]
-# `match` split the run at "the ca", and `insert` added one page for the "r". Now somebody uses "the cat sat", and the tree has to
-# give pages back. A node is [**pinned**](../docs/glossary.md#pinned) as long as a request uses it or something below it, and only the ends of the tree, its
-# leaves, may go: a text without its beginning is worth nothing. Among the leaves, the least recently used goes first ([**LRU**](../docs/glossary.md#lru)).
+# `match` split the run at "the ca", and `insert` added one page for the "r". Now a request uses
+# "the cat sat", and the tree has to free pages. A node is [**pinned**](../docs/glossary.md#pinned)
+# as long as a request uses it or something below it. Only the ends of the tree, its leaves, may be
+# evicted: a text without its beginning is worth nothing. Among the leaves, the least recently used
+# is evicted first ([**LRU**](../docs/glossary.md#lru)).
 
 # %%
 free = 0  # of 12 pages
@@ -236,7 +240,8 @@ account(tree, free)
 print([("".join(map(chr, node.tokens)), node.pages) for node in tree.nodes()])
 
 # %% [markdown]
-# Five pages were asked for, and only the "r" was given back: everything else was in use. After `unpin`, the text was shortened from its end.
+# Five pages were asked for, and only that of the "r" was freed: all others were in use. After
+# `unpin`, pages were evicted from the end of the text.
 #
 # `KVCacheReuse` adds keys and values to it. What protects a shared text from the next request is one line: a request gets a
 # **copy**, in a row of its own.
@@ -308,8 +313,8 @@ for name, texts in scenarios.items():
 Table(("", "requests", "prompt tokens", "reused", "hit rate", "tokens equal"), rows)
 
 # %% [markdown]
-# The [**hit rate**](../docs/glossary.md#hit-rate) is the reused share of the prompts' tokens. And the answers stay the same when the store is far too small, so
-# that something is thrown out all the time:
+# The [**hit rate**](../docs/glossary.md#hit-rate) is the reused share of the prompts' tokens. And
+# the answers stay the same when the store is far too small, so that pages are evicted all the time:
 
 # %% tags=["skip-emulated"]
 everything = [text for texts in scenarios.values() for text in texts] * 2
@@ -374,9 +379,10 @@ rows = [
 Table(("reused", "computed", "predicted (measured ceilings)", "TTFT", "ratio"), rows)
 
 # %% [markdown]
-# The time falls with what is left, as predicted; it does not fall to nothing. What the prediction leaves out is the same for every
-# prompt: starting some hundred operators, copying the reused keys and values into the request's row, and storing the new
-# ones. The fewer tokens are left, the more of the time that is.
+# The time falls with what is left, as predicted; it does not fall to zero. What the prediction
+# leaves out is the same for every prompt: starting some hundred operators, copying the reused keys
+# and values into the request's row, and storing the new ones. The fewer tokens are left, the more
+# of the time that is.
 
 # %% [markdown]
 # ## Measure it: how large must the store be?
@@ -418,15 +424,17 @@ best = PrefixStore(10**6, 16).replay(prompts_in_order)
 print(f"room for all: {best.reused_tokens} of {best.prompt_tokens} tokens, {best.hit_rate:.3f}")
 
 # %% [markdown]
-# In a small store each talk is forgotten before its owner comes back, and only the system prompt is reused. Then every page more
-# pays, until everything fits. That is why a busy server keeps prefixes in all the memory it can get. [**LFU**](../docs/glossary.md#lfu) throws out what
-# was matched least often instead of longest ago: here the visitors, who never come back.
+# In a small store each talk is evicted before its owner comes back, and only the system prompt is
+# reused. Then each extra page raises the hit rate, until everything fits. That is why a busy server
+# keeps prefixes in all the memory it can get. [**LFU**](../docs/glossary.md#lfu) evicts what was
+# matched least often instead of longest ago: here the visitors, who never come back.
 #
 # ## Measure it: the price of greed
 #
-# A scheduler that knows the tree is tempted to serve whoever reuses most. Each step, one request is served and one more comes that
-# shares a popular prefix of 200 tokens. In the queue stands a **cold** request, which shares nothing. How long does it wait? With a
-# bonus for every step waited, it must come first after at most 200 / bonus steps.
+# A scheduler that knows the tree is tempted to serve the request that reuses most. In each step,
+# one request is served, and one more comes that shares a popular prefix of 200 tokens. Among the
+# waiting requests is a **cold** one, which shares nothing. How long does it wait? With a bonus for
+# every step waited, it must come first after at most 200 / bonus steps.
 
 
 # %%
@@ -455,9 +463,10 @@ Table(("bonus per step", "cold request waits, steps", "bound"), rows)
 #
 # ## Measure it: reuse tells secrets
 #
-# The leak at the beginning is mended. A smaller one is left, and it is no bug: reuse is *visible*. Whose prompt is known
-# gets its first token sooner. A second guest who knows how Petra's sentence begins can try its next digit, ten times, and see which
-# try was fast. Here the tokens computed stand for the time.
+# The leak at the beginning is mended. A smaller one is left, and it is no bug: reuse is *visible*.
+# A request whose prompt is cached gets its first token sooner. A second guest who knows how Petra's
+# sentence begins can try its next digit, ten times, and see which try was fast. Here the tokens
+# computed stand for the time.
 
 # %% tags=["skip-emulated"]
 store = KVCacheReuse(model, 4096, page_size=1)
@@ -587,8 +596,10 @@ print(where_it_ran(model.device))
 #
 # <details><summary>Answers</summary>
 #
-# 1. The last token has no logits in the store, so at most 599 can be looked up; whole pages of 16 make that 592. Eight are computed.
-# 2. A node in the middle may go while texts below it stay. Nobody can reach those any more, and their pages are lost.
+# 1. The last token has no logits in the store, so at most 599 can be looked up; whole pages of 16
+#    make that 592. Eight are computed.
+# 2. A node in the middle may go while texts below it stay. No look-up reaches those any more, and
+#    their pages are lost.
 #
 # </details>
 #

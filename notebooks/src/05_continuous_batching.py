@@ -16,13 +16,14 @@
 # %% [markdown]
 # # 5 Continuous batching
 #
-# **Promise.** You will watch requests wait for each other, write a scheduler that mixes up their answers, and then run one that lets
-# requests join and leave after every pass, and proves that nobody's tokens change.
+# **Promise.** You will watch requests wait for each other, write a scheduler that mixes up their
+# answers, and then run one that lets requests join and leave after every pass, and proves that no
+# request's tokens change.
 #
 # **You need** [chapter 3](03_kv_cache.ipynb); [chapter 4](04_prefix_reuse.ipynb) helps. About 60 minutes.
 #
-# **We measure** tokens computed for nothing (exactly), throughput, the time to the first token (TTFT), the time per
-# output token (TPOT), and the longest silence between two tokens.
+# **We measure** wasted tokens (exactly), throughput, the time to the first token (TTFT), the time
+# per output token (TPOT), and the longest silence between two tokens.
 
 # %% tags=["nbval-ignore-output"]
 from helpers.measurements import environment_report
@@ -92,16 +93,18 @@ def pages(n=256):
 serve(StaticBatcher(model, pages()), requests[:2])  # the first pass ever is slow
 static = serve(StaticBatcher(model, pages(), max_batch_size=8), requests)
 print("tokens computed:", (seen := Served.of(static)).computed, " needed:", seen.needed)
-print(f"computed for nothing: {100 * seen.wasted:.0f} %")
+print(f"wasted tokens: {100 * seen.wasted:.0f} %")
 
 # %% [markdown]
-# Two kinds of waste. A short prompt is padded to the longest; and a request that has finished keeps its row until the
-# longest answer ends. All the while the next eight requests wait outside, although rows stand empty.
+# Two kinds of waste. A short prompt is padded to the longest; and a request that has finished keeps
+# its seat until the longest answer ends. All the while the next eight requests wait, although there
+# are seats that do no work.
 #
 # ## Feel the problem: joining and leaving, wrongly
 #
-# So let requests join and leave between passes. Here is what one would write: take from the queue while there are seats,
-# run a pass over everybody's new tokens (a whole prompt, or the token chosen last), give each its next token, drop who is done.
+# So let requests join and leave between passes. Here is what one would write: take from the queue
+# while there are seats, run a pass over the new tokens of all (a whole prompt, or the token chosen
+# last), give each request its next token, drop those that are done.
 
 # %%
 from dataclasses import replace
@@ -185,8 +188,9 @@ batcher, states = ask(PlausibleBatcher)
 print(f"{len(states)} went in; in the batcher are now {len(batcher.waiting + batcher.running)}")
 
 # %% [markdown]
-# **The first mistake** is on the last line of `process_batch`: who is done is dropped, and the answer with it. Nobody holds
-# it any more. We have looked over the batcher's shoulder and kept the requests. What did it answer?
+# **The first mistake** is on the last line of `process_batch`: a request that is done is dropped,
+# and its answer is lost. We have looked over the batcher's shoulder and kept the requests. What did
+# it answer?
 
 
 # %%
@@ -221,8 +225,9 @@ batcher, states = ask(RightRows)
 show(states)
 
 # %% [markdown]
-# That is language, and one of them even sounds like an answer. (An older cousin of this mistake is `logits.argmax()` without a dimension: it numbers rows
-# and columns through, and gives a "token" far beyond the vocabulary.)
+# That is language, and one of them even sounds like an answer. (An older cousin of this mistake is
+# `logits.argmax()` without a dimension: it counts through all rows and columns, and gives a "token"
+# far beyond the vocabulary.)
 #
 # **The third mistake** is the hard one to see. The first token after a prompt of 37 has position 37; `place` counts an answer
 # from 1. Keys and queries carry their positions, so the model believes that it is back at the start of the prompt.
@@ -240,8 +245,8 @@ batcher, states = ask(RightPlaces)
 show(states)
 
 # %% [markdown]
-# These are the model's answers. **The fourth mistake** shows when memory is short. Three requests are seated because there are
-# three seats; nobody has asked whether their tokens have room.
+# These are the model's answers. **The fourth mistake** shows when memory is short. Three requests
+# are admitted because there are seats; whether their tokens find pages is never checked.
 
 # %%
 from helpers.caches import OutOfPages
@@ -252,15 +257,18 @@ except OutOfPages as error:
     print(error)
 
 # %% [markdown]
-# One request runs out of pages, and the exception takes everybody's answers along. (The fifth mistake does no harm: `max_wait_time` is
-# accepted, and no line reads it.)
+# One request runs out of pages, and the exception loses the answers of all. (The fifth mistake does
+# no harm: `max_wait_time` is accepted, and no line reads it.)
 #
 # ## The idea in a picture
 #
-# [**Continuous batching**](../docs/glossary.md#continuous-batching) decides anew after *every pass* who takes part: iteration-level scheduling, invented by Orca (OSDI 2022). Here are twelve requests
-# for an 8-billion-weight model on one die of an Ascend 910C, four seats. The passes are scheduled by the real batchers, and
-# *timed on paper*: each takes as long as its bytes or its operations take, whichever is longer (chapter 2). The figure is a
-# [**Gantt chart**](../docs/glossary.md#gantt-chart): a row for each request, time from left to right, and bars for what the request was doing.
+# [**Continuous batching**](../docs/glossary.md#continuous-batching) decides anew after *every pass*
+# which requests take part: iteration-level scheduling, invented by Orca (OSDI 2022). Here are
+# twelve requests for an 8-billion-weight model on one die of an Ascend 910C, four seats. The passes
+# are scheduled by the real batchers, and *timed on paper*: each takes as long as its bytes or its
+# operations take, whichever is longer (chapter 2). The figure is a
+# [**Gantt chart**](../docs/glossary.md#gantt-chart): a line for each request, time from left to
+# right, and bars for what the request was doing.
 
 # %%
 from helpers.display import plots
@@ -292,15 +300,19 @@ fig = draw_gantt("Twelve requests, one every 25 ms, four seats", runs)
 plots.show(fig, alt="Static: four rows begin and end together. Continuous: a seat is taken at once")
 
 # %% [markdown]
-# Grey lines are waiting. Hatched stretches are seats that a static batch holds for nothing. In the lower chart a seat that becomes
-# free is taken in the next pass.
+# Grey lines are waiting. Hatched stretches are wasted: there a static batch holds the seat of a
+# request that has finished. In the lower chart a seat that becomes free is taken in the next pass.
 #
 # ## Build it
 #
-# `ContinuousBatcher` is the right version of the class above. A pass is planned in two halves: first those who run, each
-# with its next token or with the next [**chunk**](../docs/glossary.md#chunk) of its prompt, the part that one pass computes; then, from what is left of the `token_budget`, those who wait,
-# **if their whole text finds pages**. `process_batch` plans and runs a pass. The plan is the work of a scheduler that knows requests and
-# free pages, but no tensors; chapter 8 makes more of it.
+# `ContinuousBatcher` is the right version of the class above. A pass is planned in two halves.
+# First come running requests, each with its next token or with the next
+# [**chunk**](../docs/glossary.md#chunk) of its prompt, the part that one pass computes. Then
+# waiting requests are admitted, from what is left of the `token_budget`. **A waiting request is
+# admitted when free pages suffice for its whole text and for what running prompts still need.** The
+# plan is a list of `Chunk(state, tokens)`, one for each request in the pass; `process_batch` makes
+# the plan and runs the pass. Planning is the work of a scheduler that knows requests and free
+# pages, but no tensors; chapter 8 makes more of it.
 
 # %%
 from helpers.display import show_source
@@ -331,11 +343,13 @@ rows = [(i + 1, "; ".join(map(words, step.parts))) for i, step in enumerate(smal
 Table(("pass", "who computes which positions"), rows)
 
 # %% [markdown]
-# A prompt's chunk and a neighbour's answer share a pass, in one flat row of tokens, with no padding between them. C comes in when B has left. And nothing
-# distinguishes a chunk from a decode step but its length: each brings tokens, and positions that follow what is cached.
+# A prompt's chunk and a neighbour's answer share a pass, in one flat list of tokens, with no
+# padding between them. C is admitted when B has ended. And nothing distinguishes a chunk from a
+# decode step but its length: each brings tokens, and positions that follow what is cached.
 #
-# What the plausible version got wrong is settled in one place each: positions come from the cache's lengths, a request's next token from its
-# last row, and who is done lands in `finished` with text, reason and times.
+# Each mistake of the plausible version is settled in one place. Positions come from the cache's
+# lengths, a request's next token comes from its last row of logits, and a request that is done
+# lands in `finished` with text, reason and times.
 
 # %%
 show_source(ContinuousBatcher._forward)
@@ -345,9 +359,11 @@ for state in small.finished.values():
     print(f"{state.name}: {len(state.token_ids)} tokens, ended by {state.finish_reason}")
 
 # %% [markdown]
-# Memory: a request is admitted only if its text has pages now. Its answer may still outgrow the pool. Then somebody gives way,
-# is [**preempted**](../docs/glossary.md#preempted): all pages are given back, and the text so far is computed again later. A request that could never
-# fit, even alone, is refused at the door; one that finds no page later, with nobody left to give way, fails alone.
+# Memory: an admitted request finds pages for its whole text, but its answer may still outgrow the
+# pool. Then a running request is [**preempted**](../docs/glossary.md#preempted): all its pages are
+# freed, and its text so far is computed again later. No request is preempted unless that frees
+# enough pages. A request that could never fit, even alone, is refused at the door. One that finds
+# too few pages later, while none runs that could free some, fails alone.
 
 # %%
 tight = ContinuousBatcher(model, pages(10))
@@ -387,8 +403,8 @@ print("preemptions:", sum(state.preemptions for state in proof.finished.values()
 print("pages still in use:", crowded.pool.num_used)
 
 # %% [markdown]
-# Joining and leaving in the middle disturbs nobody, either. While request 1 speaks, others come, one of them is cancelled, and request 1
-# never notices:
+# Joining and leaving in the middle disturbs no request, either. While request 1 speaks, others
+# come, one of them is cancelled, and request 1 never notices:
 
 # %%
 batcher = ContinuousBatcher(model, pages(), chunk_size=32)
@@ -417,7 +433,7 @@ rows = [
     (name, s.passes, s.computed, f"{100 * s.wasted:.0f} %", f"{s.answered / s.passes:.1f}")
     for name, s in both.items()
 ]
-Table(("", "passes", "tokens computed", "for nothing", "new tokens per pass"), rows)
+Table(("", "passes", "tokens computed", "wasted", "new tokens per pass"), rows)
 
 # %% [markdown]
 # Now time, prediction first. Each pass of the log has its bytes and its operations; this machine's measured ceilings say how long it
@@ -457,16 +473,18 @@ fig = draw_gantt("Sixteen requests, SmolLM2 in fp32", {"static": static, "contin
 plots.show(fig, alt="The same requests on this machine: continuous batching is done earlier")
 
 # %% [markdown]
-# Both runs computed the same answers. The static one computed more for them and made the second eight wait for the first; the time to the
-# first token shows it most. (Its TPOT may look better: while it runs, nobody's prompt is computed beside the answers. The prompts are
-# paid for by those outside.) What the prediction leaves out is what it left out in chapter 2, too: starting operators, and passes so
-# small that neither ceiling is reached.
+# Both runs computed the same answers. The static one computed more for them and made the second
+# eight wait for the first; the time to the first token shows it most. (Its TPOT may look better:
+# while it runs, no prompt is computed beside the answers. That is paid for by queued requests, as
+# longer TTFT.) What the prediction leaves out is what it left out in chapter 2, too: starting
+# operators, and passes so small that neither ceiling is reached.
 #
 # ## Measure it: a long prompt arrives
 #
-# Three requests are being answered, and somebody sends 384 tokens. In one piece, the prompt takes one long pass, and during that pass
-# nobody else gets a token. In chunks, the others' next tokens ride along with each chunk. The price: the newcomer's first token comes
-# later. How long the longest silence is, chapter 2 can predict: the pass with the most tokens.
+# Three requests are being answered, and a client sends 384 tokens. In one piece, the prompt takes
+# one long pass, and during that pass no other request gets a token. In chunks, the others' next
+# tokens ride along with each chunk. The price: the newcomer's first token comes later. How long the
+# longest silence is, chapter 2 can predict: the pass with the most tokens.
 
 # %% tags=["skip-emulated"]
 story = tokenizer("The tide came in and the tide went out, and nobody counted. " * 30)["input_ids"]
@@ -501,13 +519,15 @@ fig = draw_gantt("A prompt of 384 tokens arrives", charts)
 plots.show(fig, alt="With small chunks the others' answers go on while the prompt is computed")
 
 # %% [markdown]
-# A white line ends each token's pass: where none is for a long time, somebody waits for a word. Chunks (Sarathi-Serve, arXiv:2403.02310) trade the newcomer's TTFT for everybody else's TPOT. Small chunks cost throughput, too: every
-# pass reads all weights, whether it computes 24 tokens or 384.
+# A white line ends each token's pass: a long gap is a long wait for a token. Chunks (Sarathi-Serve,
+# arXiv:2403.02310) trade the newcomer's TTFT for the TPOT of all others. Small chunks cost
+# throughput, too: every pass reads all weights, whether it computes 24 tokens or 384.
 #
 # ## Sweep it
 #
-# Sixteen requests on paper, as above. Move the seats, the time between arrivals and the chunk, and watch who waits. Small chunks cost
-# little until the accelerator runs out of arithmetic; long ones silence everybody.
+# Sixteen requests on paper, as above. Move the seats, the time between arrivals and the chunk, and
+# watch which requests wait. A small chunk adds little time to a pass that is bound by memory; a
+# long one silences all other requests.
 
 # %%
 from helpers.display import SweepPanel, dropdown, int_slider, power_slider
@@ -547,12 +567,15 @@ SweepPanel(
 #
 # A mixed pass is one call of the fused attention operator, over packed tokens:
 #
-# - `npu_fused_infer_attention_score_v2(..., input_layout="TND")` takes the flat row as it is (tokens, number of heads, head dimension). `actual_seq_qlen` are the *cumulative* ends of the
-#   sequences in it; `actual_seq_kvlen`, with a `block_table`, each sequence's *own* number of keys. Give both in the same form, and lengths
-#   are wrong without an error.
-# - `sparse_mode=3` (lower right) serves a chunk in the middle of a prompt, a whole prompt and a single token alike.
-# - Every pass has other shapes. A captured graph (chapter 2) needs fixed ones, so production engines pad a decode batch to the next of
-#   some captured sizes, and run mixed passes without a graph, or in pieces of one.
+# - `npu_fused_infer_attention_score_v2(..., input_layout="TND")` takes packed tokens as they are
+#   (tokens, number of heads, head dimension). `actual_seq_qlen` are the *cumulative* ends of the
+#   sequences in it; `actual_seq_kvlen`, with a `block_table`, each sequence's *own* number of keys.
+#   Give both in the same form, and lengths are wrong without an error.
+# - `sparse_mode=3` (lower right) serves a chunk in the middle of a prompt, a whole prompt and a
+#   single token alike.
+# - Every pass has other shapes. A captured graph (chapter 2) needs fixed ones, so production
+#   engines pad a decode batch to the next of some captured sizes, and run mixed passes without a
+#   graph, or in pieces of one.
 #
 # One call over a chunk, a whole prompt and a decode token, against a call for each:
 
@@ -591,10 +614,11 @@ print(where_it_ran(model.device))
 #
 # ## Recap
 #
-# A pass costs nearly the same for one request as for several, so requests share passes; continuous batching decides after every
-# pass who shares the next. Nobody waits for the longest and nothing is padded, and a budget with chunks bounds how long anybody is
-# silent. It is right when positions follow the cache, rows follow the requests, and admission asks for memory: then each
-# request's tokens are those of its own run.
+# A pass costs nearly the same for one request as for several, so requests share passes; continuous
+# batching decides after every pass which requests share the next. No request waits for the longest,
+# nothing is padded, and a budget with chunks bounds the silence between two tokens. It is right
+# when positions follow the cache, rows follow the requests, and admission asks for memory: then
+# each request's tokens are those of its own run.
 #
 # **Check yourself.**
 #

@@ -93,7 +93,7 @@ def get_kv(self, name, layer):
 
 
 def free_request(self, name):
-    """Gives a request's pages back."""
+    """Free a request's pages."""
     self.free += self.tables[name]
 
 
@@ -112,11 +112,12 @@ print(f"150 tokens take {len(pages.tables['A'])} pages; {-(-150 // 16)} are enou
 print(f"get_kv gives {pages.get_kv('A', 0).shape[1]} keys for them")
 
 # %% [markdown]
-# The **new tokens are counted from the end of the last page**, not from the last token: 100 tokens fill 7 pages, 50
-# more are 4 pages more, and a gap of 12 slots stays between them (a [**slot**](../docs/glossary.md#slot) is a page's place for one token). And `get_kv` returns **whole pages, the unused
-# slots too**.
+# The **new tokens are counted from the end of the last page**, not from the last token: 100 tokens
+# fill 7 pages, 50 more take 4 further pages, and a gap of 12 slots stays between them. A
+# [**slot**](../docs/glossary.md#slot) is a page's room for one token. And `get_kv` returns **whole
+# pages, the unused slots too**.
 #
-# Now give the pages back, twice by mistake, as a client does that cancels a request which has just ended.
+# Now free the pages, twice by mistake: a client cancels a request that has just ended.
 
 # %%
 pages.free_request("A")
@@ -164,8 +165,8 @@ print("no cache:", repr(plain.text(tokenizer)))
 print("pages:   ", repr(wrong.text(tokenizer)))
 
 # %% [markdown]
-# **Nothing ever writes a page.** Memory management is so absorbing that one forgets what it is for. So let us write
-# each token's keys and values to its place:
+# **Nothing ever writes a page.** Memory management is so absorbing that one forgets what it is for.
+# So let us write each token's keys and values to its slot:
 
 
 # %%
@@ -186,9 +187,9 @@ print(repr(wrong.text(tokenizer)))
 print(f"{len(prompt) + 11} tokens take {len(cache.pages.tables[0])} pages")
 
 # %% [markdown]
-# It even talks sense, which is the dangerous kind of wrong: the answer is another one, because the unused slots take
-# part in the attention with keys of zero (chapter 3's padded buffer again). And each decoded token takes a page of
-# its own.
+# It even talks sense, which is the dangerous kind of wrong. The answer is another one, because the
+# unused slots take part in the attention with keys of zero (chapter 3's padded buffer again). And
+# each decoded token takes a page of its own.
 #
 # ## The idea in a picture
 #
@@ -239,9 +240,11 @@ for wrong_call in (
 print("keys of A:", tuple(cache.get_kv("A", 0)[0].shape), "without an unused slot")
 
 # %% [markdown]
-# `append` makes room for a request's next tokens. It counts the pages they need and refuses if too few are free, takes
-# them, and makes the table longer. Two lines serve what comes later in this chapter: `_own_tail` copies a last page that
-# others read, too, and `_fill` makes the text of full pages known.
+# `append` makes room for a request's next token ids, `append_anonymous` for a number of unknown
+# tokens, whose pages are never shared. Both call `_extend`. That method counts the pages needed,
+# refuses if too few are free, takes them, and makes the table longer. Two of its steps serve what
+# comes later in this chapter: `_own_tail` copies a last page that others read, too, and `_fill`
+# makes the text of full pages known.
 
 # %%
 from helpers.caches import PagePool
@@ -281,14 +284,15 @@ hashes = {blake2b(repr(("", text)).encode(), digest_size=2).digest() for text in
 print(f"{len(texts)} texts, {len(hashes)} hashes")
 
 # %% [markdown]
-# Each missing one would give somebody the keys and values of somebody else's text. Long hashes make that unlikely,
-# and only cryptographic ones protect from a person who looks for it. Here the key is *not* a hash: a page's text is
-# looked up as the number of the text before it (each number is given once) and its tokens; Python's dictionary hashes
-# these and **compares them in full**.
+# Each missing hash would give a request the keys and values of another text. Long hashes make that
+# unlikely, and only cryptographic ones protect from a person who looks for it. Here the key is
+# *not* a hash. A page's text is looked up by the id of the text before it (each id is given once)
+# and by the page's tokens. Python's dictionary hashes these and **compares them in full**.
 
-# `match` walks through a prompt page by page: the number of the text so far and the page's tokens give the next page, and
-# that page's text has the next number. Where nothing is found, the walk ends. The list `following` is a shortcut: the page
-# that came next the last time is tried first, and believed only if both number and tokens are equal.
+# `match` walks through a prompt page by page: the id of the text so far and the page's tokens give
+# the next page, and that page's text has the next id. Where nothing is found, the walk ends. The
+# list `following` is a shortcut: the page that came next the last time is tried first, and believed
+# only if both id and tokens are equal.
 
 # %%
 from helpers.caches import PageIndex
@@ -326,16 +330,20 @@ plots.show(
 )
 
 # %% [markdown]
-# Two full pages were shared; in the third the prompts part. When A ends, these pages stay B's, because a page is free
-# only when *no* table names it: every page has a [**reference count**](../docs/glossary.md#reference-count), the number of tables that name it. A's own full page is free, but its text may
-# come again. A page that is free and keeps its text is [**cached**](../docs/glossary.md#cached): it can be hit until somebody needs the room. The one free for longest is taken
-# first.
+# Two full pages were shared; in the third the prompts part. When A ends, these pages stay B's,
+# because a page is free only when *no* table names it: every page has a
+# [**reference count**](../docs/glossary.md#reference-count), the number of tables that name it. A's
+# own full page is free, but its text may come again. A page that is free and keeps its text is
+# [**cached**](../docs/glossary.md#cached): it can be hit until it is evicted, because a request
+# needs a page. The page that has been free for longest is taken first.
 #
 # ### Copy on write
 #
-# Often one wants several answers to one prompt ([**parallel sampling**](../docs/glossary.md#parallel-sampling)). `fork` gives a request's tokens to a second
-# one: the table is copied, and no page. As long as both only read, that is right. But the last page is partly filled,
-# and both will write into it. Whoever first writes into a shared page makes a copy of it: [**copy on write**](../docs/glossary.md#copy-on-write).
+# Often one wants several answers to one prompt
+# ([**parallel sampling**](../docs/glossary.md#parallel-sampling)). `fork` gives a request's tokens
+# to a second one: the table is copied, and no page. As long as both only read, that is right. But
+# the last page is partly filled, and both will write into it. The request that first writes into a
+# shared page makes a copy of it: [**copy on write**](../docs/glossary.md#copy-on-write).
 
 # %%
 cache = PagedKVCache.for_model(model, num_pages=16)
@@ -380,9 +388,9 @@ print(f"pages copied: {cache.pool.stats().copies}, pages used: {cache.pool.num_u
 print("three separate requests would use", 3 * -(-(len(prompt) + 16) // 16))
 
 # %% [markdown]
-# Three owners of a page make two copies: the last one has it to itself, and writes in place. (`ContinuousBatcher.add_samples`
-# does all this for answers in a running batch.) The rule behind it all
-# is short: **write only into a page that one table names and that has no key.**
+# Three owners of a page make two copies: the last owner has the page to itself, and writes in
+# place. (`ContinuousBatcher.add_samples` does all this for answers in a running batch.) The rule
+# behind it all is short: **write only into a page that one table names and that has no key.**
 #
 # ### When the pool is full
 #
@@ -403,11 +411,12 @@ batch = FlatBatch.pack([token[:1]], [len(prompt)], ["A"], device=model.device)
 print("A goes on, same token as alone:", int(model(batch, cache).argmax()) == token[1])
 
 # %% [markdown]
-# But often everybody fits in the beginning, and then grows. Refusing would throw finished work away. Chapter 5's
-# `ContinuousBatcher` **preempts** instead: the request that joined last gives its pages back and waits at the head of
-# the queue; later its prompt and its answer so far are computed again. (That costs less than it seems: they are one
-# prefill, and what is still cached of them is hit.) Only a request that could never fit, even alone, is refused at
-# once:
+# But often all requests fit in the beginning, and then grow. To refuse one then would throw
+# finished work away. Chapter 5's `ContinuousBatcher` **preempts** instead: the pages of the request
+# that joined last are freed, and that request waits at the head of the queue. Later its prompt and
+# its answer so far are computed again. (That costs less than it seems: they are one prefill, and
+# what is still cached of them is hit.) Only a request that could never fit, even alone, is refused
+# at once:
 
 # %%
 from helpers import ContinuousBatcher
@@ -446,19 +455,20 @@ from helpers.display import Table
 from helpers.figures import draw_history
 
 gave_way = {i: " ".join(step.preempted) for i, step in enumerate(engine.steps) if step.preempted}
-fig = draw_history(maps, "15 pages over time; dotted: who gave way", gave_way)
+fig = draw_history(maps, "15 pages over time; dotted: preemptions", gave_way)
 plots.show(
     fig, alt="Pages in their requests' colours over the passes; dotted lines mark preemptions"
 )
 
 # %% [markdown]
-# The dark pages are the instructions that all share (where only one request is left, in its own colour). A page is pale while it is nearly empty. Where a dotted line is,
-# the pool was full, and the named request's pages went to others; grey pages are free and still cached.
+# The dark pages are the instructions that all share (where only one request is left, in its own
+# colour). A page is pale while it is nearly empty. Where a dotted line is, the pool was full, and
+# the named request was preempted; grey pages are free and still cached.
 
 # %% [markdown]
 # ## Prove it
 #
-# Everybody's tokens, the preempted ones' too, are those of a run alone in chapter 3's cache:
+# The tokens of all requests, preempted ones too, are those of a run alone in chapter 3's cache:
 
 # %% tags=["skip-emulated"]
 from helpers import KVCache
@@ -472,8 +482,9 @@ for name, state in sorted(engine.finished.items()):
 Table(("", "preempted", "tokens computed", "alone, no sharing", "tokens equal"), rows)
 
 # %% [markdown]
-# And pages of any size give the tokens of rows and of no cache at all. All pages are full of NaN (*not a number*)
-# before: if any unused slot took part in anything, the answer would be ruined.
+# And pages of any size give the tokens of rows and of no cache at all. All pages are full of NaN
+# (*not a number*) before: if any unused slot took part in the attention, the answer would be
+# ruined.
 
 # %% tags=["skip-emulated"]
 questions = ("What is 2 + 2?", "What is the capital of France?", "Name a fruit.")
@@ -492,9 +503,10 @@ for question in questions:
 # %% [markdown]
 # ## Measure it: waste
 #
-# Prediction first. A row is empty behind its request's last token. With pages, a request wastes what is empty in its
-# last page: on average half a page, $(\mathrm{size} - 1) / 2$ slots. So for 16,384 slots and $r$ requests at once,
-# the empty share should be $r\,(\mathrm{size} - 1) / 2 / 16384$. The same trace as above:
+# Prediction first. A row is empty behind its request's last token. With pages, a request wastes the
+# empty slots of its last page: on average half a page, $(\mathrm{size} - 1) / 2$ slots. So for
+# 16,384 slots and $r$ requests at once, the empty share should be
+# $r\,(\mathrm{size} - 1) / 2 / 16384$. The same trace as above:
 
 # %%
 runs = {f"pages of {size}": replay_occupancy(trace, 16384, size) for size in (16, 32, 64, 128)}
@@ -646,12 +658,13 @@ for name, (_, predicted) in kinds.items():
 Table(("", "predicted", "times that of rows", "step", "of it, preparing"), rows)
 
 # %% [markdown]
-# Paging makes no step faster. What was predicted for the scattered pages is the worst case; the nearer to 1 they come,
-# the better one layer's copy fits into the processor's cache. The size of a page hardly matters to a copy. The bytes say
-# nothing of one cost, which is why pages side by side do not reach their 1: reading them in place takes a call of attention
-# for each request in each layer, where rows and collected pages take one for all. An NPU's fused operator does not collect: it fetches page after page into the core's
-# buffers, and there the length of a piece counts. Preparing a step (slots and tables, on the host) takes little time
-# beside the step.
+# Paging makes no step faster. What was predicted for the scattered pages is the worst case; the
+# nearer to 1 they come, the better one layer's copy fits into the processor's cache. The size of a
+# page hardly matters to a copy. One cost is not in the bytes, and so pages side by side do not
+# reach their 1. Reading pages in place takes a call of attention for each request in each layer,
+# where rows and collected pages take one for all. An NPU's fused operator does not collect: it
+# fetches page after page into the core's buffers, and there the length of a piece counts. Preparing
+# a step (slots and tables, on the host) takes little time beside the step.
 #
 # ## Measure it: a larger batch
 #
@@ -781,17 +794,18 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# In vLLM-Ascend, `--block-size` is the page size (128 unless you say otherwise), and `--gpu-memory-utilization`
-# decides how many there are: whatever weights and activations leave. `--no-enable-prefix-caching` turns sharing off.
-# When its log says that requests were preempted, the pool is too small for `--max-num-seqs`: allow fewer at once, or
-# give the pool more room.
+# In vLLM-Ascend, `--block-size` is the page size (128 unless you say otherwise), and
+# `--gpu-memory-utilization` decides how many pages there are: as many as weights and activations
+# leave room for. `--no-enable-prefix-caching` turns sharing off. When its log says that requests
+# were preempted, the pool is too small for `--max-num-seqs`: allow fewer at once, or give the pool
+# more room.
 #
 # ## Recap
 #
-# A request takes pages when its tokens come, and its block table says where they are; at most one page of each is
-# partly empty, so that several times as many requests fit. Full pages of equal text are shared, and nobody writes
-# into a page that others read: it is copied first. A full pool is no catastrophe: the last request to join gives way,
-# and computes again later.
+# A request takes pages when its tokens come, and its block table says where they are; at most one
+# page of each is partly empty, so that several times as many requests fit. Full pages of equal text
+# are shared, and no request writes into a page that others read: it is copied first. A full pool is
+# no catastrophe: the last request to join is preempted, and computed again later.
 #
 # **Check yourself.**
 #
@@ -801,10 +815,11 @@ print(where_it_ran(model.device))
 #
 # <details><summary>Answers</summary>
 #
-# 1. 100 tokens fill 6 pages, which all share, and 4 slots of a seventh. Each sample has 24 tokens behind the six
-#    pages, in 2 pages of its own: 6 + 3 x 2 = 12.
-# 2. Pages begin to be used a second time. Either one is freed twice or too early, and has two owners, or slots that
-#    nobody has written since are read: they held zeros in the beginning, and now hold another request's text.
+# 1. 100 tokens fill 6 pages, which all share, and 4 slots of a seventh. Each sample has 24 tokens
+#    behind the six pages, in 2 pages of its own: 6 + 3 x 2 = 12.
+# 2. Pages begin to be used a second time. Either one is freed twice or too early, and has two
+#    owners, or slots are read that were not written since: they held zeros in the beginning, and
+#    now hold another request's text.
 #
 # </details>
 #

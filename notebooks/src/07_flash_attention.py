@@ -129,17 +129,19 @@ print("first token right:", wrong.token_ids[0] == plain.token_ids[0])
 print(f"then no longer: {right} of {len(plain.token_ids)} tokens right")
 
 # %% [markdown]
-# The prompt is right now. Then comes the first decode step, with *one* query and a whole history of keys, and
-# the mask puts this query at place 0, from where it sees the first key alone: **as many queries as keys were assumed**. The
-# last query must see the last key. Chapter 3's caches need that, and so does every chunk of a prompt.
+# The prompt is right now. Then comes the first decode step, with *one* query and a whole history of
+# keys. The mask puts this query at position 0, so it sees only the first key: **as many queries as
+# keys were assumed**. The last query must see the last key. Chapter 3's caches need that, and so
+# does every chunk of a prompt.
 #
-# In some models each token sees only a fixed number of tokens before it, a [**sliding window**](../docs/glossary.md#sliding-window). Let us hide what lies 64
-# places back or more, too:
+# In some models each token sees only a fixed number of tokens before it, a
+# [**sliding window**](../docs/glossary.md#sliding-window). Let us hide what lies 64 positions back
+# or more, too:
 
 
 # %%
 def outside(start, queries, keys):
-    """True behind a query, and 64 places or more before it."""
+    """True behind a query, and 64 positions or more before it."""
     ahead = torch.arange(start, start + keys) - torch.arange(queries)[:, None]
     return (ahead > 0) | (ahead <= -64)
 
@@ -151,9 +153,10 @@ lost = out.isnan().any(-1)[0, 0].nonzero().flatten().tolist()
 print(f"{len(lost)} of 200 queries are NaN: {lost[0]} to {lost[-1]}")
 
 # %% [markdown]
-# **A block that is hidden from a query before it has seen any key** has a maximum of minus infinity; minus infinity minus minus
-# infinity is NaN, not a number, and a NaN that has got into a sum stays there. With plain causal masks that never happens, because
-# every query sees key 0: the bug waits for windows, padding, or keys that come in another order.
+# **A block that is hidden from a query before that query has seen any key** has a maximum of minus
+# infinity. Minus infinity minus minus infinity is NaN, not a number, and a NaN that has got into a
+# sum stays there. With plain causal masks that never happens, because every query sees key 0: the
+# bug waits for windows, padding, or keys that come in another order.
 #
 # One more. Inference runs in 16 bits, and so do `best` and `total` above. Take 8,192 keys that all count the same;
 # the values are 0 in the first half and 1 in the second. Their mean is 0.5.
@@ -219,8 +222,9 @@ plots.show(
 )
 
 # %% [markdown]
-# Look at the weights of a tile when the next one arrives: they fade, because they are divided by a larger sum. A tile that
-# all its queries see wholly needs no mask. One that none of them sees is **skipped**: nothing is computed.
+# Look at the weights of a tile when the next one arrives: they fade, because they are divided by a
+# larger sum. A tile that all its queries see wholly needs no mask. A tile that none of its queries
+# sees is **skipped**: nothing is computed.
 #
 # ## Build it
 #
@@ -248,8 +252,9 @@ show_source(flash_tiles.attend)
 # %% [markdown]
 # ### Which tiles
 #
-# Query $i$ of $n$ stands at place $i + \mathrm{keys} - n$ of the text, so that the last query sees the last key. Everything else about
-# masks follows from there, decode step, chunk and whole prompt alike. Half of a prompt's tiles lie above the diagonal:
+# Query $i$ of $n$ stands at position $i + \mathrm{keys} - n$ of the text, so that the last query
+# sees the last key. Everything else about masks follows from there, decode step, chunk and whole
+# prompt alike. Half of a prompt's tiles lie above the diagonal:
 
 # %%
 from helpers.attention import Tiling, Visibility
@@ -390,8 +395,9 @@ for name, (attention, n, m, size) in cases.items():
 Table(("within the bar", "fp32", "bf16", "fp16"), rows)
 
 # %% [markdown]
-# A score of several thousand is known in fp32 to a few ten-thousandths, and that would show. So `FlashAttention` computes such scores
-# in fp64, until their maximum is taken off. (An NPU has no fp64: there the last line's fp32 misses the bar.)
+# A score of several thousand has an fp32 error of a few ten-thousandths, enough to fail. So
+# `FlashAttention` computes such scores in fp64, until their maximum is taken off. (An NPU has no
+# fp64: there the last line's fp32 misses the bar.)
 #
 # Now the demonstrations from above, with the real thing: no query is lost, and half precision counts.
 
@@ -428,9 +434,10 @@ for question in ("What is the capital of France?", "What is 2 + 2?", "Name a fru
 # %% [markdown]
 # ## Measure it: memory
 #
-# Prediction first. Materialised attention holds two copies of the scores at its worst moment (`naive_memory`).
-# FlashAttention needs its result, and beside it one tile of scores and the state of one block of queries
-# (`tiled_memory`): the one grows with the length, the other not at all.
+# Prediction first. Materialised attention holds two copies of the scores at its worst moment
+# (`naive_memory`). FlashAttention needs its result, and beside it one tile of scores and the state
+# of one block of queries (`tiled_memory`). With the length, the result grows; tile and state do
+# not.
 
 # %%
 from helpers import ops
@@ -506,9 +513,10 @@ head = ("tokens", "materialised", "blocks of 128 queries", "of 512 queries")
 Table((*head, "128: times those of half the length"), rows)
 
 # %% [markdown]
-# **Twice the length, four times the traffic.** Every block of queries reads all the keys that it sees, and there are twice as many
-# blocks, which see twice as many keys. The saving is a factor: a fast memory of $M$ numbers holds a block of $M / 4d$ queries (with as many keys, their
-# values and the result), so that $N / (M / 4d)$ blocks read $2 N d$ numbers each:
+# **Twice the length, four times the traffic.** Every block of queries reads all the keys that it
+# sees, and there are twice as many blocks, which see twice as many keys. The saving is a factor. A
+# fast memory of $M$ numbers holds a block of $M / 4d$ queries (with as many keys, their values and
+# the result). So $N / (M / 4d)$ blocks read $2 N d$ numbers each:
 #
 # $$2 N d \cdot \frac{4 N d}{M} = \frac{8 N^2 d^2}{M}$$
 #
@@ -536,8 +544,8 @@ die = accelerator_ceilings("Ascend 910C (one die)")
 print(f"{die.flops / die.bandwidth:.0f} operations per byte of device memory")
 
 # %% [markdown]
-# Below that many queries in a block, reading limits; above it, computing does. (The second-level cache helps: cores that
-# work on the same head find its keys there.)
+# With fewer queries in a block, reading is the limit; with more, computing is. (The second-level
+# cache helps: cores that work on the same head find its keys there.)
 #
 # ## Which tile fits a core
 #
@@ -574,9 +582,10 @@ for name in ("Ascend 910B3", "Ascend 310P3", "Ascend 950PR"):
 #
 # ## Measure it: time
 #
-# Prediction first, from this machine's ceilings (chapter 2). Materialised attention computes all scores, hidden ones too, and moves
-# them through memory; FlashAttention computes those of the tiles that it does not skip, and what it moves stays in the processor's
-# caches. `exp` and masks are not in this arithmetic, so these are times *at least*.
+# Prediction first, from this machine's ceilings (chapter 2). Materialised attention computes all
+# scores, hidden ones too, and moves them through memory. FlashAttention computes those of the tiles
+# that it does not skip, and what it moves stays in the processor's caches. `exp` and masks are not
+# in this arithmetic, so these are times *at least*.
 
 # %% tags=["skip-emulated"]
 from helpers.attention import scores_computed
@@ -742,16 +751,20 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# vLLM-Ascend computes attention by FIA; there is nothing to turn on. Its `--attention-backend FLASH_ATTN` (in beta when this was written) takes
-# a kernel that agrees with the one of training frameworks instead, and may be slower. `--max-num-batched-tokens` bounds the queries of a pass, and
-# so how often a long prompt's keys are read: many small chunks read them many times. `--decode-context-parallel-size` cuts the keys of
-# long texts over several devices, whose parts are merged as above.
+# vLLM-Ascend computes attention by FIA; there is nothing to turn on. Its
+# `--attention-backend FLASH_ATTN` (in beta when this was written) takes a kernel that agrees with
+# the one of training frameworks instead, and may be slower. `--max-num-batched-tokens` bounds the
+# queries of a pass, and so decides how often a long prompt's keys are read: many small chunks read
+# them many times. `--decode-context-parallel-size` cuts the keys of long texts over several
+# devices, whose parts are merged as above.
 #
 # ## Recap
 #
-# Softmax over keys that come block by block needs three running numbers for each query, brought to the new maximum with every block, in fp32;
-# so scores never exist all at once, and the result is exact. Parts of the keys can be computed apart and merged by their log-sum-exp. Memory
-# becomes linear in the length; traffic and arithmetic stay quadratic, the traffic divided by what the chip can hold.
+# Softmax over keys that come block by block needs three running numbers for each query, in fp32,
+# brought to the new maximum with every block. So scores never exist all at once, and the result is
+# exact. Parts of the keys can be computed apart and merged by their log-sum-exp. Memory becomes
+# linear in the length; traffic and arithmetic stay quadratic, the traffic divided by what the chip
+# can hold.
 #
 # **Check yourself.**
 #
@@ -761,9 +774,11 @@ print(where_it_ran(model.device))
 #
 # <details><summary>Answers</summary>
 #
-# 1. Twice the length is four times the traffic, twice the fast memory half of it: twice as much in all.
-# 2. For the first: the mask counts places from the first query; the last query must see the last key. For the second: a block is wholly hidden
-#    before a query has seen any key, and minus infinity is subtracted from itself.
+# 1. Twice the length is four times the traffic, twice the fast memory half of it: twice as much in
+#    all.
+# 2. For the first: the mask counts positions from the first query; the last query must see the last
+#    key. For the second: a block is wholly hidden before a query has seen any key, and minus
+#    infinity is subtracted from itself.
 #
 # </details>
 #

@@ -32,9 +32,10 @@ environment_report()
 # %% [markdown]
 # ## Feel the problem: an order that is not the one asked for
 #
-# When more people ask than can be served at once, somebody must wait. Who? Here is a scheduler as one would write it.
-# It knows four policies by name. Requests are kept in order of their priority (a smaller number is more urgent), and
-# short prompts are taken first, "because they are quick".
+# When more requests come than can be served at once, some must wait. Which ones? Here is a
+# scheduler as one would write it. It knows four policies by name. Requests are kept in order of
+# their priority (a smaller number is more urgent), and short prompts are taken first, "because they
+# are quick".
 
 
 # %%
@@ -59,8 +60,8 @@ class PlausibleScheduler:
 
 
 # %% [markdown]
-# Six requests come in the order of their letters, A to D from one client, E and F from another. B and E are urgent.
-# Who has one seat after the other?
+# Six requests come in the order of their letters, A to D from one client, E and F from another. B
+# and E are urgent. There is one seat. In which order do they get it?
 
 # %%
 from helpers.engine import Request
@@ -98,7 +99,9 @@ for i in range(rounds):
 print(f"after {rounds} rounds {len(served)} requests are served, E {served.count('E')} times")
 
 # %% [markdown]
-# A request [**starves**](../docs/glossary.md#starves) when it is not unlucky, but last for as long as anybody shorter comes, as E is. And one more thing was forgotten:
+# A request [**starves**](../docs/glossary.md#starves) when newcomers keep overtaking it, for as
+# long as they come. E starves, because shorter requests come all the time. And one more thing was
+# forgotten:
 
 # %%
 from helpers.caches import PagePool
@@ -112,8 +115,9 @@ pages = sum(-(-len(request.prompt_ids) // pool.page_size) for request in batch)
 print(f"a batch of {len(batch)} is taken; it needs {pages} pages, and there are {pool.num_pages}")
 
 # %% [markdown]
-# **The order of the queue is taken for the only resource.** A request needs a seat in the batch, tokens of the pass's
-# budget, and pages for its keys and values; whoever is let in without pages throws somebody else out.
+# **The order of the queue is taken for the only resource.** A request needs a seat in the batch,
+# tokens of the pass's budget, and pages for its keys and values; a request that is admitted without
+# pages forces a preemption.
 #
 # How bad is it with real traffic? To find out in seconds, not in hours, we need an engine on a [**virtual clock**](../docs/glossary.md#virtual-clock): the
 # scheduler and the page accounts are real, and instead of a model's pass there is a number of seconds. For an
@@ -144,9 +148,10 @@ def capacity(trace, **options):
 
 
 # %% [markdown]
-# A [**trace**](../docs/glossary.md#trace) says who comes when, with how long a prompt, for how long an answer. Lengths are log-normal, as those of
-# published traces roughly are: many short ones and a long tail. One in four is urgent. Arrivals are Poisson's, each
-# independent of the others, at 120 % of what the engine can do: the rush hour.
+# A [**trace**](../docs/glossary.md#trace) says when each request comes, with how long a prompt, and
+# for how long an answer. Lengths are log-normal, as those of published traces roughly are: many
+# short ones and a long tail. One in four is urgent. Arrivals are Poisson's, each independent of the
+# others, at 120 % of what the engine can do: the rush hour.
 
 # %%
 from helpers.traffic import Lengths, Mix, poisson
@@ -190,14 +195,14 @@ head = ("served", "requests", "TTFT p50", "worst wait, urgent", "worst wait, lon
 Table(head, rows)
 
 # %% [markdown]
-# By length, the median client is served soon, and that is why it looks good in a demonstration. Long prompts wait
-# until the rush is over, urgent or not, and the longer the rush, the longer they wait. In order of arrival everybody
-# waits, and nobody for so long.
+# By length, the median request is served soon, so this order looks good in a demonstration. Long
+# prompts wait until the rush is over, urgent or not, and the longer the rush, the longer they wait.
+# In order of arrival all wait, and none for so long.
 #
 # ## The idea in a picture
 #
-# Nobody can shorten the work by ordering it. But one can choose **who waits**. Eight requests are here at once, two
-# seats; the passes are planned by the real scheduler and timed on paper.
+# No order makes the work shorter. But it decides **who waits**. Eight requests are here at once,
+# two seats; the passes are planned by the real scheduler and timed on paper.
 
 # %%
 from helpers import ContinuousBatcher
@@ -230,10 +235,11 @@ plots.show(
 )
 
 # %% [markdown]
-# Grey is waiting. The work ends at about the same moment; the grey is distributed otherwise, and there is less of it in
-# sum when the short ones go first. Who may wait is not a question of computer science, but of what was promised to
-# whom. So a scheduler should keep the mechanism (seats, tokens, pages) apart from the [**policy**](../docs/glossary.md#policy) (who is next, who
-# gives way).
+# Grey is waiting. The work ends at about the same moment; the grey is distributed otherwise, and
+# there is less of it in sum when the short ones go first. Who may wait is not a question of
+# computer science, but of what was promised to whom. So a scheduler should keep the mechanism
+# (seats, tokens, pages) apart from the [**policy**](../docs/glossary.md#policy) (which request is
+# next, which one is preempted).
 #
 # ## Build it
 #
@@ -259,8 +265,11 @@ for policy, order in first.items():
     print(f"{policy:20}", " ".join(order))
 
 # %% [markdown]
-# Now the names mean something. (`round_robin` and `fair_share` look at clients, and nothing is cached here.) Letting
-# somebody in asks for all three resources:
+# Now the names mean something. (`round_robin` and `fair_share` look at clients, and nothing is
+# cached here.) An admission asks for all three resources. **A waiting request is admitted when free
+# pages suffice for its whole text and for what running prompts still need.** What running prompts
+# need is counted because their next chunks would otherwise find too few pages. And no request is
+# preempted unless that suffices.
 
 # %%
 from helpers.display import show_source
@@ -271,9 +280,9 @@ show_source(RequestScheduler._has_place)
 show_source(RequestScheduler._admit)
 
 # %% [markdown]
-# A policy keeps those who wait, because the order is what it knows. Most are an order by one key, so a heap does: a
-# decision costs $O(\log n)$ however many wait, and the key must not change while somebody waits. A strategy says no
-# more than its `rank`:
+# A policy keeps the waiting requests, because it knows their order. Most policies order by one key,
+# so a heap does: with $n$ waiting requests a decision costs $O(\log n)$, and a request's key must
+# not change while it waits. A strategy says no more than its `rank`:
 
 # %%
 from helpers.engine import Priority, ShortestJobFirst
@@ -286,9 +295,10 @@ show_source(ShortestJobFirst.rank)
 # %% [markdown]
 # ### Priority, ageing, preemption
 #
-# In the longer rush of above: the urgent ones first; the same with ageing; and **preemptive**, where an urgent one takes
-# a running request's seat, whose work is computed again. With [**ageing**](../docs/glossary.md#ageing), waiting counts as priority: here every 1.5 seconds
-# are worth a step.
+# On the longer trace above: urgent requests first; the same with ageing; and **preemptive**, where
+# an urgent request takes a running one's seat, and what is lost is computed again. With
+# [**ageing**](../docs/glossary.md#ageing), waiting counts as priority: here every 1.5 seconds
+# outweigh one step of priority.
 
 # %%
 from IPython.display import display
@@ -309,14 +319,14 @@ for level, words in enumerate(("the urgent ones", "the others")):
     display(comparison(part, columns=columns, caption=f"{words}, predicted"))
 
 # %% [markdown]
-# The urgent ones hardly wait any more; what they gain is taken from the others. Preemption takes the last
-# milliseconds of their wait, and the work it throws away is everybody's loss: it pays where urgent ones must not wait
-# for an answer to end. Ageing is a choice in between: while the rush goes on, the others have waited for so long that
-# new urgent ones come behind them.
+# The urgent ones hardly wait any more; what they gain is taken from the others. Preemption saves
+# the last milliseconds of their wait, and the work that it throws away delays all others. It pays
+# where urgent requests must not wait for an answer to end. Ageing is a choice in between: while the
+# rush goes on, the others have waited for so long that new urgent ones come behind them.
 #
-# It does not ask how urgent a request is *now*. Everybody ages equally fast, so the order of two requests never
-# changes, and the key is a moment: the arrival, put back by `ageing` seconds for each step. That gives a bound, too
-# (see *Prove it*).
+# Ageing does not ask how urgent a request is *now*. All requests age equally fast, so the order of
+# two requests never changes. The key is a time: the arrival, plus `ageing` seconds for each step of
+# priority. That gives a bound, too (see *Prove it*).
 
 # %% [markdown]
 # ### Shortest job first: known, predicted, capped
@@ -358,9 +368,9 @@ columns = ("TTFT p50", "TTFT p99", "end to end p50", "worst wait")
 comparison(reports, columns=columns, caption="120 % load, predicted")
 
 # %% [markdown]
-# A rough prediction is nearly as good as the truth: it only has to tell short from long. Caps that say nothing leave
-# the prompts, and the article's policy. All of them starve the long ones; ageing (10 ms of waiting outweigh a pass)
-# limits that.
+# A rough prediction is nearly as good as the truth: it only has to tell short from long. Equal caps
+# leave only the prompts to compare, as `Article` does. All of these orders starve long requests;
+# ageing (10 ms of waiting outweigh a pass) limits that.
 #
 # ### Fairness: one client floods the engine
 #
@@ -391,17 +401,19 @@ for name, policy in runs.items():
 Table(("TTFT p50 of", "flood", "Ann", "Bob", "Jain", "preempted", "tokens/s"), rows)
 
 # %% [markdown]
-# In order of arrival, Ann and Bob wait as long as the flood, for whose work they are not responsible. Fair policies
-# let them through, and the flood waits for itself. Whoever pays for more gets a weight. With a **quantum**, requests
-# take turns, too, as processes do in an operating system: everybody's first token comes sooner, but a request that
-# gives its seat away is computed again, as far as the cache does not have it any more (here it has).
+# In order of arrival, Ann and Bob wait as long as the flood, although they did not cause the load.
+# Fair policies let them through, and the flood waits for itself. A client who pays for more gets a
+# weight. With a **quantum**, requests take turns, too, as processes do in an operating system. All
+# first tokens come sooner, but a request that loses its seat is computed again, unless the cache
+# still has its tokens (here it has).
 #
 # ### Cache-aware
 #
-# Prompts with common beginnings find them in the cache, if nobody has pushed them out meanwhile (chapters 4 and 6).
-# So take those first whose beginning is cached now. Without a bound, prompts that share nothing would starve; here
-# nobody is overtaken more than 16 times. 24 beginnings of 1,500 tokens or so, in a pool that cannot hold them all
-# beside the requests:
+# Prompts with common beginnings find them in the cache, if they were not evicted meanwhile
+# (chapters 4 and 6). So take those requests first whose beginning is cached now. Without a bound,
+# prompts that share nothing would starve. `CacheAware` has a bound: no request is overtaken more
+# than `patience` times (here 16), also when requests are preempted. 24 beginnings of 1,500 tokens
+# or so, in a pool that cannot hold them all beside the requests:
 
 # %%
 from helpers.engine import CacheAware
@@ -423,8 +435,9 @@ comparison(reports, columns=columns, caption="120 % load, predicted")
 # %% [markdown]
 # ## Prove it
 #
-# **A policy decides when, never what.** Eight requests on the real model, four seats, and one policy that takes seats
-# away: everybody's tokens must be those of a run alone, whatever the order.
+# **A policy decides when, never what.** Eight requests on the real model, four seats, and one
+# policy that takes seats away: each request's tokens must be those of a run alone, whatever the
+# order.
 
 # %%
 from helpers import KVCache, PagedKVCache
@@ -479,9 +492,10 @@ for policy in POLICIES:
 Table(("policy", "tokens equal", "preempted", "served in this order"), rows)
 
 # %% [markdown]
-# **Nobody starves under ageing.** With `ageing` of $a$ seconds, a request of priority $p$ that came at $t$ is
-# overtaken by none of priority $q$ that comes at $t + a\,(p - q)$ or later, whatever the load. So the wait is at most
-# that head start and the work of those who were ahead then. Every pair of requests of a long, overloaded run:
+# **No request starves under ageing.** With `ageing` of $a$ seconds, a request of priority $p$ that
+# came at $t$ is overtaken by none of priority $q$ that comes at $t + a\,(p - q)$ or later, whatever
+# the load. So the wait is at most that head start and the work of the requests that were ahead
+# then. Every pair of requests of a long, overloaded run:
 
 # %% tags=["skip-emulated"]
 ageing, levels = 1.5, (0, 0, 0, 1, 3)
@@ -504,7 +518,7 @@ for name, report in (("ageing", aged), ("no ageing", strict)):
     print(f"worst wait, {name}: {report.worst_wait:.1f} s of a rush of {hard.duration:.1f} s")
 
 # %% [markdown]
-# ## Measure it: the simulator before the court
+# ## Measure it: is the simulator right?
 #
 # A simulator is worth as much as its predictions. For this machine, pass times are **calibrated**: a short run of the
 # engine itself, and a curve fitted to its log. Then three traces and two policies, each simulated first and then
@@ -587,10 +601,10 @@ fig = draw_predictions(
 plots.show(fig, alt="Six points near the line on which simulated and measured times are equal")
 
 # %% [markdown]
-# Where both numbers of a line lie below 1, shortest job first is the better one for the median, and the simulator knew.
-# That is what it is for: to choose between policies, seats and budgets without an
-# afternoon on the machine. Where times are apart, look at the machine first: whatever else it does is not in the
-# calibration.
+# Where both numbers of a line lie below 1, shortest job first is the better one for the median, and
+# the simulator knew. That is what it is for: to choose between policies, seats and budgets without
+# an afternoon on the machine. Where times are apart, look at the machine first: its other work is
+# not in the calibration.
 #
 # ## Measure it: half, nearly, and too full
 #
@@ -642,23 +656,27 @@ plots.show(
 )
 
 # %% [markdown]
-# At 50 % nobody queues, and every policy is right, unless arrivals come in bursts: a burst is an overload that
-# passes. At 90 % it begins to matter. Beyond 100 % the queue grows for as long as the rush lasts, and a policy
-# decides **whose** requests are late. By order of arrival that is soon everybody: the goodput collapses although the
-# engine works as hard as ever. Short ones first saves most of it. But look at both tables: by goodput alone one would
-# choose the article's order, which starves. Ageing gives some of the goodput for a shorter worst wait. (Cache-aware
-# is first come, first served where prompts share nothing.)
+# At 50 % no request queues, and every policy is right, unless arrivals come in bursts: a burst is
+# an overload that passes. At 90 % it begins to matter. Beyond 100 % the queue grows for as long as
+# the rush lasts, and a policy decides **whose** requests are late. By order of arrival, soon all
+# requests are late: the goodput collapses although the engine works as hard as ever. Short ones
+# first saves most of it. But look at both tables: by goodput alone one would choose the order by
+# prompt, which starves long ones. Ageing gives some of the goodput for a shorter worst wait.
+# (Cache-aware is first come, first served where prompts share nothing.)
 #
 # ## Load over replicas
 #
-# With several engines somebody must choose one for each request: a [**router**](../docs/glossary.md#router). Four engines with eight seats each;
-# four kinds of traffic, and five routers, each of which has a weakness:
+# With several engines, a [**router**](../docs/glossary.md#router) chooses one of them for each
+# request. Four engines with eight seats each; four kinds of traffic, and five routers, each of
+# which has a weakness:
 #
-# - in turn: heavy requests in step with the turns (here every fourth one is heavy);
-# - fewest requests: heavy ones count like light ones;
-# - fewest tokens: believes the caps;
+# - in turn: fails where heavy requests come in step with the turns (here every fourth one is
+#   heavy);
+# - fewest requests: counts heavy ones like light ones;
+# - fewest tokens: takes the caps for lengths;
 # - none of the three knows where a beginning is cached;
-# - where most is cached, at any price: one popular beginning drowns one engine. *With balance*: unless that engine is busier than the others.
+# - where most is cached, at any price: one popular beginning overloads one engine. *With balance*:
+#   unless that engine is busier than the others.
 
 # %%
 from helpers.engine import PrefixRouter, RoundRobinRouter, least_requests, least_tokens
@@ -702,8 +720,8 @@ rows = [(kind, *(f"{seen[kind, name].hit_rate:.0%}" for name in routers)) for ki
 Table(("prompt tokens found cached", *routers), rows)
 
 # %% [markdown]
-# Read the rows: whichever router you choose, there is traffic that it fails on, but the last one never by much. Its
-# score is the share of the prompt that an engine has cached, less its load above the average.
+# Read the columns: every router fails on some traffic, but the last one never by much. Its score is
+# the share of the prompt that an engine has cached, less its load above the average.
 #
 # ## Sweep it
 #
@@ -757,10 +775,11 @@ SweepPanel(
 # %% [markdown]
 # ## On Ascend
 #
-# Scheduling is the host's work, between two passes, and no operator of torch_npu takes part in it. That makes it a
-# matter of time: while the host plans, the NPU has nothing to do, unless the next pass is planned while this one
-# runs. Two things keep the plan short here: a heap, and a plan that looks at those who run and at the first who
-# waits. What a plan costs with few and with many waiting, beside the pass of 16 decoding requests on a 910C die:
+# Scheduling is the host's work, between two passes, and no operator of torch_npu takes part in it.
+# That makes it a matter of time: while the host plans, the NPU has nothing to do, unless the next
+# pass is planned while this one runs. Two things keep the plan short here: a heap, and a plan that
+# looks at running requests and at the first waiting one. What a plan costs with few and with many
+# waiting, beside the pass of 16 decoding requests on a 910C die:
 
 # %% tags=["skip-emulated"]
 from helpers.machine import Stopwatch
@@ -768,7 +787,7 @@ from helpers.simulation import Load
 
 
 def plan_time(count):
-    """Seconds in which 16 of `count` requests that wait are let in."""
+    """Seconds in which 16 of `count` waiting requests are admitted."""
     scheduler = RequestScheduler(16, policy="sjf")
     for i in range(count):
         scheduler.add_request(Request(i, [1] * 16, 1 + i * 7919 % 500))
@@ -778,13 +797,14 @@ def plan_time(count):
 
 
 for count in (100, 20_000):
-    print(f"{count:6,} waiting: 16 let in, {measured(min(plan_time(count) for _ in range(3)))}")
+    print(f"{count:6,} waiting: 16 admitted, {measured(min(plan_time(count) for _ in range(3)))}")
 print(f"a pass, predicted: {1e3 * there(Load.of([(1, 500)] * 16)):.1f} ms")
 
 # %% [markdown]
-# What the NPU sees of a policy is the shape of the batch. A decode pass is replayed as a captured graph only for
-# certain batch sizes, and padded to the next of them; a policy that preempts and readmits brings mixed passes, which
-# run without a graph or in pieces. And what the device computes must not depend on who shares the pass:
+# What the NPU sees of a policy is the shape of the batch. A decode pass is replayed as a captured
+# graph only for certain batch sizes, and padded to the next of them. A policy that preempts and
+# readmits brings mixed passes, which run without a graph or in pieces. And what the device computes
+# must not depend on which requests share the pass:
 
 # %%
 from helpers.machine import where_it_ran
@@ -798,11 +818,11 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# In vLLM and vLLM-Ascend, `--scheduling-policy` is `fcfs` (the default) or `priority`: each request may carry a
-# `priority`, smaller first, ties by arrival, and the least urgent one gives way when pages run out. There is no
-# ageing: do not let a stream of urgent requests be endless. `--max-num-seqs` are the seats and
-# `--max-num-batched-tokens` the budget of a pass; both bound what any policy can do, since nobody who runs is
-# overtaken.
+# In vLLM and vLLM-Ascend, `--scheduling-policy` is `fcfs` (the default) or `priority`: each request
+# may carry a `priority`, smaller first, ties by arrival, and the least urgent one is preempted when
+# pages run out. There is no ageing, so an endless stream of urgent requests starves the others.
+# `--max-num-seqs` are the seats and `--max-num-batched-tokens` the budget of a pass; both bound
+# what any policy can do, since no running request is overtaken.
 #
 # vLLM-Ascend adds a queue for short prompts:
 # `--additional-config '{"scheduler_config": {"short_request_first_config": {"enabled": true, "threshold": 256, "long_max_wait_ms": 2000}}}'`.
@@ -812,10 +832,11 @@ print(where_it_ran(model.device))
 #
 # ## Recap
 #
-# A policy cannot make the engine faster; it decides who waits, and that is worth a factor for some and costs others.
-# The mechanism (seats, tokens, pages) is one, the policies are small, and none changes a token. Test them where it
-# hurts, beyond 90 % load and at the end of the line, in a simulator that you have held against the clock; and give
-# every order that favours somebody a bound for the rest.
+# A policy cannot make the engine faster; it decides who waits: some requests gain a factor by that,
+# and others pay for it. The mechanism (seats, tokens, pages) is one, the policies are small, and
+# none changes a token. Test them where it hurts, beyond 90 % load and at the end of the line, in a
+# simulator that you have held against the clock. And give every order that favours some requests a
+# bound for the others.
 #
 # **Check yourself.**
 #
