@@ -52,7 +52,7 @@ def whole_number(value: object, name: str) -> int:
     try:
         if isinstance(value, bool):
             raise TypeError
-        return operator.index(value)  # type: ignore[arg-type]  # whatever has no index raises TypeError
+        return operator.index(value)  # type: ignore[arg-type]  # an object without an index raises TypeError
     except TypeError:
         raise ValueError(f"{name} must be a whole number, got {value!r:.80}") from None
 

@@ -24,8 +24,8 @@ class PageAllocator:
         self.num_kept = 0
         """Free pages that are kept for their text."""
         self._blank = list(range(num_pages - 1, -1, -1))
-        # Kept pages are linked in a ring, which an entry without a page closes. These are lists, because an
-        # OrderedDict of 100,000 pages is spread over so much memory that every page costs a cache miss or two.
+        # Kept pages are linked in a ring, which an entry without a page closes. The links are lists: an
+        # OrderedDict of 100,000 pages is spread over so much memory that each page costs a cache miss or two.
         self._end = num_pages
         self._before = [num_pages] * (num_pages + 1)
         self._after = [num_pages] * (num_pages + 1)

@@ -114,7 +114,7 @@ class PagePool:
             raise ValueError(f"sizes must be 1 or more, got {num_pages} pages of {page_size} slots")
         self.num_pages, self.page_size, self.sharing = num_pages, page_size, sharing
         self._peak_used = self._hit_tokens = self._looked_up_tokens = self._evictions = self._copies = 0
-        self._version = 0  # of what an offer depends on: the index and the free queue
+        self._version = 0  # changes with the index and the free queue, on which offers depend
         self._requests: dict[RequestId, RequestPages] = {}
         self._forget_everything()
 

@@ -84,10 +84,10 @@ class PrefixStore:
         stored.
         """
         size = self.tree.page_size
-        if len(self._free) != self.free:  # the tree gave pages to another caller: `evict`, `remove`, `clear`
+        if len(self._free) != self.free:  # `evict`, `remove` or `clear` gave pages to another caller
             held = {page for node in self.tree.nodes() for page in node.pages}
             self._free = [page for page in range(self.capacity) if page not in held]
-        with self.using(tokens, salt, again=True) as found:  # making room must not take it
+        with self.using(tokens, salt, again=True) as found:  # making room must not evict it
             missing = len(tokens) // size - len(found.pages)
             if missing > self.free:
                 self._free += self.tree.evict(missing - self.free)
