@@ -107,9 +107,8 @@ def test_a_node_of_equal_key_takes_the_place(which):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_any_sequence_equals_a_search(seed):
-    rng, queue, inside, tick = random.Random(seed), EvictionQueue(POLICIES["lru"]), [], 0
-    for _ in range(600):
-        tick += 1
+    rng, queue, inside = random.Random(seed), EvictionQueue(POLICIES["lru"]), []
+    for tick in range(1, 600):
         action = rng.choice(("enter", "enter", "touch", "age", "drop", "replace", "first"))
         if action == "enter":
             inside.append(node(last_use=tick))

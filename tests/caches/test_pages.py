@@ -89,7 +89,8 @@ def test_a_refusal_says_what_is_missing():
 
 
 @pytest.mark.parametrize(
-    ("num_tokens", "num_held", "owed"), [(9, 0, 3), (9, 4, 2), (9, 5, 1), (9, 8, 1), (9, 9, 0), (8, 8, 0), (1, 0, 1)]
+    ("num_tokens", "num_held", "owed"),
+    [(9, 0, 3), (9, 4, 2), (9, 5, 1), (9, 8, 1), (9, 9, 0), (8, 8, 0), (1, 0, 1)],
 )
 def test_owed_pages_are_those_that_a_request_has_still_to_take(num_tokens, num_held, owed):
     pages = Accounts(6, 4)
@@ -132,7 +133,9 @@ def test_take_back_gives_up_the_pass_and_cuts_what_is_longer():
     serve(pages, "z", [7, 8])
     for name in "xy":
         pages.reserve(name, [9, 9])
-    assert pages.take_back({"x": 4, "y": 4}) == {"x": 4, "y": 3}, "cut to 4; the pass was given up, 3 are left"
+    assert pages.take_back({"x": 4, "y": 4}) == {"x": 4, "y": 3}, (
+        "cut to 4; the pass was given up, 3 are left"
+    )
     assert [pages.length(name) for name in "xyz"] == [4, 3, 2]
     assert pages.take_back({}) == {}
 

@@ -904,7 +904,9 @@ class Machine(RuleBasedStateMachine):
     def the_queue_is_a_heap_of_unpinned_leaves(self):
         leaves = [node for node in self.tree.nodes() if not node.children and not node.pins]
         queue, key = sorted(leaves, key=lambda node: node.place), POLICIES[self.tree.policy]
-        assert [node.place for node in queue] == list(range(len(leaves))), "each leaf has a place, and no other has"
+        assert [node.place for node in queue] == list(range(len(leaves))), (
+            "each leaf has a place, and no other has"
+        )
         for place, node in enumerate(queue):
             assert not key(node) < key(queue[max(0, place - 1) // 2])
         assert all(node.place == -1 for node in self.tree.nodes() if node not in leaves)
