@@ -1,7 +1,8 @@
-"""What the operations of a page pool cost, in pools of 1,000 to 100,000 pages: `python -m benchmarks.page_pool`.
+"""What the operations of a page pool cost, in pools of 1,000 to 100,000 pages.
 
-Every pool but for a few blank pages is full of cached 512-token prompts, and each sample takes one of them at random, so
-that a large pool pays for its memory as it would in service. The tokens are new objects each time, as from a tokenizer.
+Run `python -m benchmarks.page_pool`. Every pool, but for a few blank pages, is full of cached 512-token prompts.
+Each sample takes one of them at random, so that a large pool pays for its memory as it would in service. The
+tokens are new objects each time, as from a tokenizer.
 """
 
 from __future__ import annotations
@@ -16,20 +17,23 @@ from benchmarks.record import write
 from helpers.caches import PagePool
 
 SIZES = (1_000, 10_000, 100_000)
-PAGE, PROMPT, ROUNDS, BLANK = 16, 512, 300, 64
+PAGE, PROMPT, ROUNDS, BLANK, DUPLICATES = 16, 512, 300, 64, 8_000
 
 Timed = Callable[[PagePool, list[int], random.Random], int]
 OPERATIONS: dict[str, Timed] = {}
 
 
 def operation(function: Timed) -> Timed:
-    """Enters a function, under its docstring: it gives the nanoseconds of one operation and leaves the pool as full as it was."""
+    """Enter a function under its docstring; return the function.
+
+    It returns the nanoseconds of one operation, and leaves the pool as full as before.
+    """
     OPERATIONS[str(function.__doc__)] = function
     return function
 
 
 def clocked(call: Callable[[], object]) -> int:
-    """The nanoseconds that a call takes."""
+    """Return the nanoseconds that a call takes."""
     start = perf_counter_ns()
     call()
     return perf_counter_ns() - start
@@ -144,13 +148,28 @@ def slots(pool: PagePool, prompt: list[int], rng: random.Random) -> int:
 
 
 @operation
+def free_duplicates(pool: PagePool, prompt: list[int], rng: random.Random) -> int:
+    """Free 8,000 duplicate pages."""
+    own = PagePool(2 * DUPLICATES, 1)  # a pool of its own, because not every other has so many pages
+    text = [rng.randrange(49152) for _ in range(DUPLICATES)]
+    for name in "xy":
+        own.admit(name, text)
+    for name in "xy":
+        own.append(name, text)
+    own.confirm("x", "y")
+    took = clocked(lambda: own.free("y"))
+    assert (own.num_free, own.stats().cached) == (DUPLICATES, 0)
+    return took
+
+
+@operation
 def stats(pool: PagePool, prompt: list[int], rng: random.Random) -> int:
     """Statistics."""
     return clocked(pool.stats)
 
 
 def filled(num_pages: int, rng: random.Random) -> tuple[PagePool, list[list[int]]]:
-    """A pool with a cached prompt in every 32 pages, and the prompts."""
+    """Return a pool with a cached prompt in every 32 pages, and the prompts."""
     pool = PagePool(num_pages, PAGE)
     prompts = [
         [rng.randrange(49152) for _ in range(PROMPT)] for _ in range((num_pages - BLANK) * PAGE // PROMPT)
@@ -164,7 +183,10 @@ def filled(num_pages: int, rng: random.Random) -> tuple[PagePool, list[list[int]
 
 
 def run(rounds: int = ROUNDS) -> dict[str, dict[str, list[int]]]:
-    """Nanoseconds of each sample by operation and pool size. Sizes take turns, so that all see the same other load."""
+    """Return the nanoseconds of each sample by operation and pool size.
+
+    Sizes take turns, so that all see the same other load.
+    """
     samples: dict[str, dict[str, list[int]]] = {}
     for name, timed in OPERATIONS.items():
         rng = random.Random(0)
@@ -181,7 +203,7 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, list[int]]]:
 
 
 def main() -> None:
-    """Measures, prints medians, writes every sample."""
+    """Measure, print medians, write every sample."""
     samples = run()
     print(f"{'median µs at pages':<58}" + "".join(f"{size:>10,}" for size in SIZES) + f"{'ratio':>8}")
     for name, by_size in samples.items():

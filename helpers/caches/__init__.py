@@ -1,6 +1,7 @@
 """Where keys and values live: rows (chapter 3), a prefix tree (chapter 4), pages (chapter 6).
 
-Read in this order: `kv_cache` (simple), `page_pool` (pages without tensors), `paged_kv_cache` (pages with tensors).
+Read in this order: `kv_cache` (simple), `page_pool` (pages without tensors), `paged_kv_cache` (pages with
+tensors).
 """
 
 from helpers.caches import radix_tree

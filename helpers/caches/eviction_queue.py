@@ -16,18 +16,22 @@ POLICIES: Mapping[str, Callable[[Node], Any]] = MappingProxyType(
         "fifo": attrgetter("created"),
     }
 )
-"""What to evict first: the leaf with the smallest key. Least recently used; least often matched; first inserted."""
+"""For each policy, the key of a node; the leaf with the smallest key is evicted first.
+
+The policies: least recently used, least often matched, first inserted.
+"""
 
 
 class EvictionQueue:
-    """Nodes, the one to evict first in front: a binary heap that knows each node's place.
+    """Nodes in order of eviction: a binary heap that knows the index of each node.
 
-    A node enters, leaves or moves in O(log n) then, with no stale entry left behind (which `heapq` would need, and which
-    could all come up at once), so that there are as many entries as leaves that may go.
+    So a node enters, leaves or moves in O(log n), and no stale entry is left behind. `heapq` would need stale
+    entries, and all of them could come up at once. The queue has as many entries as there are leaves that may
+    be evicted.
     """
 
     def __init__(self, key: Callable[[Node], Any]):
-        """An empty queue in the order of `key`."""
+        """Make an empty queue in the order of `key`."""
         self._key = key
         self._nodes: list[Node] = []
         self._keys: list[Any] = []
@@ -41,7 +45,7 @@ class EvictionQueue:
         return self._nodes[0] if self._nodes else None
 
     def put(self, node: Node) -> None:
-        """Enters a node, or moves it to where its key has gone."""
+        """Enter a node, or move it to where its present key belongs."""
         if node.place < 0:
             node.place = len(self._nodes)
             self._nodes.append(node)
@@ -49,19 +53,22 @@ class EvictionQueue:
         self._settle(node, self._key(node), node.place)
 
     def drop(self, node: Node) -> None:
-        """Takes a node out."""
+        """Take a node out."""
         last, key = self._nodes.pop(), self._keys.pop()
         if last is not node:
             self._settle(last, key, node.place)
         node.place = -1
 
     def replace(self, node: Node, other: Node) -> None:
-        """Gives a node's place to one of equal key."""
+        """Put `other`, which has an equal key, where `node` is, and take `node` out."""
         self._nodes[node.place] = other
         other.place, node.place = node.place, -1
 
     def _settle(self, node: Node, key: Any, place: int) -> None:
-        """Fills a vacant place: moves it up past larger keys or down past smaller ones until the node fits in."""
+        """Fill the vacant index `place`, and keep the heap in order.
+
+        The vacant index moves up past larger keys, or down past smaller ones, until the node fits there.
+        """
         nodes, keys = self._nodes, self._keys
         while place and key < keys[above := (place - 1) // 2]:
             self._fill(place, nodes[above], keys[above])
@@ -76,5 +83,5 @@ class EvictionQueue:
         self._fill(place, node, key)
 
     def _fill(self, place: int, node: Node, key: Any) -> None:
-        """Writes a node into a place."""
+        """Write a node and its key at an index."""
         self._nodes[place], self._keys[place], node.place = node, key, place

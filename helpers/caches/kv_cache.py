@@ -1,4 +1,4 @@
-"""A KV cache of fixed size: room for every token is reserved at the start, and each new token is written in its place."""
+"""A KV cache of fixed size: memory for every token is reserved at the start, and nothing is moved later."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from helpers.ops import by_device as ops
 
 
 class KVCache(Cache):
-    """Keys and values of `batch_size` sequences, one row each, up to `max_seq_len` tokens: two tensors, allocated once.
+    """Keys and values of `batch_size` sequences, a row each, up to `max_seq_len` tokens.
 
-    Both are `[layers, batch, kv_heads, max_seq_len, head_dim]`. A row is a sequence's name (`FlatBatch.seq_ids`). It can be
-    cleared and used again while the others live.
+    Two tensors hold them, allocated once, each `[layers, batch, kv_heads, max_seq_len, head_dim]`. The number
+    of a row is the name of its sequence (`FlatBatch.seq_ids`). A row can be cleared and used again while the
+    other rows go on.
 
-    Two ways in. A model's passes go through the cache contract (`prepare`, `attend`, `commit`). By hand, `update` writes
-    and `get` reads one layer; a token counts in `seq_lens` when every layer has it.
+    There are two ways in. A model's passes use the cache contract (`prepare`, `attend`, `commit`). By hand,
+    `update` writes and `get` reads one layer; a token counts in `seq_lens` when every layer has it.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class KVCache(Cache):
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ):
-        """Raises ValueError for a size under 1 or a type that is no floating point."""
+        """Allocate empty rows. Raises ValueError for a size under 1 or a type that is no floating point."""
         sizes = (num_layers, batch_size, num_kv_heads, max_seq_len, head_dim)
         if min(sizes) < 1:
             raise ValueError(
@@ -48,7 +49,7 @@ class KVCache(Cache):
 
     @classmethod
     def for_model(cls, model: DecoderLM, batch_size: int, max_seq_len: int) -> KVCache:
-        """A cache of the model's sizes, in its type, on its device."""
+        """Return a cache of the model's sizes, in its type, on its device."""
         cfg = model.cfg
         return cls(
             cfg.num_layers,
@@ -88,12 +89,14 @@ class KVCache(Cache):
     def update(
         self, layer_idx: int, k: Tensor, v: Tensor, positions: Tensor | Sequence[Sequence[int]]
     ) -> None:
-        """Writes one layer's `k`, `v` `[batch, kv_heads, n, head_dim]` at `positions` (whole numbers `[batch, n]`).
+        """Write one layer's `k`, `v` `[batch, kv_heads, n, head_dim]` at `positions`.
 
-        Rows may stand at different places. Each row's positions must follow one another and start at or before the
-        row's end in this layer (a gap would be filled with nothing); what stood behind them is forgotten. Raises
-        ValueError, before anything is written, for another shape, type or device, and for a position that is
-        fractional, negative, beyond the capacity or past the end.
+        `positions` are whole numbers `[batch, n]`; each row has its own. A row's positions must follow one
+        another. The first of them is at most the row's length in this layer, so that no gap arises. Tokens
+        behind the last one are forgotten.
+
+        Raises ValueError, before anything is written, for another shape, type or device. The same error
+        refuses positions that are fractional, negative, beyond the capacity or past the row's end.
         """
         starts = self._checked(layer_idx, k, v, torch.as_tensor(positions))
         n = k.shape[2]
@@ -105,9 +108,10 @@ class KVCache(Cache):
     def get(
         self, layer_idx: int, batch_idx: int | None = None
     ) -> tuple[Tensor, Tensor] | list[tuple[Tensor, Tensor]]:
-        """What one layer holds of a row: `(k, v)`, each `[kv_heads, length, head_dim]`, views without the unused rest.
+        """Return what one layer holds of a row: `(k, v)`, each `[kv_heads, length, head_dim]`.
 
-        Without `batch_idx`, a list with one such pair for each row.
+        Both are views without the unused rest. Without `batch_idx`, return a list with one such pair for each
+        row.
         """
         self._check_layer(layer_idx)
         if batch_idx is None:
@@ -116,9 +120,10 @@ class KVCache(Cache):
         return self._row(layer_idx, batch_idx)
 
     def restore(self, batch_idx: int, k: Tensor, v: Tensor) -> None:
-        """Fills an empty row, in all layers, with the beginning of a text: `k`, `v` `[layers, kv_heads, n, head_dim]`.
+        """Fill an empty row, in all layers, with the beginning of a text.
 
-        Raises ValueError, before anything is written, for a row that holds tokens, another shape or too many tokens.
+        `k` and `v` are `[layers, kv_heads, n, head_dim]`. Raises ValueError, before anything is written, for
+        a row that holds tokens, another shape or too many tokens.
         """
         self._check_row(batch_idx)
         layers, _, kv_heads, room, dim = self.k.shape
@@ -132,14 +137,14 @@ class KVCache(Cache):
         self._set_length(batch_idx, k.shape[2])
 
     def clear(self, batch_idx: int | None = None) -> None:
-        """Empties a row, or all of them; the others keep what they have."""
+        """Empty a row, or all rows when none is named."""
         if batch_idx is not None:
             self._check_row(batch_idx)
         for row in range(self.batch_size) if batch_idx is None else (batch_idx,):
             self._set_length(row, 0)
 
     def prepare(self, batch: FlatBatch) -> None:
-        """Raises ValueError unless the batch's rows exist, continue what is cached, and fit."""
+        """Raise ValueError unless the batch's rows exist, continue what is cached, and fit."""
         for name, history, length in zip(batch.seq_ids, batch.history_lens, batch.seq_lens, strict=True):
             row = self._check_row(name)
             cached = min(lens[row] for lens in self._written)
@@ -151,7 +156,10 @@ class KVCache(Cache):
         self._rows = rows.repeat_interleave(torch.tensor(batch.query_lens, device=rows.device))
 
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
-        """Writes the new tokens in place and attends over each row's part that is in use; nothing is copied."""
+        """Write the new tokens at their positions, then attend over each row's used part; copy nothing.
+
+        Returns `[T, heads, head_dim]`.
+        """
         if k.dtype != self.k.dtype:
             raise ValueError(f"the cache holds {self.k.dtype}, the model gives {k.dtype}")
         if self._rows is None:
@@ -164,34 +172,34 @@ class KVCache(Cache):
         )
 
     def commit(self, batch: FlatBatch) -> None:
-        """The rows' lengths grow, once for all layers."""
+        """Set the new lengths of the batch's rows, once for all layers."""
         for name, length in zip(batch.seq_ids, batch.seq_lens, strict=True):
             self._set_length(int(name), length)  # type: ignore[call-overload]
         self._rows = None
 
     def _row(self, layer_idx: int, row: int) -> tuple[Tensor, Tensor]:
-        """One layer's keys and values of one row, as far as they are written."""
+        """Return one layer's keys and values of one row, as far as they are written."""
         end = self._written[layer_idx][row]
         return self.k[layer_idx, row, :, :end], self.v[layer_idx, row, :, :end]
 
     def _set_length(self, row: int, length: int) -> None:
-        """Gives a row the same length in every layer."""
+        """Give a row the same length in every layer."""
         for lens in self._written:
             lens[row] = length
 
     def _check_layer(self, layer_idx: int) -> None:
-        """ValueError for a layer that is not there."""
+        """Raise ValueError for a layer that does not exist."""
         if not 0 <= layer_idx < self.num_layers:
             raise ValueError(f"there are layers 0 to {self.num_layers - 1}, got {layer_idx}")
 
     def _check_row(self, name: Hashable) -> int:
-        """The row of that name; ValueError when there is none."""
+        """Return the row of that name; raise ValueError when there is none."""
         if not isinstance(name, int) or not 0 <= name < self.batch_size:
             raise ValueError(f"a sequence is named by its row, 0 to {self.batch_size - 1}, got {name!r}")
         return name
 
     def _checked(self, layer_idx: int, k: Tensor, v: Tensor, positions: Tensor) -> list[int]:
-        """The row's first positions; ValueError for whatever `update` must not write."""
+        """Return each row's first position; raise ValueError for input that `update` must not write."""
         self._check_layer(layer_idx)
         _, batch, kv_heads, _, dim = self.k.shape
         wanted = (batch, kv_heads, k.shape[2] if k.ndim == 4 else -1, dim)
@@ -202,12 +210,16 @@ class KVCache(Cache):
                 )
             if given.dtype != self.k.dtype or given.device != self.k.device:
                 raise ValueError(
-                    f"{name}: the cache is {self.k.dtype} on {self.k.device}, got {given.dtype} on {given.device}"
+                    f"{name}: the cache is {self.k.dtype} on {self.k.device}, "
+                    f"got {given.dtype} on {given.device}"
                 )
         return self._starts(layer_idx, k.shape[2], positions)
 
     def _starts(self, layer_idx: int, n: int, positions: Tensor) -> list[int]:
-        """Where each row's `n` tokens begin; ValueError unless they follow one another, leave no gap and fit."""
+        """Return the first position of each row's `n` tokens.
+
+        Raises ValueError unless the positions follow one another, leave no gap and fit.
+        """
         if positions.is_floating_point() or positions.dtype == torch.bool:
             raise ValueError(f"positions are whole numbers, got {positions.dtype}")
         if n < 1 or tuple(positions.shape) != (self.batch_size, n):

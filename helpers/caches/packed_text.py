@@ -10,7 +10,7 @@ TOKEN = struct.Struct("I")
 
 
 def root(salt: Hashable) -> Hashable:
-    """Return what stands for the text before the first token: unlike any number, equal for equal salts.
+    """Return the key that precedes a text's first token: unlike any number, and equal for equal salts.
 
     Raises ValueError for a salt that has no hash.
     """
@@ -45,11 +45,14 @@ def _refusal(tokens: object) -> ValueError:
 
 
 def whole_number(value: object, name: str) -> int:
-    """Return a number of any integer type as an int. Raises ValueError, with the name, for anything else and for a bool."""
+    """Return a number of any integer type as an int.
+
+    Raises ValueError, with the name, for a bool and for what is no integer.
+    """
     try:
         if isinstance(value, bool):
             raise TypeError
-        return operator.index(value)  # type: ignore[arg-type]  # whatever has no index raises TypeError
+        return operator.index(value)  # type: ignore[arg-type]  # an object without an index raises TypeError
     except TypeError:
         raise ValueError(f"{name} must be a whole number, got {value!r:.80}") from None
 

@@ -8,22 +8,24 @@ from collections.abc import Iterable, Sequence
 class PageAllocator:
     """Reference counts and the free queue of pages `0` to `num_pages - 1`.
 
-    Blank pages are taken first, the last one given back before the others. Then follow pages that are kept because a text
-    may ask for them again, the one free for longest first (LRU). Every operation is O(1) for each page it names,
-    whatever the size of the pool.
+    The queue has two parts. Blank pages are taken first, the page given back last before the others. Then
+    follow pages that are kept because a prompt may ask for their text again. Of these, the page free for
+    longest comes first (LRU).
+
+    Every operation is O(1) for each page that it names, whatever the size of the pool.
     """
 
     def __init__(self, num_pages: int):
-        """All pages are free and blank, and page 0 is taken first."""
+        """Make all pages free and blank; page 0 is taken first."""
         self.refs = [0] * num_pages
-        """For each page, the tables that name it. To read only."""
+        """For each page, the number of tables that name it. To read only."""
         self.num_shared = 0
         """Pages that more than one table names."""
         self.num_kept = 0
-        """Free pages that are kept for what stands in them."""
+        """Free pages that are kept for their text."""
         self._blank = list(range(num_pages - 1, -1, -1))
-        # Kept pages in a ring of links, closed by an entry of no page. Lists, because 100,000 pages of an OrderedDict
-        # are scattered over so much memory that every page costs a cache miss or two.
+        # Kept pages are linked in a ring, which an entry without a page closes. The links are lists: an
+        # OrderedDict of 100,000 pages is spread over so much memory that each page costs a cache miss or two.
         self._end = num_pages
         self._before = [num_pages] * (num_pages + 1)
         self._after = [num_pages] * (num_pages + 1)
@@ -34,11 +36,14 @@ class PageAllocator:
         return len(self._blank) + self.num_kept
 
     def kept(self) -> list[int]:
-        """The kept pages, the one free for longest first."""
+        """Return the kept pages, the one free for longest first."""
         return self._oldest(self.num_kept)
 
     def take(self, n: int) -> tuple[list[int], list[int]]:
-        """The first `n` free pages, named once from now on, and those among them that were kept. `n` is at most `num_free`."""
+        """Take the first `n` free pages; return these pages, and those among them that were kept.
+
+        From now on one table names each of them. `n` is at most `num_free`.
+        """
         start = max(0, len(self._blank) - n)
         taken = self._blank[start:]
         taken.reverse()
@@ -50,7 +55,10 @@ class PageAllocator:
         return taken + evicted, evicted
 
     def hold(self, pages: Iterable[int]) -> None:
-        """One more table names these pages, which are in use or kept; free ones leave the middle of the queue."""
+        """Count one more table that names these pages, which are in use or kept.
+
+        A kept page leaves the free queue, from its middle too.
+        """
         refs, before, after = self.refs, self._before, self._after
         for page in pages:
             count = refs[page]
@@ -64,7 +72,11 @@ class PageAllocator:
                 self.num_shared += 1
 
     def release(self, pages: Iterable[int], keep: Sequence[object]) -> None:
-        """One table less names these pages. Free ones go to the head of the queue, or are kept if `keep[page]` is not None."""
+        """Count one table less that names these pages.
+
+        A page that no table names is free. The page is kept if `keep[page]` is not None, else it goes to the
+        queue's head.
+        """
         refs, blank, before, after, end = self.refs, self._blank, self._before, self._after, self._end
         for page in pages:
             count = refs[page] - 1
@@ -82,7 +94,7 @@ class PageAllocator:
                 self.num_shared -= 1
 
     def blank(self, pages: Iterable[int]) -> None:
-        """Forget what kept pages are kept for: they are free, and taken before others."""
+        """Forget the text of kept pages: these pages stay free, and are taken before kept ones."""
         before, after = self._before, self._after
         for page in pages:
             left, right = before[page], after[page]
@@ -91,7 +103,7 @@ class PageAllocator:
             self.num_kept -= 1
 
     def _oldest(self, n: int) -> list[int]:
-        """The `n` kept pages that have been free for longest."""
+        """Return the `n` kept pages that have been free for longest."""
         pages, page = [], self._end
         for _ in range(n):
             page = self._after[page]

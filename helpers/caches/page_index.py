@@ -1,4 +1,4 @@
-"""Which text stands in which page, without a hash that could collide."""
+"""Which page holds which text, without a hash that could collide."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ Key = tuple[Hashable, bytes]
 
 
 class PageIndex:
-    """Finds the page in which a text's next `page_size` tokens stand, given the id of the prefix before them.
+    """Finds the page that holds a text's next `page_size` tokens, given the id of the prefix before them.
 
-    A prefix id stands for one text from its first token on, and is never given twice. So equal keys (prefix id, tokens)
-    mean equal texts, with no hash to trust, and the key of a page that is gone cannot come to mean another text.
-    One page has the key of a text. Another page with the same text is its *duplicate*: known, but not found, until the
-    page with the key is dropped: then a duplicate takes the key over. The index remembers nothing but these pages.
-    Tokens are packed into bytes (32 bits each), which unlike tuples of ints remember their hash and compare in one go.
+    A prefix id means one text, counted from its first token. No id is given twice. So equal keys (prefix id,
+    tokens) mean equal texts, with no hash to trust. The key of a page that is gone can never mean another
+    text.
+
+    One page has the key of a text. Another page with the same text is its *duplicate*: known, but not found.
+    When the page with the key is dropped, a duplicate takes the key over. The index remembers nothing but
+    these pages.
+
+    Tokens are packed into bytes, 32 bits each. Unlike tuples of ints, bytes remember their hash and compare
+    in one go.
     """
 
     def __init__(self, num_pages: int, page_size: int):
@@ -54,15 +59,15 @@ class PageIndex:
         return self._id[page]
 
     def match(self, text: bytes, prefix_id: Hashable) -> tuple[list[int], Hashable]:
-        """Return the pages that a packed text of whole pages starts with, and the id of the text that those pages end.
+        """Return the pages that a packed text of whole pages starts with, and the id of their text.
 
-        `prefix_id` names the text before the packed one.
+        `prefix_id` names the text before the packed one; with no page found, it is the id that is returned.
         """
         pages: list[int] = []
         prefix, tokens_of, ids, following = self._prefix, self.tokens_of, self._id, self._next
         page = 0
         for (tokens,) in self._iter_pages(text):
-            # The guess saves a hash and a search. `is` is enough: an id travels as one object, and if not, we search.
+            # The guess saves a hash and a search. `is` is enough: an id is one object, and if not, we search.
             page = following[page]
             if prefix[page] is not prefix_id or tokens_of[page] != tokens:
                 found = self._page_of.get((prefix_id, tokens))
@@ -74,7 +79,10 @@ class PageIndex:
         return pages, prefix_id
 
     def after(self, prefix_id: Hashable, pages: Sequence[int]) -> list[int]:
-        """Return those of some pages with keys whose text begins with the text of this id: they can be found through it alone."""
+        """Return those of `pages`, which have keys, whose text begins with the text of this id.
+
+        These pages can be found through that text alone.
+        """
         following: dict[Hashable, list[int]] = {}
         for page in pages:
             following.setdefault(self._prefix[page], []).append(page)
@@ -84,11 +92,12 @@ class PageIndex:
         return found
 
     def enter(self, table: Sequence[int], start: int, prefix_id: Hashable, text: bytes) -> int:
-        """Make a packed text of whole pages known as what stands in `table[start:]`; return the id of the text with it.
+        """Record a packed text of whole pages as the content of `table[start:]`; return the id of its end.
 
-        A page whose text has a page already becomes that page's duplicate.
+        `prefix_id` names the text before it. Where a page has the same text already, the new page becomes its
+        duplicate.
         """
-        # Before the first page of all, this is the table's last page: any page will do, because `match` checks the guess.
+        # For `start` 0 this is the table's last page. Any page will do, because `match` checks the guess.
         previous = table[start - 1]
         for page, (tokens,) in zip(table[start:], self._iter_pages(text), strict=False):
             key = (prefix_id, tokens)
@@ -107,7 +116,10 @@ class PageIndex:
         return self._id[page]
 
     def drop(self, page: int) -> int | None:
-        """Forget what stands in a page, if that is known; return the duplicate that has taken the key over, or None."""
+        """Forget the text of a page; return the duplicate that takes the key over, or None.
+
+        A page of unknown text is left as it is.
+        """
         tokens = self.tokens_of[page]
         if tokens is None:
             self._forget_duplicate(page)
@@ -132,7 +144,7 @@ class PageIndex:
                 del self._duplicates_of[key]
 
     def _add(self, page: int, key: Key, prefix_id: int) -> None:
-        """Make the page the one that this key finds."""
+        """Give the page this key, so that `find` returns it."""
         self._page_of[key] = page
         self._prefix[page], self.tokens_of[page] = key
         self._id[page] = prefix_id

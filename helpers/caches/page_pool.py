@@ -1,6 +1,7 @@
-"""A fixed pool of pages: which request holds which page, what may be shared, what must be copied. No tensors.
+"""A fixed pool of pages, without tensors: which request holds which page, what is shared, what is copied.
 
-Block tables and copy-on-write are PagedAttention's (Kwon et al., arXiv:2309.06180), which calls a page a block.
+Block tables and copy-on-write are PagedAttention's (Kwon et al., arXiv:2309.06180), which calls a page a
+block.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class PoolStats:
 
 
 class Offer(NamedTuple):
-    """What a pool can give a text now; `PagePool.redeem` begins a request with it, as long as the pool has not changed."""
+    """What a pool can give a text now. `PagePool.redeem` begins a request with it.
+
+    An offer is true for as long as the pool has not changed.
+    """
 
     text: bytes
     """The packed tokens, all of them."""
@@ -63,7 +67,7 @@ class Offer(NamedTuple):
     pages: Sequence[int]
     """Cached pages that the text starts with."""
     prefix_id: Hashable
-    """The index's id of what those pages hold."""
+    """The index's id of the text in those pages."""
     num_tokens: int
     """Tokens of the text."""
     num_cached: int
@@ -75,26 +79,30 @@ class Offer(NamedTuple):
 
 
 class PagePool:
-    """`num_pages` pages of `page_size` slots, handed to requests and shared between them. Knows token ids, not tensors.
+    """`num_pages` pages of `page_size` slots, handed to requests and shared between them. No tensors.
 
-    A request begins with `admit`, which finds what is cached of its prompt; `append` makes room for the tokens after
-    that, step by step; `free` ends it. A token's slot is `page * page_size + offset`.
+    A request begins with `admit`, which finds the cached beginning of its prompt. `append` takes pages for
+    the tokens after that, step by step. `free` ends the request. A token's slot is `page * page_size +
+    offset`.
 
-    **A step**: `append` each request's new tokens and make the copies it asks for; compute; then `confirm` all these
-    requests in one call. A page gets its key when it fills up on paper, in `append`, so that a prompt admitted later in
-    the same step shares it already. That is sound only if each layer writes the keys and values of all sequences before
-    any sequence attends. Until `confirm` such a page is *pending*. If the step fails, `rollback`. Whatever takes tokens
-    back (`rollback`, `truncate`, `free`) withdraws the keys of pending pages among them, and takes requests that counted
-    on such a page back to where it begins: no page with a key ever stays unwritten.
+    **A step**: `append` the new tokens of each request and make the copies that `append` returns. Compute.
+    Then `confirm` all these requests in one call; if the step fails, `rollback`. A full page gets its key in
+    `append`, before it is written. So a prompt that is admitted later in the same step shares the page
+    already. That is sound only if each layer writes the keys and values of all sequences before any sequence
+    attends.
 
-    **Writing** happens only in pages that one table names and that have no key: `append` copies a shared partial page
-    first, and withdraws the key of a page of its own that will be overwritten after a `truncate`.
+    **Pending**: a page that has its key and is yet to be written. Three calls take tokens back: `rollback`,
+    `truncate` and `free`. They withdraw the keys of the pending pages among those tokens. A request that
+    counted on such a page is cut to the page's beginning. So no page with a key stays unwritten.
 
-    **Duplicates**: two requests that computed the same page at the same time have a page each. One is found, the other is
-    its duplicate. When the found page is taken for something else, a duplicate takes its place, so that no text is lost
-    while a request holds it, and every cached page can be found.
+    **Writing** happens only in pages that one table names and that have no key. `append` copies a shared
+    partial page first. When `append` overwrites a page after a `truncate`, it withdraws the page's key.
 
-    Unknown requests, and one admitted twice, are refused with ValueError. Refusals change nothing.
+    **Duplicates**: two requests that compute the same page at the same time have a page each. One page is
+    found, the other is its duplicate. When the found page is taken for another text, a duplicate takes its
+    key over. So no text is lost while a request holds it, and every cached page can be found.
+
+    Unknown requests, and a request admitted twice, are refused with ValueError. Refusals change nothing.
     """
 
     def __init__(self, num_pages: int, page_size: int = 16, sharing: bool = True):
@@ -106,7 +114,7 @@ class PagePool:
             raise ValueError(f"sizes must be 1 or more, got {num_pages} pages of {page_size} slots")
         self.num_pages, self.page_size, self.sharing = num_pages, page_size, sharing
         self._peak_used = self._hit_tokens = self._looked_up_tokens = self._evictions = self._copies = 0
-        self._version = 0  # of what an offer depends on: the index and the free queue
+        self._version = 0  # changes with the index and the free queue, on which offers depend
         self._requests: dict[RequestId, RequestPages] = {}
         self._forget_everything()
 
@@ -164,7 +172,10 @@ class PagePool:
         return tuple(self._known(request_id).table)
 
     def slots(self, request_id: RequestId, start: int, stop: int) -> list[int]:
-        """Return the slots of a request's tokens `start:stop`. Raises ValueError for a range beyond its length."""
+        """Return the slots of a request's tokens `start:stop`.
+
+        Raises ValueError for a range beyond its length.
+        """
         request = self._known(request_id)
         if not 0 <= start <= stop <= request.length:
             raise ValueError(
@@ -173,15 +184,16 @@ class PagePool:
         return request.slots(start, stop, self.page_size)
 
     def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
-        """Return how many tokens of a prompt full cached pages hold: a multiple of the page size. Changes nothing.
+        """Return how many tokens of a prompt full cached pages hold: a multiple of the page size.
 
-        At most all but the last token, because a model must compute that one to say what follows; a cached prompt of
-        whole pages therefore computes its last page again. `salt` keeps tenants apart: only prompts of equal salts share.
+        Changes nothing. The last token never counts, because a model must compute it to say what follows. So
+        a cached prompt of whole pages computes its last page again. `salt` keeps tenants apart: only prompts
+        of equal salts share.
         """
         return len(self._match(packed(tokens), len(tokens), root(salt))[0]) * self.page_size
 
     def pages_to_admit(self, tokens: Sequence[int], salt: Hashable = None) -> int:
-        """Return the pages that would leave the free queue if this prompt were admitted and appended whole."""
+        """Return the pages that would leave the free queue, were this prompt admitted and appended whole."""
         return self.offer(tokens, salt).num_needed
 
     def offer(self, tokens: Sequence[int], salt: Hashable = None) -> Offer:
@@ -198,9 +210,10 @@ class PagePool:
         return self._offer(offer.text, offer.num_tokens, offer.salt_key)
 
     def fits(self, offer: Offer, freed: Iterable[RequestId] = (), owed: int = 0) -> bool:
-        """Return whether the free pages suffice for a text that `offer` is true of, and for `owed` pages besides.
+        """Return whether enough pages are free for a text that `offer` is true of, and for `owed` pages more.
 
-        Counts the pages that would be free if the requests `freed` were. Raises ValueError for an unknown one. Changes nothing.
+        Counts the pages that would be free if the requests `freed` were freed. Raises ValueError for an
+        unknown one. Changes nothing.
         """
         gone = Counter(page for name in freed for page in self._known(name).table)
         if not gone:
@@ -213,9 +226,9 @@ class PagePool:
     def admit(self, request_id: RequestId, tokens: Sequence[int], salt: Hashable = None) -> int:
         """Begin a request; return how many tokens of its prompt are cached, as `cached_tokens` does.
 
-        Its table starts with their pages. No other page is taken: `append` the rest of the prompt, `tokens[cached:]`, at
-        once or in chunks. Raises ValueError for a request that is here already, tokens that are no unsigned
-        32-bit numbers, and a salt that has no hash.
+        Its table starts with their pages. No other page is taken: `append` the rest of the prompt,
+        `tokens[cached:]`, at once or in chunks. Raises ValueError for a request that is here already, tokens
+        that are no unsigned 32-bit numbers, and a salt that has no hash.
         """
         self._check_new(request_id)
         salt_key = root(salt)
@@ -261,9 +274,9 @@ class PagePool:
         return pages + 1
 
     def can_append(self, request_id: RequestId, num_tokens: int, freed: Sequence[RequestId] = ()) -> bool:
-        """Return whether `append` of so many tokens would find its pages, if the requests `freed` were freed first.
+        """Return whether `append` would find pages for so many tokens, once the requests `freed` are freed.
 
-        Raises ValueError as `append` does.
+        Raises ValueError for an unknown request and for a copy of a page that is yet to be written.
         """
         gone = Counter(page for name in freed for page in self._known(name).table)
         refs = self._allocator.refs
@@ -271,25 +284,27 @@ class PagePool:
         return self.pages_needed(request_id, num_tokens, freed) <= room
 
     def append(self, request_id: RequestId, tokens: Sequence[int]) -> list[tuple[int, int]]:
-        """Extend a request by these tokens; return the copies `(from page, to page)` to make before anything is written.
+        """Extend a request by these tokens; return the copies `(from page, to page)` to make first.
 
-        `rollback` does not take a copy back, so make it even if the step is given up. Raises OutOfPages, and ValueError
-        for tokens that are no unsigned 32-bit numbers or a copy of a page that is yet to be written.
+        `rollback` does not take a copy back, so make each copy even if the step is given up. Raises
+        OutOfPages. Raises ValueError for tokens that are no unsigned 32-bit numbers, and for a copy of a page
+        that is yet to be written.
         """
         return self._extend(self._known(request_id), packed(tokens), len(tokens))
 
     def append_anonymous(self, request_id: RequestId, num_tokens: int) -> list[tuple[int, int]]:
         """Extend a request by a number of tokens that are not known; return copies as `append` does.
 
-        From the first anonymous token on, a request's pages are never shared by content. Raises OutOfPages, and ValueError
-        for what is no whole number of 0 or more.
+        From the first anonymous token on, a request's pages are never shared by content. Raises OutOfPages,
+        and ValueError for what is no whole number of 0 or more.
         """
         return self._extend(self._known(request_id), None, whole_number(num_tokens, "the number of tokens"))
 
     def confirm(self, *request_ids: RequestId) -> None:
         """State that a step has written all tokens of these requests: their pages are pending no longer.
 
-        Name all requests of the step in one call. Raises ValueError as `check_together` does, before anything changes.
+        Name all requests of the step in one call. Raises ValueError as `check_together` does, before anything
+        changes.
         """
         requests, pending, size = self.check_together(request_ids), self._pending, self.page_size
         for request in requests:
@@ -299,9 +314,9 @@ class PagePool:
             request.written, request.num_hit_pages = request.length, 0
 
     def check_together(self, request_ids: Iterable[RequestId]) -> set[RequestPages]:
-        """Raise ValueError unless these requests can be one step: none counts on a page that an absent one has yet to write.
+        """Raise ValueError unless these requests can be one step; return their accounts, for `confirm`.
 
-        Returns the requests' accounts, for `confirm`.
+        None of them may count on a page that a request outside the step has yet to write.
         """
         requests = {self._known(request_id) for request_id in request_ids}
         for request in requests if self._pending else ():
@@ -315,17 +330,19 @@ class PagePool:
     def rollback(self, *request_ids: RequestId) -> list[RequestId]:
         """Take back what was appended to these requests since their last `confirm`, for a step that failed.
 
-        Returns the other requests that lost tokens too, because they counted on pages that now stay unwritten. Ask for
-        `length` afterwards: a request named here may have lost more than it appended, if it hit such a page.
+        Returns the other requests that lost tokens too, because they counted on pages that now stay
+        unwritten. Ask for `length` afterwards: a request named here may have lost more than it appended, if
+        it hit such a page.
         """
         requests = [self._known(request_id) for request_id in request_ids]
         lost = {other for request in requests for other in self._cut(request, request.written)}
         return [request.name for request in lost.difference(requests)]
 
     def truncate(self, request_id: RequestId, length: int) -> list[RequestId]:
-        """Take back tokens at the end until `length` remain; return the other requests that lost tokens, as `rollback` does.
+        """Take back the last tokens until `length` remain; return the other requests that lost tokens.
 
-        Pages beyond go back, and written ones stay cached. Raises ValueError for a length below 0 or above the present one.
+        The pages after them go back, and written pages stay cached. Others lose tokens as in `rollback`.
+        Raises ValueError for a length below 0 or above the present one.
         """
         request = self._known(request_id)
         if not 0 <= length <= request.length:
@@ -333,9 +350,10 @@ class PagePool:
         return [other.name for other in self._cut(request, length)]
 
     def fork(self, parent_id: RequestId, child_id: RequestId) -> None:
-        """Begin a request with its parent's tokens, sharing every page. The first to write into a shared partial page copies it.
+        """Begin a request with its parent's tokens, sharing every page.
 
-        Raises ValueError for a parent with tokens that no finished step has written, and a child that is here already.
+        The first of the two to write into a shared partial page copies it. Raises ValueError for a parent
+        with tokens that no finished step has written, and for a child that is here already.
         """
         parent = self._known(parent_id)
         self._check_new(child_id)
@@ -348,15 +366,19 @@ class PagePool:
     def free(self, request_id: RequestId) -> list[RequestId]:
         """End a request; return the other requests that lost tokens, as `rollback` does.
 
-        Its pages go back in reverse order, so that the end of a text is evicted before its beginning: pages with a key
-        to the tail of the free queue, where they stay cached until they are taken; others to its head.
+        Its pages go back in reverse order, so that the end of a text is evicted before its beginning. Pages
+        with a key go to the tail of the free queue; they stay cached until they are taken. Other pages go to
+        the head of the queue.
         """
         lost = self._cut(self._known(request_id), 0)
         del self._requests[request_id]
         return [other.name for other in lost]
 
     def reset(self) -> None:
-        """Forget every cached text, as after a change of weights; totals go on. Raises ValueError while a request lives."""
+        """Forget every cached text, as after a change of weights; totals go on.
+
+        Raises ValueError while a request lives.
+        """
         if self._requests:
             names = ", ".join(map(repr, list(self._requests)[:3]))
             raise ValueError(f"{len(self._requests)} requests hold pages ({names}); free them before a reset")
@@ -366,11 +388,10 @@ class PagePool:
         """Make all pages free and blank."""
         self._allocator = PageAllocator(self.num_pages)
         self._index = PageIndex(self.num_pages, self.page_size)
-        self._pending: dict[
-            int, RequestPages
-        ] = {}  # a full page that is yet to be written: which request writes it
+        # For each full page that is yet to be written, the request that writes it.
+        self._pending: dict[int, RequestPages] = {}
         self.last_taken: list[int] = []
-        """Pages that the latest `append` took from the free queue; what stood in them is void."""
+        """Pages that the latest `append` took from the free queue; their old content is void."""
         self._version += 1
 
     def _known(self, request_id: RequestId) -> RequestPages:
@@ -386,7 +407,10 @@ class PagePool:
             raise ValueError(f"request {request_id!r} is here already; free it first")
 
     def _match(self, text: bytes, num_tokens: int, salt_key: Hashable) -> tuple[list[int], Hashable]:
-        """Return the cached pages that a packed text starts with, its last token left out, and the id of what they hold."""
+        """Return the cached pages that a packed text starts with, and the id of their text.
+
+        The text's last token is left out.
+        """
         whole = (num_tokens - 1) // self.page_size * self.page_size if self.sharing else 0
         return self._index.match(first_tokens(text, whole), salt_key) if whole > 0 else ([], salt_key)
 
@@ -418,12 +442,12 @@ class PagePool:
         return cached
 
     def _extend(self, request: RequestPages, text: bytes | None, num_tokens: int) -> list[tuple[int, int]]:
-        """Extend a request by tokens whose packed text is known, or not; return the copies to make."""
+        """Extend a request; return the copies to make. `text` is None for tokens that are not known."""
         needed = self._needed(request, num_tokens)
         if needed > self.num_free:  # refused before anything changes
             raise OutOfPages(request.name, needed, self.num_free, self.num_pages)
         self.last_taken = taken = self._take(needed) if needed else []
-        # A partly filled last page must be the request's own: the first page taken replaces one that others name, too.
+        # A partial last page must be the request's own. If others name it, the first page taken replaces it.
         copies = self._own_tail(request, taken) if num_tokens and request.length % self.page_size else []
         if taken:
             request.table += taken[len(copies) :]
@@ -443,7 +467,10 @@ class PagePool:
         return taken
 
     def _own_tail(self, request: RequestPages, taken: list[int]) -> list[tuple[int, int]]:
-        """Make the request's partial page its own to write; return the copy that this takes, into the first page taken."""
+        """Make the request's partial page its own to write; return the copy to make.
+
+        The copy goes into the first page taken.
+        """
         page = request.table[-1]
         if self._allocator.refs[page] == 1:
             if self._index.text(page) is not None:
@@ -455,7 +482,10 @@ class PagePool:
         return [(page, taken[0])]
 
     def _overwrite(self, page: int) -> None:
-        """Withdraw the key of a page that will be written again, and of cached pages whose text went through it."""
+        """Withdraw the key of a page that will be written again.
+
+        The same goes for cached pages that are found only through the page's text.
+        """
         found, prefix_id = self._index.tokens_of[page] is not None, self._index.prefix_id(page)
         self._version += 1
         if self._index.drop(page) is None and found and self._allocator.num_kept:
@@ -465,7 +495,10 @@ class PagePool:
             self._allocator.blank(orphans)
 
     def _fill(self, request: RequestPages, text: bytes) -> None:
-        """Enter the pages that known tokens have filled up, under their text; `text` begins after the pages known so far."""
+        """Enter the pages that known tokens have filled up, under their text.
+
+        `text` begins after the pages known so far.
+        """
         start, full = request.num_known // self.page_size, request.length // self.page_size
         request.num_known = request.length
         if full > start:
@@ -484,7 +517,10 @@ class PagePool:
         return {self._pending[page] for page in hit if page in self._pending}
 
     def _cut(self, request: RequestPages, length: int) -> set[RequestPages]:
-        """Shorten a request and those that counted on pages which it now leaves unwritten; return the latter."""
+        """Shorten a request; return the other requests that lost tokens.
+
+        These requests counted on pages that the cut leaves unwritten.
+        """
         lost: set[RequestPages] = set()
         todo = [(request, length)]
         self._version += 1
@@ -501,7 +537,10 @@ class PagePool:
         return lost
 
     def _withdraw(self, request: RequestPages, length: int) -> list[tuple[RequestPages, int]]:
-        """Drop the keys of pages beyond `length` that stay unwritten; return who else holds such a page, and the length before it."""
+        """Drop the keys of pages beyond `length` that stay unwritten; return the other requests with them.
+
+        With each request comes its length before such a page.
+        """
         holders: list[tuple[RequestPages, int]] = []
         start = max(length, request.written) // self.page_size
         for i in range(start, request.length // self.page_size):
@@ -509,9 +548,8 @@ class PagePool:
             if self._pending.pop(page, None) is None:
                 continue
             self._index.drop(page)
-            if (
-                self._allocator.refs[page] > 1
-            ):  # shared by content, so it stands at the same place in each table
+            # A page that is shared by content has the same index in each table.
+            if self._allocator.refs[page] > 1:
                 others = [o for o in self._requests.values() if page in o.table[i : i + 1]]
                 holders += [(other, i * self.page_size) for other in others if other is not request]
         return holders
@@ -533,7 +571,8 @@ class PagePool:
     def _without_duplicates(self, leaving: list[int]) -> list[int]:
         """Forget the duplicates among pages that leave; return the pages to give back.
 
-        Before a duplicate goes the page that is found for its text, if that is free: its text was used just now.
+        The found page of a duplicate's text is given back before the duplicate, if that page is free: its
+        text was used now.
         """
         duplicates, refs, given_back = self._index.duplicates, self._allocator.refs, list[int]()
         for page in leaving:

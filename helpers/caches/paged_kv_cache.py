@@ -1,6 +1,6 @@
-"""A KV cache in pages of fixed size: memory is taken when tokens come, and equal beginnings are kept once.
+"""A KV cache in pages of fixed size: pages are taken when tokens come, and equal beginnings are kept once.
 
-PagedAttention (Kwon et al., arXiv:2309.06180); what is called a page here is a *block* in vLLM and in the operators' names.
+PagedAttention (Kwon et al., arXiv:2309.06180). A page is a *block* in vLLM and in the names of operators.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from helpers.ops.block_tables import BlockTables
 
 
 class PagedKVCache(Pages, Cache):
-    """Keys and values of any number of requests in one pool of pages: two tensors `[layers, pages, page_size, kv_heads, dim]`.
+    """Keys and values of any number of requests in one pool of pages.
 
-    `pool` keeps the accounts: tables, sharing, copy-on-write. A request's name is its `FlatBatch.seq_ids`. A prompt that is
-    announced by `allocate_request` starts with what is cached of it; bring the rest in one or more passes. A sequence
-    that nobody announced begins with nothing.
+    Two tensors hold them, each `[layers, pages, page_size, kv_heads, dim]`. `pool` keeps the accounts:
+    tables, sharing, copy-on-write. A request is known by its name in `FlatBatch.seq_ids`.
+
+    `allocate_request` announces a prompt: the request starts with the prompt's cached beginning. Bring the
+    other tokens in one or more passes. A sequence that was not announced begins without tokens.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class PagedKVCache(Pages, Cache):
         device: torch.device | str = "cpu",
         sharing: bool = True,
     ):
-        """Raises ValueError for a size under 1 or a type that is no floating point."""
+        """Make all pages free. Raises ValueError for a size under 1 or a type that is no floating point."""
         sizes = (num_layers, num_pages, page_size, num_kv_heads, head_dim)
         if min(sizes) < 1:
             raise ValueError(
@@ -52,9 +54,8 @@ class PagedKVCache(Pages, Cache):
         self.v = torch.zeros_like(self.k)
         self._own: dict[int, Hashable] = {}  # pages given out singly, and the names they have in the pool
         self._step: tuple[Hashable, ...] = ()  # requests of the pass that has begun
-        self._reserved: dict[
-            Hashable, int
-        ] = {}  # requests whose next tokens have pages already, and their lengths
+        # Requests whose next tokens have pages already, with their lengths.
+        self._reserved: dict[Hashable, int] = {}
         self._slots: Tensor | None = None
         self._tables: BlockTables | None = None
 
@@ -62,10 +63,11 @@ class PagedKVCache(Pages, Cache):
     def for_model(
         cls, model: DecoderLM, num_pages: int, page_size: int = 16, sharing: bool = True
     ) -> PagedKVCache:
-        """A cache of the model's sizes, in its type, on its device."""
+        """Return a cache of the model's sizes, in its type, on its device."""
         cfg = model.cfg
         return cls(
-            cfg.num_layers, page_size, num_pages, cfg.num_kv_heads, cfg.head_dim, model.dtype, model.device, sharing
+            cfg.num_layers, page_size, num_pages, cfg.num_kv_heads, cfg.head_dim,
+            model.dtype, model.device, sharing,
         )  # fmt: skip
 
     @property
@@ -74,7 +76,10 @@ class PagedKVCache(Pages, Cache):
         return self.k.nbytes + self.v.nbytes
 
     def allocate_page(self) -> int:
-        """A page for the caller's own use, until `free_page`. Raises OutOfPages when none is free."""
+        """Take a page for the caller's own use, until `free_page`; return its number.
+
+        Raises OutOfPages when no page is free.
+        """
         name = ("page", object())
         self.pool.admit(name, [])
         try:
@@ -88,7 +93,7 @@ class PagedKVCache(Pages, Cache):
         return page
 
     def free_page(self, page: int) -> None:
-        """Gives a page of `allocate_page` back; ValueError for any other."""
+        """Give back a page of `allocate_page`. Raises ValueError for any other."""
         if page not in self._own:
             raise ValueError(f"page {page} was not given out by allocate_page, or is free already")
         self.pool.free(self._own.pop(page))
@@ -96,11 +101,12 @@ class PagedKVCache(Pages, Cache):
     def allocate_request(
         self, request_id: Hashable, initial_length: int | Sequence[int], salt: Hashable = None
     ) -> int:
-        """Begins a request; gives the number of its tokens that are cached already.
+        """Begin a request; return the number of its tokens that are cached already.
 
-        `initial_length` is a number of tokens, for which pages are taken at once, or the prompt's token ids: then its cached
-        beginning is shared, and its next pass starts behind that. Raises ValueError for a request that is here already
-        and OutOfPages, before anything changes.
+        `initial_length` is a number of tokens, or the prompt's token ids. For a number, pages are taken at
+        once. For token ids, the cached beginning is shared, and the next pass starts behind that beginning.
+
+        Raises ValueError for a request that is here already, and OutOfPages, before anything changes.
         """
         if not isinstance(initial_length, int) and hasattr(initial_length, "__len__"):
             return self.pool.admit(request_id, initial_length, salt)
@@ -114,14 +120,18 @@ class PagedKVCache(Pages, Cache):
         return 0
 
     def append_tokens(self, request_id: Hashable, num_tokens: int) -> None:
-        """Makes room for more tokens of a request, to be filled by `write`; counted from its length, not from its pages' end."""
+        """Take pages for more tokens of a request, to be filled by `write`.
+
+        The tokens follow the request's last token, not the end of its last page. Raises OutOfPages.
+        """
         self._copy(self.pool.append_anonymous(request_id, num_tokens))
         self.pool.confirm(request_id)
 
     def write(self, request_id: Hashable, layer_idx: int, k: Tensor, v: Tensor, start: int) -> None:
-        """Writes one layer's `k`, `v` `[n, kv_heads, head_dim]` of a request's tokens from `start` on, by hand.
+        """Write one layer's keys and values of a request's tokens from `start` on, by hand.
 
-        Raises ValueError, before anything is written, for tokens that have no place and for a page that others share.
+        `k` and `v` are `[n, kv_heads, head_dim]`. Raises ValueError, before anything is written, for tokens
+        beyond the request's length and for a page that another request shares.
         """
         stop = start + len(k)
         if k.shape != v.shape or k.shape[1:] != self.k.shape[3:]:
@@ -142,7 +152,10 @@ class PagedKVCache(Pages, Cache):
         ops.write_kv_pages(self.k[layer_idx], self.v[layer_idx], k, v, slots)
 
     def get_kv(self, request_id: Hashable, layer_idx: int) -> tuple[Tensor, Tensor]:
-        """One layer's keys and values of a request, each `[length, kv_heads, head_dim]`, collected from its pages."""
+        """Return one layer's keys and values of a request, each `[length, kv_heads, head_dim]`.
+
+        They are collected from the request's pages. Raises ValueError for an unknown request or layer.
+        """
         if not 0 <= layer_idx < len(self.k):
             raise ValueError(f"there are layers 0 to {len(self.k) - 1}, got {layer_idx}")
         slots = torch.tensor(
@@ -153,22 +166,28 @@ class PagedKVCache(Pages, Cache):
         return self.k[layer_idx].flatten(0, 1)[slots], self.v[layer_idx].flatten(0, 1)[slots]
 
     def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
-        """Takes pages for tokens that the next pass will bring, so that a prompt admitted after this may share them already.
+        """Take pages for tokens that the next pass will bring. Raises OutOfPages before anything changes.
 
-        For a scheduler that composes a pass request by request; `prepare` does it for whoever has not been reserved for.
-        Raises OutOfPages before anything changes.
+        A prompt that is admitted after this call may share these pages already. This is for a scheduler that
+        composes a pass request by request. `prepare` takes the pages of the other requests.
         """
         self._copy(self.pool.append(request_id, tokens))
         self._reserved[request_id] = self.pool.length(request_id)
 
     def abandon(self) -> None:
-        """Gives up the pass that was reserved for or prepared: its tokens are taken back. Ask for lengths afterwards."""
+        """Give up the pass that was reserved for or prepared, and take its tokens back.
+
+        Ask for lengths afterwards.
+        """
         names = [name for name in (*self._step, *self._reserved) if name in self.pool.requests]
         self.pool.rollback(*names)
         self._step, self._reserved = (), {}
 
     def prepare(self, batch: FlatBatch) -> None:
-        """Takes pages for all new tokens, or for none: raises ValueError (OutOfPages) before anything changes."""
+        """Take pages for all new tokens, or for none.
+
+        Raises ValueError (OutOfPages when pages are short) before anything changes.
+        """
         if self._step:
             self.abandon()
         self._check(batch)
@@ -190,7 +209,10 @@ class PagedKVCache(Pages, Cache):
         self._place(batch)
 
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
-        """Writes all rows' new tokens, then attends: a row may share a page that another row fills in the same step."""
+        """Write the new tokens of all sequences, then attend; return `[T, heads, head_dim]`.
+
+        The order matters: a sequence may share a page that another sequence fills in the same step.
+        """
         if k.dtype != self.k.dtype:
             raise ValueError(f"the cache holds {self.k.dtype}, the model gives {k.dtype}")
         if self._slots is None or self._tables is None:
@@ -202,12 +224,12 @@ class PagedKVCache(Pages, Cache):
         )
 
     def commit(self, batch: FlatBatch) -> None:
-        """The new tokens count, and their full pages may be shared from now on."""
+        """Count the new tokens; their full pages may be shared from now on."""
         self.pool.confirm(*batch.seq_ids)
         self._step, self._slots, self._tables = (), None, None
 
     def _check(self, batch: FlatBatch) -> None:
-        """ValueError unless every sequence continues what is cached of it."""
+        """Raise ValueError unless every sequence continues what is cached of it."""
         for name, history, length in zip(batch.seq_ids, batch.history_lens, batch.seq_lens, strict=True):
             cached = self.pool.length(name) if name in self.pool.requests else 0
             if name in self._reserved:
@@ -221,7 +243,7 @@ class PagedKVCache(Pages, Cache):
                 )
 
     def _place(self, batch: FlatBatch) -> None:
-        """Works out, once for all layers, where the new tokens go and where the old ones are."""
+        """Compute, once for all layers, the slots of the new tokens and the tables of all sequences."""
         slots = []
         for name, history, length in zip(batch.seq_ids, batch.history_lens, batch.seq_lens, strict=True):
             slots += self.pool.slots(name, history, length)
@@ -230,7 +252,7 @@ class PagedKVCache(Pages, Cache):
         self._tables = BlockTables(tables, batch.seq_lens, self.page_size, self.k.device)
 
     def _copy(self, copies: Sequence[tuple[int, int]]) -> None:
-        """Copies pages in all layers: copy-on-write."""
+        """Copy pages in all layers: copy-on-write."""
         if copies:
             source, target = (torch.tensor(side, device=self.k.device) for side in zip(*copies, strict=True))
             for cache in (self.k, self.v):

@@ -9,11 +9,14 @@ from helpers.caches.request_pages import num_pages_of
 
 
 class Pages:
-    """The one door between an engine and a paged cache: a scheduler knows requests and this, and never tensors.
+    """The one door between an engine and a paged cache: a scheduler knows requests and `Pages`, no tensors.
 
-    `PagedKVCache` is one with keys and values, `helpers.simulation` has one on paper. A cache that stores its pages in another way
-    (quantised, or split over devices) inherits this and serves the same engine. Sizes are in pages or tokens, as named.
-    A request is known by its name. Errors are those of `PagePool`; a refusal changes nothing.
+    `PagedKVCache` is a subclass with keys and values. `helpers.simulation` has a subclass without tensors. A
+    cache that stores pages in another way (quantised, or split over devices) inherits `Pages` and serves the
+    same engine.
+
+    Sizes are in pages or tokens, as named. A request is known by its name. Errors are those of `PagePool`; a
+    refusal changes nothing.
     """
 
     def __init__(self, pool: PagePool):
@@ -41,19 +44,25 @@ class Pages:
         return self.pool.num_free
 
     def length(self, request_id: Hashable) -> int:
-        """Return the tokens of a request that the cache holds."""
+        """Return the number of a request's tokens that the cache holds."""
         return self.pool.length(request_id)
 
     def offer(self, tokens: Sequence[int], salt: Hashable = None) -> Offer:
-        """Return what the cache can give a text now: how much of it is cached, and how many pages the rest needs."""
+        """Return what the cache can give a text now: its cached tokens, and the pages that the rest needs."""
         return self.pool.offer(tokens, salt)
 
     def renewed(self, offer: Offer) -> Offer:
-        """Return the offer if it is still true, else what the cache can give its text now; the text is not packed again."""
+        """Return the offer if it is still true, else what the cache can give its text now.
+
+        The text is not packed again.
+        """
         return self.pool.renewed(offer)
 
     def fits(self, offer: Offer, freed: Iterable[Hashable] = (), owed: int = 0) -> bool:
-        """Return whether an offer's pages and `owed` more are free, or would be if the requests `freed` were."""
+        """Return whether the pages of an offer and `owed` more are free, or would be once `freed` is freed.
+
+        `freed` names requests.
+        """
         return self.pool.fits(offer, freed, owed)
 
     def refusal(self, request_id: Hashable, offer: Offer) -> OutOfPages:
@@ -61,7 +70,10 @@ class Pages:
         return OutOfPages(request_id, offer.num_needed, self.pool.num_free, self.pool.num_pages)
 
     def owed_pages(self, num_tokens: int, num_held: int) -> int:
-        """Return the pages that a request of `num_tokens` known tokens has still to take, `num_held` of them having pages."""
+        """Return the pages that a request has still to take.
+
+        The request has `num_tokens` known tokens; `num_held` of them have pages already.
+        """
         size = self.pool.page_size
         return num_pages_of(num_tokens, size) - num_pages_of(num_held, size)
 
@@ -70,7 +82,10 @@ class Pages:
         return self.pool.redeem(request_id, offer)
 
     def can_reserve(self, request_id: Hashable, num_tokens: int, freed: Sequence[Hashable] = ()) -> bool:
-        """Return whether `reserve` of so many tokens would find its pages, if the requests `freed` were freed first."""
+        """Return whether `reserve` would find pages for so many tokens, once `freed` is freed.
+
+        `freed` names requests.
+        """
         return self.pool.can_append(request_id, num_tokens, freed)
 
     def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
@@ -78,19 +93,28 @@ class Pages:
         raise NotImplementedError
 
     def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
-        """Begin a request with all of its parent's tokens, sharing the pages; the first to write into a shared one copies it."""
+        """Begin a request with all tokens of its parent, sharing the pages.
+
+        The first of the two to write into a shared page copies that page.
+        """
         self.pool.fork(parent_id, child_id)
 
     def free_request(self, request_id: Hashable) -> None:
-        """End a request; full pages stay cached until their room is needed. Raises ValueError for an unknown request."""
+        """End a request. Raises ValueError for an unknown request.
+
+        Its full pages stay cached until another text needs them.
+        """
         self.pool.free(request_id)
 
     def abandon(self) -> None:
-        """Give up the pass that was reserved for: its tokens are taken back."""
+        """Give up the pass that pages were reserved for, and take its tokens back."""
         raise NotImplementedError
 
     def take_back(self, most: Mapping[Hashable, int]) -> dict[Hashable, int]:
-        """Give up the pass, and keep at most so many tokens of each request; return how many each has now."""
+        """Give up the pass; return how many tokens each of the requests in `most` has now.
+
+        `most` gives, for each request, the number of tokens that may stay at most.
+        """
         self.abandon()
         for name, length in most.items():
             if self.pool.length(name) > length:

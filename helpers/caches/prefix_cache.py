@@ -1,4 +1,7 @@
-"""Prefix reuse: keys and values of earlier texts are kept, and a new text starts from the longest beginning that is known."""
+"""Prefix reuse: keys and values of earlier texts are kept for later ones.
+
+A new text starts from its longest known beginning.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from helpers.model.generation import Generation, generate
 
 @dataclass(frozen=True)
 class _Live:
-    """A prefix that somebody works with: a row of its own, and the node that is pinned for it."""
+    """A prefix in use: a row of its own, and the node that is pinned for it."""
 
     row: KVCache
     node: Node
@@ -29,13 +32,18 @@ class _Live:
 class KVCacheReuse:
     """A store of pages with the keys and values of texts, found through a radix tree.
 
-    Stored pages are never written again: a request gets a *copy* of what it reuses in a row of its own, so that whatever it
-    appends cannot leak into a text that others share. What is in use is pinned and not evicted. After every call
-    `free + evictable + pinned == capacity` holds, counted in pages.
+    Stored pages are never written again. A request gets a *copy* of what it reuses, in a row of its own. So
+    nothing that the request appends can leak into a text that others share. Pages in use are pinned and not
+    evicted.
+
+    After every call `free + evictable + pinned == capacity` holds, counted in pages.
     """
 
     def __init__(self, model: DecoderLM, capacity: int = 4096, page_size: int = 16, policy: str = "lru"):
-        """A store of `capacity` tokens, in whole pages. Raises ValueError when that is not one page, and for an unknown policy."""
+        """Make an empty store of `capacity` tokens, in whole pages.
+
+        Raises ValueError for less than one page and for an unknown policy.
+        """
         cfg, self.model, self.store = model.cfg, model, PrefixStore(capacity, page_size, policy)
         size = (cfg.num_layers, self.store.capacity, cfg.num_kv_heads, page_size, cfg.head_dim)
         self._k, self._v = (torch.zeros(size, dtype=model.dtype, device=model.device) for _ in "kv")
@@ -55,10 +63,11 @@ class KVCacheReuse:
     def get_or_create_cache(
         self, prefix: Sequence[int], salt: Hashable = None, room: int = 128
     ) -> tuple[int, int]:
-        """Return `(cache id, reused)`: the id of the prefix's keys and values, and how many of its tokens were known.
+        """Return `(cache id, reused)`: an id for the prefix's keys and values, and its known tokens.
 
-        The rest is computed and stored. The prefix stays pinned until `release`. Only texts of equal `salt` are shared.
-        The row that `get` gives has `room` tokens behind the prefix. Raises ValueError for an empty prefix and a room below 0.
+        The other tokens are computed and stored. The prefix stays pinned until `release`. Only texts of equal
+        `salt` are shared. The row that `get` returns has `room` for so many tokens behind the prefix. Raises
+        ValueError for an empty prefix and a room below 0.
         """
         if not prefix:
             raise ValueError("the prefix is empty; give at least one token")
@@ -78,7 +87,11 @@ class KVCacheReuse:
         return self._next_id, found.num_tokens
 
     def get(self, cache_id: int) -> KVCache:
-        """Return the row (number 0) behind an id of `get_or_create_cache`: the caller's own, to be written behind the prefix."""
+        """Return the cache behind an id of `get_or_create_cache`; its only row is number 0.
+
+        The row belongs to the caller, who may write behind the prefix. Raises ValueError for an id that is
+        not in use.
+        """
         return self._of(cache_id).row
 
     def reset(self) -> None:
@@ -86,7 +99,10 @@ class KVCacheReuse:
         self.store.reset()
 
     def release(self, cache_id: int) -> None:
-        """Gives an id back; what it pinned may be evicted from now on. ValueError for an id that is not in use."""
+        """Give an id back; from now on the pages pinned for it may be evicted.
+
+        Raises ValueError for an id that is not in use.
+        """
         self.tree.unpin(self._of(cache_id).node)
         del self._live[cache_id]
 
@@ -99,11 +115,12 @@ class KVCacheReuse:
         stop_ids: Sequence[int] = (),
         salt: Hashable = None,
     ) -> Generation:
-        """The greedy answer to `prefix` followed by `continuation`, from the longest beginning that is cached.
+        """Return the greedy answer to `prefix` and `continuation`, from the longest cached beginning.
 
-        All of it and the answer are stored for later requests. `tokens_computed` of the result counts what was not reused.
-        The last token is always computed: its logits choose the first new one. Raises ValueError for another model than
-        the store's, an empty text, or as `generate` does.
+        The text and the answer are stored for later requests. `tokens_computed` of the result counts the
+        tokens that were not reused. The last token is always computed: its logits choose the first new one.
+
+        Raises ValueError for another model than the store's, for an empty text, and as `generate` does.
         """
         if model is not self.model:
             raise ValueError("these keys and values are another model's")
@@ -119,17 +136,17 @@ class KVCacheReuse:
         return result
 
     def _restore(self, row: KVCache, found: Match) -> None:
-        """Copies what is known of a text into an empty row."""
+        """Copy what is known of a text into an empty row."""
         if found.pages:
             row.restore(0, *(self._read(store, found.pages) for store in (self._k, self._v)))
 
     def _read(self, store: Tensor, pages: Sequence[int]) -> Tensor:
-        """Pages as one text `[layers, kv_heads, n, head_dim]`."""
+        """Return pages of a store as one text `[layers, kv_heads, n, head_dim]`."""
         index = torch.tensor(pages, device=store.device)
         return store[:, index].transpose(1, 2).flatten(2, 3)
 
     def _write(self, row: KVCache, pages: Sequence[int], start: int) -> None:
-        """Copies a row's tokens from `start` on into pages."""
+        """Copy a row's tokens from `start` on into pages."""
         index = torch.tensor(pages, device=self._k.device)
         stop = start + len(pages) * self.tree.page_size
         for store, source in ((self._k, row.k), (self._v, row.v)):
@@ -139,7 +156,7 @@ class KVCacheReuse:
             store[:, index] = by_page.transpose(1, 2)
 
     def _of(self, cache_id: int) -> _Live:
-        """What an id stands for; ValueError for one that is not in use."""
+        """Return the prefix in use behind an id; raise ValueError for an id that is not in use."""
         if cache_id not in self._live:
             raise ValueError(f"no cache has the id {cache_id!r}; it was released, or never given")
         return self._live[cache_id]

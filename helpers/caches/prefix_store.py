@@ -1,4 +1,7 @@
-"""Which pages of a fixed store hold which texts, and what must go for new ones. No tensors: `KVCacheReuse` adds those."""
+"""Which pages of a fixed store hold which texts, and which are evicted for new ones. No tensors.
+
+`KVCacheReuse` adds the tensors.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ class ReuseStats:
     """What reuse has saved so far, in tokens."""
 
     requests: int
+    """Requests that were served."""
     prompt_tokens: int
     """Tokens of all prompts."""
     reused_tokens: int
-    """Those of them that were found cached, and not computed again."""
+    """Prompt tokens that were found cached, and not computed again."""
 
     @property
     def hit_rate(self) -> float:
@@ -27,7 +31,7 @@ class ReuseStats:
 
 
 def _nothing(pages: Sequence[int], start: int) -> None:
-    """What there is to write where only pages are counted."""
+    """Write nothing, where only pages are counted."""
 
 
 class PrefixStore:
@@ -37,7 +41,10 @@ class PrefixStore:
     """
 
     def __init__(self, capacity: int, page_size: int = 16, policy: str = "lru"):
-        """A store of `capacity` tokens, in whole pages. Raises ValueError when that is not one page, and for an unknown policy."""
+        """Make an empty store of `capacity` tokens, in whole pages.
+
+        Raises ValueError for less than one page and for an unknown policy.
+        """
         self.tree = RadixTree(page_size, policy)
         if capacity < page_size:
             raise ValueError(f"the capacity must be a page of {page_size} tokens or more, got {capacity}")
@@ -57,7 +64,7 @@ class PrefixStore:
 
     @contextmanager
     def using(self, tokens: Sequence[int], salt: Hashable = None, again: bool = False) -> Iterator[Match]:
-        """Give what is stored of a text, pinned within the block; `again` as in `RadixTree.match`."""
+        """Yield what is stored of a text, pinned within the block; `again` is as in `RadixTree.match`."""
         found = self.tree.match(tokens, salt, again)
         self.tree.pin(found.node)
         try:
@@ -71,15 +78,16 @@ class PrefixStore:
         salt: Hashable = None,
         write: Callable[[Sequence[int], int], None] = _nothing,
     ) -> Node:
-        """Stores a text's whole pages as far as they are new and find room; the node where what is stored ends.
+        """Store a text's whole pages as far as they are new and find room; return the node of their end.
 
-        `write(pages, start)` fills the new pages with the tokens from `start` on; when it fails, nothing is stored.
+        `write(pages, start)` fills the new pages with the tokens from `start` on. When it fails, nothing is
+        stored.
         """
         size = self.tree.page_size
-        if len(self._free) != self.free:  # the tree gave pages to another caller: `evict`, `remove`, `clear`
+        if len(self._free) != self.free:  # `evict`, `remove` or `clear` gave pages to another caller
             held = {page for node in self.tree.nodes() for page in node.pages}
             self._free = [page for page in range(self.capacity) if page not in held]
-        with self.using(tokens, salt, again=True) as found:  # making room must not take it
+        with self.using(tokens, salt, again=True) as found:  # making room must not evict it
             missing = len(tokens) // size - len(found.pages)
             if missing > self.free:
                 self._free += self.tree.evict(missing - self.free)
@@ -95,17 +103,23 @@ class PrefixStore:
             return self.tree.insert(tokens[: len(pages) * size], pages, salt).node
 
     def reset(self) -> None:
-        """Forget every stored text, as after a change of weights; totals go on. Raises ValueError while a text is pinned."""
+        """Forget every stored text, as after a change of weights; totals go on.
+
+        Raises ValueError while a text is pinned.
+        """
         self.tree.clear()
 
     def count(self, prompt_tokens: int, reused_tokens: int) -> None:
-        """Adds a request to the statistics."""
+        """Add a request to the statistics."""
         self._requests += 1
         self._prompt_tokens += prompt_tokens
         self._reused_tokens += reused_tokens
 
     def replay(self, prompts: Sequence[Sequence[int]], salts: Sequence[Hashable] | None = None) -> ReuseStats:
-        """Serves prompts one after the other on paper: what would be reused. The last token of each is always computed."""
+        """Serve prompts one after the other without tensors; return what would be reused.
+
+        The last token of each prompt is always computed.
+        """
         for prompt, salt in zip(prompts, salts or [None] * len(prompts), strict=True):
             with self.using(prompt[:-1], salt) as found:
                 self.keep(prompt, salt)

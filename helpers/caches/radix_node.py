@@ -1,4 +1,4 @@
-"""Nodes of a radix tree: a run of tokens, the pages that hold it, who is below."""
+"""Nodes of a radix tree: a run of tokens, the pages that hold it, the nodes below."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ TOKEN_BYTES = len(packed([0]))
 
 @dataclass(slots=True, eq=False, repr=False)
 class Node:
-    """A run of tokens and the pages that hold it; with the runs of the nodes above it, a text. To read only.
+    """A run of tokens and the pages that hold it. The runs from the root to a node are a text. To read only.
 
-    A node stands for the same text as long as it lives: a split puts a new node above it, and eviction of its last pages puts
-    a new, shorter one in its place. So who holds a node can neither pin nor give back anything else.
+    A node means the same text as long as it lives. A split puts a new node above it. Eviction of its last
+    pages puts a new, shorter node in its stead. So a caller that holds a node can neither pin nor give back
+    another text.
     """
 
     text: bytearray
@@ -23,9 +24,9 @@ class Node:
     pages: list[int]
     """The run's pages, in order; none in the root alone."""
     parent: Node | None
-    """The node that the run follows; None for the root and for what is no longer in the tree."""
+    """The node that the run follows; None for the root and for a node that is no longer in the tree."""
     salt: Hashable
-    """Whose text it is."""
+    """The salt of the text, which keeps tenants apart."""
     created: int
     """The tick of the `insert` that brought its pages."""
     last_use: int
@@ -37,9 +38,9 @@ class Node:
     own_pins: int = 0
     """Pins of this very node."""
     children: dict[Hashable, Node] = field(default_factory=dict)
-    """What may follow, by the first page of the run; below the root by salt, too."""
+    """The nodes below, by the first page of their run; below the root by salt, too."""
     place: int = -1
-    """Where it stands in the eviction queue; -1 when it is not there."""
+    """The node's index in the eviction queue; -1 when it is not there."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -47,8 +48,12 @@ class Node:
         return tuple(memoryview(self.text).cast("I"))
 
     def beginning(self, text: bytearray, pages: list[int]) -> Node:
-        """A node for the beginning of this run, at the same place, with its history and without children or pins."""
+        """Return a node for the beginning of this run, with the same parent and history.
+
+        The new node has no children and no pins.
+        """
         return Node(text, pages, self.parent, self.salt, self.created, self.last_use, self.uses)
 
     def __repr__(self) -> str:
-        return f"Node({len(self.text) // TOKEN_BYTES} tokens, pages={self.pages}, pins={self.pins}, salt={self.salt!r})"
+        num_tokens = len(self.text) // TOKEN_BYTES
+        return f"Node({num_tokens} tokens, pages={self.pages}, pins={self.pins}, salt={self.salt!r})"

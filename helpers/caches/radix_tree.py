@@ -1,6 +1,7 @@
-"""A radix tree of cached texts: which pages hold the longest known beginning of a prompt, and which may go. No tensors.
+"""A radix tree of cached texts, without tensors: which pages hold a prompt's longest known beginning.
 
-The structure is RadixAttention's (Zheng et al., SGLang, arXiv:2312.07104).
+It also says which pages may be evicted. The structure is RadixAttention's (Zheng et al., SGLang,
+arXiv:2312.07104).
 """
 
 from __future__ import annotations
@@ -23,18 +24,24 @@ class Match(NamedTuple):
     pages: tuple[int, ...]
     """The pages that hold them, in order."""
     node: Node
-    """Where it ends, exactly: what to pin for as long as the pages are in use."""
+    """The node that ends with those pages: pin it for as long as the pages are in use."""
 
 
 class Insertion(NamedTuple):
-    """Where a text stands after `insert`."""
+    """Which pages hold a text after `insert`."""
 
     pages: tuple[int, ...]
-    """The pages that hold its whole pages from now on. A block table with other pages has to be rewritten."""
+    """The pages that hold the text's whole pages from now on.
+
+    A block table with other pages has to be rewritten.
+    """
     duplicates: tuple[int, ...]
-    """The caller's pages whose text was cached in other pages: the tree does not have them, the caller frees them."""
+    """The caller's pages whose text was cached in other pages.
+
+    The tree does not have these pages; the caller frees them.
+    """
     node: Node
-    """Where it ends: what to pin."""
+    """The node that ends with the text: pin it."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +53,30 @@ class TreeStats:
     looked_up_tokens: int
     """Tokens of the texts that were looked up, summed."""
     hit_tokens: int
-    """Those of them that were found."""
+    """Tokens of these texts that were found, summed."""
     evicted_pages: int
     """Pages that `evict` gave back."""
 
 
 class RadixTree:
-    """Texts in pages of `page_size` tokens: finds the longest cached beginning, and says which pages to give up for others.
+    """Texts in pages of `page_size` tokens: finds the longest cached beginning, and chooses pages to evict.
 
-    The tree owns the pages it has been given until `evict`, `remove` or `clear` gives them back; a caller with `capacity`
-    pages sees `free + evictable + pinned == capacity` after every call. Only whole pages are kept. Texts under different
-    salts never meet: the salt is part of the key of the first page, and the path carries it from there.
+    The tree owns the pages that `insert` has given it until `evict`, `remove` or `clear` gives them back. So
+    a caller with `capacity` pages sees `free + evictable + pinned == capacity` after every call. Only whole
+    pages are kept. Texts under different salts never meet: the salt is part of the first page's key, and all
+    other pages are below it.
 
-    `match` says that a text is used now. It splits a node that the text leaves in the middle, because recency and
-    pins belong to whole nodes: without the split, the unused rest would look recently used and be pinned along. To ask
-    without using, `peek`, which changes nothing.
+    `match` counts a text as used now. Recency and pins belong to whole nodes. So `match` splits a node in
+    which the text ends: otherwise the rest of the node would seem used, and would be pinned too. `peek` asks
+    and changes nothing.
 
-    Costs: `match` and `insert` O(tokens of the text), and O(log leaves) to keep the eviction order (a split moves the rest
-    of its run in memory besides); `evict` O(log leaves) for each node and O(1) for each page; `pin` and `unpin` O(depth).
-    Nothing walks over the tree but `nodes`.
+    Costs: `match` and `insert` are O(tokens of the text), and O(log leaves) to keep the eviction order. A
+    split also moves the rest of its run in memory. `evict` is O(log leaves) for each node and O(1) for each
+    page. `pin` and `unpin` are O(depth). Only `nodes` walks over the whole tree.
     """
 
     def __init__(self, page_size: int = 1, policy: str = "lru"):
-        """An empty tree. Raises ValueError for a size under 1 and a policy that is not in `POLICIES`."""
+        """Make an empty tree. Raises ValueError for a size under 1 and a policy that is not in `POLICIES`."""
         if page_size < 1:
             raise ValueError(f"a page holds 1 token or more, got page_size {page_size}")
         if policy not in POLICIES:
@@ -98,25 +106,33 @@ class RadixTree:
         return len(self._held) - self._pinned
 
     def stats(self) -> TreeStats:
-        """Totals since the tree was made."""
+        """Return totals since the tree was made."""
         return TreeStats(self._look_ups, self._looked_up_tokens, self._hit_tokens, self._evicted_pages)
 
     def nodes(self) -> Iterator[Node]:
-        """Every node but the root, parents before children, in order of insertion. Do not change the tree meanwhile."""
+        """Yield every node but the root, parents before children, in order of insertion.
+
+        Do not change the tree meanwhile.
+        """
         for child in self.root.children.values():
             yield from _below(child)
 
     def peek(self, tokens: Sequence[int], salt: Hashable = None) -> int:
-        """How many tokens `match` would find; nothing changes, neither order nor statistics. Raises as `match` does."""
+        """Return how many tokens `match` would find. Raises as `match` does.
+
+        Nothing changes, neither the order of eviction nor the statistics.
+        """
         return len(self._find(self._whole_pages(tokens), salt)[0]) * self.page_size
 
     def match(self, tokens: Sequence[int], salt: Hashable = None, again: bool = False) -> Match:
         """Return the longest cached beginning of `tokens` in whole pages, which counts as used now.
 
-        With `again`, a request looks its text up a second time: statistics and numbers of uses do not count it.
+        With `again`, a request looks its text up a second time: statistics and numbers of uses do not count
+        it.
 
-        A prompt's last token has to be computed, because its logits choose the next one: look up `prompt[:-1]`. Raises
-        ValueError for tokens that are no unsigned 32-bit numbers, and a salt that has no hash.
+        A prompt's last token has to be computed, because its logits choose the next one: look up
+        `prompt[:-1]`. Raises ValueError for tokens that are no unsigned 32-bit numbers, and a salt that has
+        no hash.
         """
         pages, node, inside = self._find(self._whole_pages(tokens), salt)
         if inside < len(node.pages):
@@ -130,11 +146,13 @@ class RadixTree:
         return Match(found, tuple(pages), node)
 
     def insert(self, tokens: Sequence[int], pages: Sequence[int], salt: Hashable = None) -> Insertion:
-        """Takes in a text's whole pages as far as they are not cached; which pages hold it now, and which the caller frees.
+        """Add a text's whole pages as far as they are not cached; return which pages hold the text now.
 
-        `pages` are those of the whole text, `len(tokens) // page_size` of them; what `match` gave may be among them. The text counts as used now.
-        Raises ValueError, before anything changes, for another number of pages, a page given twice, a page in
-        which the tree holds something else, and as `match` does.
+        `pages` are those of the whole text, `len(tokens) // page_size` of them. Pages that `match` returned
+        may be among them. The text counts as used now.
+
+        Raises ValueError, before anything changes, for another number of pages, for a page given twice, and
+        as `match` does. The same error refuses a page in which the tree holds another text.
         """
         text = self._whole_pages(tokens)
         found, node, inside = self._find(text, salt)
@@ -148,7 +166,10 @@ class RadixTree:
         return Insertion((*found, *new), duplicates, node)
 
     def pin(self, node: Node) -> None:
-        """Keeps the text that ends with `node` from eviction until `unpin`. Raises ValueError for a node that is gone."""
+        """Keep the text that ends with `node` from eviction until `unpin`.
+
+        Raises ValueError for a node that is no longer in the tree.
+        """
         path = self._path(node)
         node.own_pins += 1
         for each in path:
@@ -158,7 +179,7 @@ class RadixTree:
         self._requeue(node)
 
     def unpin(self, node: Node) -> None:
-        """Takes back one `pin` of this node. Raises ValueError if there is none."""
+        """Take back one `pin` of this node. Raises ValueError if there is none."""
         path = self._path(node)
         if not node.own_pins:
             raise ValueError(f"{node!r} is not pinned itself: unpin what was pinned, and once")
@@ -170,9 +191,10 @@ class RadixTree:
         self._requeue(node)
 
     def evict(self, num_pages: int) -> list[int]:
-        """`num_pages` pages for the caller, or as many as are evictable: from the ends of unpinned leaves, by policy.
+        """Give up `num_pages` pages, or as many as are evictable; return them.
 
-        No more than asked for: a leaf with more pages loses its last ones. Raises ValueError for a negative number.
+        They come from the ends of unpinned leaves, in the order of the policy. A leaf with more pages than
+        are wanted loses its last ones only. Raises ValueError for a negative number.
         """
         if num_pages < 0:
             raise ValueError(f"cannot evict {num_pages} pages")
@@ -184,9 +206,10 @@ class RadixTree:
         return freed
 
     def remove(self, node: Node) -> list[int]:
-        """The pages of a node and of all below it, which are cached no longer; the text before it stays.
+        """Give up the pages of a node and of all nodes below it; return them. The text before them stays.
 
-        Raises ValueError for the root, a node that is gone, and if any of it is pinned.
+        Raises ValueError for the root, for a node that is no longer in the tree, and if any of these nodes is
+        pinned.
         """
         self._path(node)
         if node is self.root:
@@ -196,17 +219,20 @@ class RadixTree:
         return self._cut_off(node)
 
     def clear(self) -> list[int]:
-        """All pages; the tree is empty then, its statistics go on. Raises ValueError if any page is pinned."""
+        """Give up all pages; return them. The statistics go on. Raises ValueError if any page is pinned."""
         if self._pinned:
             raise ValueError(f"{self._pinned} pages are pinned; unpin first")
         return [page for child in list(self.root.children.values()) for page in self._cut_off(child)]
 
     def _whole_pages(self, tokens: Sequence[int]) -> bytes:
-        """The tokens of whole pages, packed."""
+        """Return the packed tokens of whole pages."""
         return first_tokens(packed(tokens), len(tokens) // self.page_size * self.page_size)
 
     def _find(self, text: bytes, salt: Hashable) -> tuple[list[int], Node, int]:
-        """The pages of the longest cached beginning, the node in which it ends, and how many of that node's pages it has."""
+        """Return the pages of the longest cached beginning, the node in which it ends, and a count.
+
+        The count says how many pages of that node belong to the beginning.
+        """
         pages: list[int] = []
         node, size, start = self.root, self._page_bytes, 0
         key: Hashable = (root(salt), text[:size])
@@ -221,10 +247,14 @@ class RadixTree:
         return pages, node, len(node.pages)
 
     def _check_pages(self, num_tokens: int, pages: Sequence[int], found: list[int]) -> tuple[int, ...]:
-        """The pages whose text is cached in others; ValueError if these pages cannot be those of a text with so many tokens."""
+        """Return the given pages whose text is cached in others.
+
+        Raises ValueError if these pages cannot be those of a text with so many tokens.
+        """
         if len(pages) != num_tokens // self.page_size:
             raise ValueError(
-                f"{num_tokens} tokens fill {num_tokens // self.page_size} pages of {self.page_size}, got {len(pages)} pages"
+                f"{num_tokens} tokens fill {num_tokens // self.page_size} pages of {self.page_size}, "
+                f"got {len(pages)} pages"
             )
         if len(set(pages)) < len(pages):
             raise ValueError(f"a page holds one run of tokens; given twice: {_repeated(pages)}")
@@ -235,7 +265,7 @@ class RadixTree:
         return tuple(duplicates)
 
     def _add_leaf(self, parent: Node, text: bytes, pages: list[int], salt: Hashable) -> Node:
-        """A new leaf below `parent`, of this very tick."""
+        """Add a leaf below `parent`, created at the present tick; return it."""
         leaf = Node(bytearray(text), pages, parent, salt, self._clock, self._clock)
         parent.children[self._key(leaf)] = leaf
         self._held.update(pages)
@@ -244,7 +274,10 @@ class RadixTree:
         return leaf
 
     def _split(self, node: Node, inside: int) -> Node:
-        """A new node for the first `inside` pages of a run, above the rest of it, which keeps children, pins and place in the queue."""
+        """Put a new node with the first `inside` pages of a run above the rest; return the new node.
+
+        The old node has the rest of the run, and keeps its children, pins and index in the queue.
+        """
         upper = node.beginning(node.text[: inside * self._page_bytes], node.pages[:inside])
         upper.pins = node.pins
         self._above(upper).children[self._key(upper)] = upper
@@ -254,7 +287,7 @@ class RadixTree:
         return upper
 
     def _touch(self, node: Node, uses: int) -> None:
-        """Makes the text that ends with `node` the latest one used."""
+        """Make the text that ends with `node` the latest one used."""
         self._clock += 1
         each: Node | None = node
         while each is not None:
@@ -264,14 +297,17 @@ class RadixTree:
         self._requeue(node)
 
     def _requeue(self, node: Node) -> None:
-        """Puts a node where it now belongs in the eviction queue: nowhere unless it is an unpinned leaf."""
+        """Put a node where it now belongs in the eviction queue; only unpinned leaves belong there."""
         if not node.children and not node.pins and node is not self.root:
             self._queue.put(node)
         elif node.place >= 0:
             self._queue.drop(node)
 
     def _cut_end(self, leaf: Node, num_pages: int) -> list[int]:
-        """The last pages of a leaf, last first; a new node has the others from now on, and the leaf is gone."""
+        """Give up the last pages of a leaf; return them, last first.
+
+        A new node has the other pages, and the leaf is no longer in the tree.
+        """
         freed = leaf.pages[: -num_pages - 1 : -1]
         del leaf.text[-num_pages * self._page_bytes :], leaf.pages[-num_pages:]
         rest = leaf.beginning(leaf.text, leaf.pages)
@@ -282,7 +318,7 @@ class RadixTree:
         return freed
 
     def _cut_off(self, node: Node) -> list[int]:
-        """The pages of an unpinned node and of all below it, last first; they are gone."""
+        """Take an unpinned node and all nodes below it out of the tree; return their pages, last first."""
         parent, freed = self._above(node), []
         del parent.children[self._key(node)]
         for each in list(_below(node)):
@@ -295,12 +331,12 @@ class RadixTree:
         return freed[::-1]
 
     def _key(self, node: Node) -> Hashable:
-        """The key by which a node's parent knows it."""
+        """Return the key by which a node's parent knows it."""
         page = bytes(node.text[: self._page_bytes])
         return (root(node.salt), page) if node.parent is self.root else page
 
     def _path(self, node: Node) -> list[Node]:
-        """The nodes from this one to the root; ValueError if that is not this tree's."""
+        """Return the nodes from this one to the root; raise ValueError if that is another root or none."""
         path = [node]
         while (parent := path[-1].parent) is not None:
             path.append(parent)
@@ -309,12 +345,12 @@ class RadixTree:
         return path
 
     def _above(self, node: Node) -> Node:
-        """The parent of a node that is in the tree and not the root."""
+        """Return the parent of a node that is in the tree and not the root."""
         return node.parent or self.root
 
 
 def _below(node: Node) -> Iterator[Node]:
-    """A node and all below it, parents first."""
+    """Yield a node and all nodes below it, parents first."""
     todo = [node]
     while todo:
         node = todo.pop()
@@ -323,9 +359,12 @@ def _below(node: Node) -> Iterator[Node]:
 
 
 def _common_pages(text: bytes, start: int, run: bytearray, size: int) -> int:
-    """How many pages of `size` bytes a run shares with the text from `start` on, if at least one and not all."""
+    """Return how many pages of `size` bytes a run shares with the text from `start` on.
+
+    The run shares at least one page and not all.
+    """
     common, beyond = 1, len(run) // size
-    while beyond - common > 1:  # halves what is left to compare, so that it takes O(run) in all
+    while beyond - common > 1:  # halves what is left to compare: O(run) in all
         middle = (common + beyond) // 2
         if text.startswith(run[common * size : middle * size], start + common * size):
             common = middle
@@ -335,5 +374,5 @@ def _common_pages(text: bytes, start: int, run: bytearray, size: int) -> int:
 
 
 def _repeated(pages: Sequence[int]) -> list[int]:
-    """The pages that are given more than once."""
+    """Return the pages that are given more than once."""
     return sorted(page for page, times in Counter(pages).items() if times > 1)

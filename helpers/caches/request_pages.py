@@ -17,11 +17,11 @@ class RequestPages:
     table: list[int]
     """Pages in the order of the request's tokens."""
     salt_key: Hashable
-    """What stands for the text before the first token (`packed_text.root`)."""
+    """The key before the first token, from the salt (`packed_text.root`)."""
     prefix_id: Hashable
     """The index's id of the text in the full pages of known tokens."""
     num_known: int = 0
-    """Leading tokens that are known; after the first anonymous one, none is."""
+    """Leading tokens that are known; no token is known after the first anonymous one."""
     tail: bytes = b""
     """Packed known tokens after those full pages."""
     length: int = 0
@@ -29,7 +29,7 @@ class RequestPages:
     written: int = 0
     """Tokens that finished steps have written."""
     num_hit_pages: int = 0
-    """Leading pages that the request found cached, some of which another request may have yet to write."""
+    """Leading pages that the request found cached; another request may have yet to write some of them."""
 
     def fork(self, name: Hashable) -> RequestPages:
         """Return a copy for another request: the same pages in a table of its own."""
@@ -46,7 +46,7 @@ class RequestPages:
         return slots[start - first * page_size : stop - first * page_size]
 
     def forget_text(self, length: int, index: PageIndex, page_size: int) -> None:
-        """Shorten what is known of the text to `length` tokens, fewer than now; all pages are still in the table."""
+        """Shorten the known text to `length` tokens, fewer than now; the table still has all pages."""
         full, rest = divmod(length, page_size)
         if full == self.num_known // page_size:
             self.tail = first_tokens(self.tail, rest)
@@ -59,5 +59,5 @@ class RequestPages:
 
 
 def num_pages_of(num_tokens: int, page_size: int) -> int:
-    """Return the pages that so many tokens take."""
+    """Return the number of pages that so many tokens take."""
     return -(-num_tokens // page_size)

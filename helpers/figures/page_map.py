@@ -1,4 +1,4 @@
-"""A pool's pages at one moment: who holds each, and how far it is filled."""
+"""A pool's pages at one moment: which requests hold each page, and how far it is filled."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PageMap:
 
     @classmethod
     def of(cls, pool: PagePool) -> PageMap:
-        """The map of this moment; the pool may go on changing."""
+        """Return the map of this moment; the pool may go on changing."""
         holders: list[list[Hashable]] = [[] for _ in range(pool.num_pages)]
         filled = [0] * pool.num_pages
         for name in pool.requests:

@@ -192,5 +192,30 @@ def test_misuse_is_named():
         empty().attend(0, *(torch.zeros(1, 2, 4) for _ in range(3)), FlatBatch.pack([[1]]))
 
 
+def test_restore_fills_an_empty_row_in_every_layer():
+    cache, k, v = empty(), torch.randn(LAYERS, KV, 3, DIM), torch.randn(LAYERS, KV, 3, DIM)
+    cache.restore(1, k, v)
+    assert cache.seq_lens == [0, 3]
+    for layer in range(LAYERS):
+        assert torch.equal(cache.get(layer, 1)[0], k[layer])
+        assert torch.equal(cache.get(layer, 1)[1], v[layer])
+    assert not cache.k[:, 0].any(), "the other row is as it was"
+
+
+def test_what_restore_refuses_leaves_everything_as_it_was():
+    cache, good = KVCache.for_model(MODEL, 1, 8), torch.ones(2, 2, 3, 16)
+    for k, words in ((good[:1], "expected k and v"), (torch.ones(2, 2, 9, 16), "9 tokens do not fit")):
+        with pytest.raises(ValueError, match=words):
+            cache.restore(0, k, k)
+    with pytest.raises(ValueError, match="named by its row"):
+        cache.restore(1, good, good)
+    assert cache.seq_lens == [0]
+    assert not cache.k.any()
+    cache.restore(0, good, good)
+    with pytest.raises(ValueError, match="clear it first"):
+        cache.restore(0, good * 2, good)
+    assert torch.equal(cache.get(0, 0)[0], good[0])
+
+
 def test_its_bytes_are_the_products_of_its_sizes():
     assert empty(dtype=torch.float16).nbytes == 2 * LAYERS * ROWS * KV * ROOM * DIM * 2
