@@ -1,4 +1,4 @@
-"""The serving engine: requests, policies, scheduler, batchers, routing, and the log of passes. Chapters 5 and 8."""
+"""The serving engine: requests, policies, scheduler, batchers, routing, log of passes. Chapters 5 and 8."""
 
 from helpers.engine.batching import ContinuousBatcher
 from helpers.engine.cache_aware import CacheAware

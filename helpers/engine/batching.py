@@ -1,4 +1,7 @@
-"""Continuous batching: after every pass, who goes on, who joins, who leaves (Orca, OSDI 2022; vLLM, arXiv:2309.06180)."""
+"""Continuous batching: requests join and leave after every pass.
+
+Sources: Orca (Yu et al., OSDI 2022) and vLLM (Kwon et al., arXiv:2309.06180).
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,12 @@ from helpers.model.decoder import DecoderLM
 
 
 class ContinuousBatcher:
-    """An engine: requests join and leave between passes, prompts are computed in chunks beside the others' decode steps.
+    """Serve requests that join and leave between passes; prompts are computed in chunks beside decode steps.
 
-    Its `RequestScheduler` plans each pass: at most `token_budget` tokens of at most `max_batch_size` requests, running ones
-    first. When pages run out, a running request is preempted: its pages are freed and it is computed again later. A request
-    that fails, fails alone; one that finds too few pages although nobody else runs, fails.
+    A `RequestScheduler` plans each pass: at most `token_budget` tokens of at most `max_batch_size` requests.
+    Running requests come first. When pages run out, a running request is preempted: its pages are freed, and
+    the request is computed again later. A request that fails, fails alone. A request that finds too few pages
+    although none runs, fails.
     """
 
     def __init__(
@@ -37,9 +41,10 @@ class ContinuousBatcher:
         clock: Callable[[], float] = time.perf_counter,
         log: int | None = None,
     ):
-        """`chunk_size` bounds the tokens of one prompt in one pass (default: the budget); `policy` as in `RequestScheduler`.
+        """Begin without requests; `policy` as in `RequestScheduler`.
 
-        `log` bounds the passes that `steps` keeps (default: all); a server that runs for weeks sets it, and takes finished
+        `chunk_size` bounds the tokens of one prompt in one pass (default: the budget). `log` bounds the
+        passes that `steps` keeps (default: all). A server that runs for weeks sets `log`, and takes finished
         requests out with `pop`. Raises ValueError for a size under 1 and an unknown policy.
         """
         if log is not None and log < 1:
@@ -49,37 +54,38 @@ class ContinuousBatcher:
             max_batch_size, policy, token_budget, chunk_size, cache, model.cfg.max_positions, clock
         )
         self.steps: MutableSequence[Step] = [] if log is None else deque(maxlen=log)
-        self._planned: list[Chunk] = []  # what is not computed yet
+        self._planned: list[Chunk] = []  # planned and not computed yet
 
     @property
     def waiting(self) -> Policy:
-        """Those who wait: how many, and who, in no particular order."""
+        """The waiting requests: how many, and which, in no particular order."""
         return self.scheduler.waiting
 
     @property
     def running(self) -> ValuesView[RequestState]:
-        """Those who have been admitted, in that order."""
+        """The running requests, in order of admission."""
         return self.scheduler.running
 
     @property
     def finished(self) -> dict[Hashable, RequestState]:
-        """Those who are done, by name."""
+        """The finished requests, by name."""
         return self.scheduler.finished
 
     def add_request(self, request: Request) -> None:
-        """Puts a request into the queue.
+        """Put a request into the queue.
 
-        Raises ValueError for a name that is taken, a token the model does not know, and a request that could never fit, be it
-        into the model's positions or alone into the pool.
+        Raises ValueError for a name that is taken and a token that the model does not know. Raises ValueError
+        also for a request that is too long for the model's positions or for the whole pool.
         """
         self._check_tokens(request)
         self.scheduler.add_request(request)
 
     def add_samples(self, request: Request, samples: int) -> list[Hashable]:
-        """Puts `samples` answers to one prompt into the queue, named `(request_id, i)`, each with a seed of its own.
+        """Put `samples` answers to one prompt into the queue; return their names, `(request_id, i)`.
 
-        The prompt is computed once. Then they fork: all share its pages, and who writes first into a shared one copies it.
-        Raises ValueError, before anything changes, as `add_request` does, and for less than one sample.
+        Each sample has a seed of its own. The prompt is computed once. Then the samples fork: all share the
+        prompt's pages, and the first sample that writes into a shared page copies the page. Raises
+        ValueError, before anything changes, as `add_request` does, and for less than one sample.
         """
         if samples < 1:
             raise ValueError(f"samples must be 1 or more, got {samples}")
@@ -91,32 +97,36 @@ class ContinuousBatcher:
         return [state.name for state in self.scheduler.add_samples(named)]
 
     def cancel(self, request_id: Hashable) -> None:
-        """Ends a request wherever it is; what it has so far stays in `finished`. ValueError for one that is not on its way."""
+        """End a waiting or running request; its tokens so far stay in `finished`.
+
+        Raises ValueError for an unknown or finished request.
+        """
         self.scheduler.cancel(request_id)
 
     def pop(self, request_id: Hashable) -> RequestState:
-        """Take a finished request out and return it; its name is free again. Raises ValueError for one that is not finished."""
+        """Take a finished request out and return the request; its name is free again.
+
+        Raises ValueError for a request that is not finished.
+        """
         return self.scheduler.pop(request_id)
 
     def schedule_batch(self) -> list[Chunk]:
         """Return the chunks that the next pass computes; their pages are taken.
 
-        The plan stands until `process_batch` has computed it, or somebody in it is cancelled.
+        The plan stands until `process_batch` has computed the plan, or a planned request is cancelled.
         """
         if any(chunk.state.finish_reason is not None for chunk in self._planned):
             self._drop_plan()
         if not self._planned:
             try:
                 self._planned = self.scheduler.schedule()
-            except (
-                BaseException
-            ):  # a policy that raises, an interrupt: what was reserved so far is taken back
+            except BaseException:  # a policy that raises, or an interrupt: what was reserved is taken back
                 self._drop_plan()
                 raise
         return list(self._planned)
 
     def process_batch(self) -> list[tuple[Hashable, int]]:
-        """Runs one pass; gives the new tokens as `(request_id, token)`. Empty when nothing is left to do."""
+        """Run one pass; return the new tokens as `(request_id, token)`, none when no request is left."""
         begin = self._clock()
         planned = self.schedule_batch()
         if not planned:
@@ -132,7 +142,10 @@ class ContinuousBatcher:
         return chosen
 
     def run(self, on_token: Callable[[Hashable, int], None] | None = None) -> dict[Hashable, RequestState]:
-        """Works until nobody waits or runs; gives all finished requests by name. `on_token` is called as tokens come."""
+        """Run passes until no request waits or runs; return the finished requests by name.
+
+        `on_token` is called with each new token when the token comes.
+        """
         while self.waiting or self.running:
             for name, token in self.process_batch():
                 if on_token is not None:
@@ -140,9 +153,9 @@ class ContinuousBatcher:
         return self.finished
 
     def _compute(self, planned: list[Chunk]) -> list[tuple[Hashable, int]]:
-        """One pass. When it raises, each request is tried alone, so that only the one at fault fails.
+        """Compute a pass; return its new tokens. When the pass raises, try each request alone.
 
-        An interrupt is passed on; the next pass goes on from there.
+        So only the request at fault fails. An interrupt is passed on, and the next pass goes on from there.
         """
         try:
             return self._forward(planned)
@@ -156,19 +169,20 @@ class ContinuousBatcher:
         return [event for chunk in planned for event in self._alone(chunk.state, chunk.num_tokens)]
 
     def _alone(self, state: RequestState, count: int) -> list[tuple[Hashable, int]]:
-        """One request's part of a pass that failed, by itself; it starts where its cached tokens end."""
+        """Compute one request's part of a failed pass alone, from where its cached tokens end."""
         count = min(count, state.remaining)
         try:
             tokens = state.tokens(state.computed, state.computed + count)
             self.cache.reserve(state.name, tokens)
-        except OutOfPages:  # what it would have shared has gone; the next pass finds room for it
+        except OutOfPages:  # the pages that it would have shared are gone; the next pass finds others
             return []
         return self._compute([Chunk(state, tokens)])
 
     def _take_back(self) -> None:
         """Roll back: set each running request to its cached length, leaving at least one token to compute.
 
-        A request whose text was computed whole, but whose next token could not be chosen, computes its last token again.
+        A request whose text was computed whole, but whose next token could not be chosen, computes its last
+        token again.
         """
         self._planned = []
         lengths = self.cache.take_back({state.name: state.num_tokens - 1 for state in self.running})
@@ -181,7 +195,7 @@ class ContinuousBatcher:
         self._take_back()
 
     def _forward(self, planned: list[Chunk]) -> list[tuple[Hashable, int]]:
-        """The pass itself, and a new token for each request whose text is computed to its end."""
+        """Run the model; return a new token for each request whose text is computed to its end."""
         history = [chunk.state.computed for chunk in planned]
         names = [chunk.state.name for chunk in planned]
         logits = self.model(FlatBatch.pack([chunk.tokens for chunk in planned], history, names), self.cache)
@@ -205,7 +219,7 @@ class ContinuousBatcher:
         return [(state.name, token) for state, token in zip(states, tokens, strict=True)]
 
     def _check_tokens(self, request: Request) -> None:
-        """Raises ValueError for a token that the model does not know."""
+        """Raise ValueError for a token that the model does not know."""
         if max(request.prompt_ids) >= self.model.cfg.vocab_size:
             raise ValueError(
                 f"request {request.request_id!r}: token ids must be under {self.model.cfg.vocab_size}, "

@@ -1,4 +1,4 @@
-"""A policy that serves first what is cached already."""
+"""A policy that admits first the requests whose prompts are cached."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from helpers.engine.request import RequestState
 
 
 class CacheAware(Policy):
-    """Next is, of the `window` requests that have waited longest, the one of which most tokens are cached.
+    """Admit, of the `window` requests that have waited longest, the request with the most cached tokens.
 
-    Nobody is overtaken more than `patience` times: then it is next. With `patience=0` that is first come, first served. Without a
-    bound, prompts that share nothing with others would wait for ever. A decision costs O(window + log n).
+    A request that was overtaken `patience` times is next. So `patience=0` is first come, first served.
+    Without this bound, a prompt that shares nothing with others would wait for ever. A decision costs
+    O(window + log n), with n requests in the queue.
     """
 
     static = False
 
     def __init__(self, patience: int = 16, window: int = 32):
-        """Raises ValueError for a window under 1 or patience under 0."""
+        """Begin with an empty queue. Raises ValueError for a window under 1 or patience under 0."""
         super().__init__()
         if window < 1 or patience < 0:
             raise ValueError(
@@ -28,7 +29,7 @@ class CacheAware(Policy):
         self.patience, self.window = patience, window
         self._cached_tokens: CachedTokens | None = None
         self._oldest: list[tuple[tuple[float, ...], RequestState]] = []  # the window, in order of arrival
-        self._passed: dict[Hashable, int] = {}
+        self._passed: dict[Hashable, int] = {}  # how often each waiting request was overtaken
 
     def __len__(self) -> int:
         return len(self._oldest) + super().__len__()
@@ -42,16 +43,17 @@ class CacheAware(Policy):
         self._cached_tokens = cached_tokens
 
     def push(self, state: RequestState) -> None:
-        """A request joins the queue, and the window if it is old enough."""
+        """Put a request into the queue, and into the window if the request is old enough."""
         bisect.insort(self._oldest, (self.key(state), state), key=lambda entry: entry[0])
         if len(self._oldest) > self.window:
             super().push(self._oldest.pop()[1])
 
     def first(self, now: float) -> RequestState:
-        """Return the oldest request that was overtaken `patience` times, or else the one with most in the cache.
+        """Return the oldest request that was overtaken `patience` times, or the one with most cached tokens.
 
-        The oldest in the window is not enough: an older request that was preempted comes back in front of it, overtaken
-        less often. Of requests with equally much in the cache the oldest is first.
+        To ask only the oldest request in the window is not enough. An older request that was preempted comes
+        back in front of that request, and was overtaken less often. Of requests with equally many cached
+        tokens the oldest is first.
         """
         for _, state in self._oldest:
             if self._passed.get(state.name, 0) >= self.patience:
@@ -59,7 +61,7 @@ class CacheAware(Policy):
         return max((state for _, state in self._oldest), key=self._cached)
 
     def pop(self, state: RequestState) -> None:
-        """All that are older have been overtaken once more."""
+        """Take the request out, and note that all older requests were overtaken once more."""
         key = self.key(state)
         for other, older in self._oldest:
             if other >= key:
@@ -68,7 +70,10 @@ class CacheAware(Policy):
         self.remove(state)
 
     def remove(self, state: RequestState) -> None:
-        """A request leaves the window, which the next one enters, or the queue behind it."""
+        """Take a request out of the window, or out of the queue behind the window.
+
+        The first request of that queue fills a gap in the window.
+        """
         if state.name in self._tickets:
             super().remove(state)
             return
@@ -80,7 +85,7 @@ class CacheAware(Policy):
             self._oldest.append((self.key(following), following))
 
     def leave(self, state: RequestState) -> None:
-        """Forgets how often it was overtaken."""
+        """Forget how often the request was overtaken."""
         self._passed.pop(state.name, None)
 
     def _cached(self, state: RequestState) -> int:

@@ -1,4 +1,4 @@
-"""What a paged cache can give the requests that wait: one look-up for each request and state of the cache."""
+"""What a paged cache can give the waiting requests: one look-up for each request and state of the cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from helpers.engine.request import RequestState
 
 
 class Offers:
-    """Offers to waiting requests. A text is packed once, and looked up again only after the cache has changed."""
+    """Keep the offers to waiting requests.
+
+    A text is packed once, and looked up again only after the cache has changed.
+    """
 
     def __init__(self, pages: Pages):
         """Begin without an offer."""
@@ -32,5 +35,5 @@ class Offers:
         return self.to(state).num_cached
 
     def forget(self, state: RequestState) -> None:
-        """Drop the offer to a request that waits no longer."""
+        """Drop the offer to a request that no longer waits."""
         self._offers.pop(state.name, None)

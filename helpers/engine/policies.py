@@ -13,63 +13,75 @@ from helpers.engine.request import Request, RequestState
 
 
 class FirstComeFirstServed(Policy):
-    """In order of arrival; a preempted request comes before those that have never run. The last one that came gives way."""
+    """Admit requests in order of arrival; the running request that arrived last is preempted first.
+
+    A preempted request comes before the requests that have never run.
+    """
 
 
 class Priority(Policy):
-    """By `Request.priority`, smaller first. `preemptive`: a more urgent one takes the place of the least urgent that runs.
+    """Admit requests by `Request.priority`, smaller first.
 
-    Without ageing, those of little urgency starve under a stream of urgent ones. With it, the bound is `Policy`'s, and holds
-    for places taken, too: any two requests compare the same way for ever, so no two push each other out in turn.
+    With `preemptive`, a more urgent waiting request preempts the least urgent running request. Without
+    ageing, less urgent requests starve under a stream of urgent requests. With ageing, the bound of `Policy`
+    holds, for preemptions too. Two requests always compare alike, so two requests never preempt each other in
+    turn.
     """
 
     def __init__(self, ageing: float | None = None, preemptive: bool = False):
-        """`ageing` in seconds of waiting that outweigh one step of priority."""
+        """Set `ageing`, the seconds of waiting that outweigh one step of priority; None for no ageing."""
         super().__init__(ageing)
         self.preemptive = preemptive
 
     def rank(self, state: RequestState) -> float:
-        """The client's word."""
+        """Return the priority that the client asked for."""
         return state.request.priority
 
     def displaced(self, running: Sequence[RequestState], now: float) -> RequestState | None:
-        """The least urgent of the running, if the first who waits is more urgent."""
+        """Return the least urgent running request if the first waiting request is more urgent, else None."""
         if not self.preemptive:
             return None
         last = self.victim(running, now)
         return last if self.key(self.first(now)) < self.key(last) else None
 
     def steady(self, running: Sequence[RequestState]) -> float:
-        """For ever, or not at all: two requests always compare alike."""
+        """Return infinity or 0: two requests always compare alike."""
         return math.inf if self.displaced(running, 0.0) is None else 0
 
 
 def capped_length(request: Request, prompt_tokens_per_pass: int = 512) -> float:
-    """Passes that a request takes at most, alone: what a server knows when nobody tells it where the answer ends."""
+    """Return the passes that a request takes at most, alone.
+
+    A server that cannot know where the answer ends knows no more than this bound.
+    """
     return math.ceil(len(request.prompt_ids) / prompt_tokens_per_pass) + request.max_tokens - 1
 
 
 class ShortestJobFirst(Policy):
-    """By the length that a job is thought to have: known, predicted, or capped by what the client allows.
+    """Admit the shortest request first, by its known, predicted or largest possible length.
 
-    Shortest job first has the least mean wait when lengths are known (Smith 1956, doi:10.1002/nav.3800030106). Long jobs starve
-    under a stream of short ones, unless they age: `ageing` is in seconds of waiting that outweigh one pass.
+    Shortest job first has the least mean wait when lengths are known (Smith 1956,
+    doi:10.1002/nav.3800030106). Long jobs starve under a stream of short jobs, unless the jobs age.
     """
 
     def __init__(self, length: Length = capped_length, ageing: float | None = None):
-        """`length` gives a request's length in passes; it is asked once for each time that the request joins the queue."""
+        """Set `length`, which returns a request's length in passes, and `ageing`.
+
+        `length` is called once for each request, until the request is done. `ageing` is in seconds of waiting
+        that outweigh one pass; None for no ageing.
+        """
         super().__init__(ageing)
         self._length = length
         self._known: dict[Hashable, float] = {}
 
     def rank(self, state: RequestState) -> float:
-        """The length of the job as it was thought to be when it came."""
+        """Return the request's length, as `length` gave it when the request came."""
         if state.name not in self._known:
             self._known[state.name] = self._length(state.request)
         return self._known[state.name]
 
     def leave(self, state: RequestState) -> None:
-        """Forgets its length."""
+        """Forget the request's length."""
         self._known.pop(state.name, None)
 
 
@@ -82,11 +94,11 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "fair_share": FairShare,
     "cache_aware": CacheAware,
 }
-"""Policies by name, each as it is without arguments."""
+"""Policies by name: each value makes a new policy with default arguments."""
 
 
 def named_policy(name: str) -> Policy:
-    """A new policy of that name. Raises ValueError with the known names for another."""
+    """Return a new policy of that name. Raises ValueError, with the known names, for an unknown name."""
     if name not in POLICIES:
         raise ValueError(f"unknown policy {name!r}; known are {', '.join(POLICIES)}")
     return POLICIES[name]()

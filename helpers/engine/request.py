@@ -1,4 +1,4 @@
-"""A request for text, and what became of it."""
+"""A request for text, and the state of a request in an engine."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ FinishReason = Literal["stop", "length", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asks for. Greedy unless `temperature` is above 0."""
+    """Describe what a client asks for. The answer is greedy unless `temperature` is above 0."""
 
     request_id: Hashable
     prompt_ids: Sequence[int]
     max_tokens: int = 64
-    """New tokens at most."""
+    """The largest number of new tokens."""
     stop_ids: Collection[int] = ()
-    """Tokens after which the answer ends; the one that came is part of it."""
+    """Tokens after which the answer ends; the stop token is part of the answer."""
     temperature: float = 0.0
     top_p: float = 1.0
-    """The smallest set of likeliest tokens that has this share of the probability is drawn from."""
+    """Draw from the smallest set of likeliest tokens that has this share of the probability."""
     top_k: int = 0
-    """So many likeliest tokens are drawn from; 0 means all."""
+    """Draw from so many likeliest tokens; 0 means all tokens."""
     seed: int = 0
-    """Together with a token's place it decides what is drawn, whatever else is in the batch."""
+    """The seed and a new token's number decide what is drawn, whatever else is in the batch."""
     salt: Hashable = None
-    """Only requests of one salt share cached text."""
+    """Only requests with the same salt share cached text."""
     priority: int = 0
-    """Smaller is more urgent, for policies that ask."""
+    """A smaller number is more urgent; used by some policies."""
     client: Hashable = None
-    """Who asks, for policies that share fairly."""
+    """The client that asks; used by fair policies."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what no engine could do."""
+        """Raise ValueError for a request that no engine could serve."""
         for name in ("request_id", "salt", "client"):
             self._check_hash(name)
         if not isinstance(self.prompt_ids, Sequence) or not _whole(self.prompt_ids):
@@ -58,25 +58,25 @@ class Request:
             )
 
     def _check_hash(self, name: str) -> None:
-        """Raises ValueError for what cannot be looked up."""
+        """Raise ValueError for a value that cannot be looked up in a dictionary."""
         try:
             hash(getattr(self, name))
         except TypeError:
             raise self._refusal(f"{name} must be hashable, such as a string", getattr(self, name)) from None
 
     def _refusal(self, expected: str, got: object) -> ValueError:
-        """The error that says so."""
+        """Return the error that names what was expected and what was given."""
         return ValueError(f"request {self.request_id!r}: {expected}; got {got!r:.80}")
 
 
 def _whole(numbers: Collection[int]) -> bool:
-    """Whether all are plain ints."""
+    """Return whether all numbers are plain ints."""
     return {*map(type, numbers)} <= {int}
 
 
 @dataclass(slots=True, eq=False)
 class RequestState:
-    """A request on its way. Times are in seconds of the engine's clock."""
+    """Hold the state of a request in an engine. Times are in seconds of the engine's clock."""
 
     request: Request
     arrived: float
@@ -86,19 +86,19 @@ class RequestState:
     """Tokens of prompt and answer that the cache holds."""
     finish_reason: FinishReason | None = None
     error: str = ""
-    """What went wrong, when it failed."""
+    """The error of a failed request, or an empty string."""
     first_scheduled: float | None = None
     token_times: list[float] = field(default_factory=list)
     """When each new token came."""
     preemptions: int = 0
     cached_tokens: int = 0
-    """Tokens that it found cached when it was last admitted."""
+    """Tokens that were cached when the request was last admitted."""
     tokens_computed: int = 0
-    """Tokens of it that went through the model, recomputed ones counted again."""
+    """Tokens of the request that went through the model; recomputed tokens count again."""
     order: int = 0
-    """Its number among its engine's requests, in order of arrival."""
+    """The request's number in its engine, in order of arrival."""
     ended: float | None = None
-    """When it was done, for whatever reason."""
+    """When the request ended, for any reason."""
     name: Hashable = field(init=False)
     """The request's id."""
     num_prompt: int = field(init=False)
@@ -109,11 +109,11 @@ class RequestState:
 
     @property
     def text(self) -> list[int]:
-        """Prompt and answer so far."""
+        """The tokens of the prompt and of the answer so far."""
         return [*self.request.prompt_ids, *self.token_ids]
 
     def tokens(self, start: int, stop: int) -> Sequence[int]:
-        """`text[start:stop]`, without a copy of all of it."""
+        """Return `text[start:stop]`, without a copy of the whole text."""
         before = self.num_prompt
         if start >= before:
             return self.token_ids[start - before : stop - before]
@@ -132,13 +132,13 @@ class RequestState:
 
     @property
     def ttft(self) -> float:
-        """Time to first token; ValueError before there is one."""
+        """Time to first token, in seconds. Raises ValueError before the first token."""
         if not self.token_times:
             raise ValueError(f"request {self.name!r} has no token yet")
         return self.token_times[0] - self.arrived
 
     @property
     def tpot(self) -> float:
-        """Mean time between its tokens; 0 when there are fewer than two."""
+        """Mean time between new tokens, in seconds; 0 for fewer than two tokens."""
         steps = len(self.token_times) - 1
         return (self.token_times[-1] - self.token_times[0]) / steps if steps > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Load over replicas of an engine: who gets the request that comes now."""
+"""Routing over replicas of an engine: which replica gets a new request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from helpers.engine.request import Request
 
 
 class Replica(Protocol):
-    """What a router asks of an engine: how busy it is, and what of a prompt it has cached."""
+    """Tell a router how busy an engine is, and how much of a prompt the engine's cache holds."""
 
     @property
     def num_requests(self) -> int:
@@ -17,53 +17,67 @@ class Replica(Protocol):
 
     @property
     def tokens_asked(self) -> int:
-        """Tokens of the prompts and answers of those requests, as far as the engine knows: caps, not true lengths."""
+        """Tokens of the prompts and answers of all unfinished requests; answers count with `max_tokens`."""
 
     def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
-        """Tokens of a prompt that its cache holds."""
+        """Return the tokens of a prompt that the engine's cache holds."""
 
 
 Router = Callable[[Request, Sequence[Replica]], int]
-"""The place of the engine that a request goes to."""
+"""Returns the index of the engine that a request goes to."""
 
 
 class RoundRobinRouter:
-    """Each engine in turn. It fails where heavy requests come in step with the turns, and knows no cache."""
+    """Name each engine in turn.
+
+    This router fails where heavy requests come in step with the turns, and ignores caches.
+    """
 
     def __init__(self) -> None:
+        """Begin with the first engine."""
         self._turn = -1
 
     def __call__(self, request: Request, engines: Sequence[Replica]) -> int:
-        """The next one."""
+        """Return the index of the next engine."""
         self._turn = (self._turn + 1) % len(engines)
         return self._turn
 
 
 def least_requests(request: Request, engines: Sequence[Replica]) -> int:
-    """The engine with the fewest requests, of equals the first. It fails where requests weigh very differently."""
+    """Return the index of the engine with the fewest requests, of equal engines the first.
+
+    This router fails where some requests take far more work than others.
+    """
     return min(range(len(engines)), key=lambda i: engines[i].num_requests)
 
 
 def least_tokens(request: Request, engines: Sequence[Replica]) -> int:
-    """The engine with the fewest tokens asked for. It fails where caps say little about lengths, and knows no cache."""
+    """Return the index of the engine with the fewest tokens asked for, of equal engines the first.
+
+    This router fails where `max_tokens` says little about an answer's length, and ignores caches.
+    """
     return min(range(len(engines)), key=lambda i: engines[i].tokens_asked)
 
 
 class PrefixRouter:
-    """The engine with the best score: the cached share of the prompt, less `balance` times its load above the mean, by the mean.
+    """Name the engine with the best score: `cached share of the prompt - balance * (load - mean) / mean`.
 
-    The load is the tokens asked for. A score of this form was the best simple one in production-stack's discussion 1035. With
-    `balance=0` it is cache affinity alone, which fails where one beginning is popular: its engine drowns, the others sleep.
+    The load is the tokens asked for, the mean that of all engines. A score of this form was the best simple
+    one in production-stack's discussion 1035. With `balance=0` the score is cache affinity alone. Affinity
+    alone fails where one prefix is popular: one engine is overloaded while the others are idle.
     """
 
     def __init__(self, balance: float = 1.0):
-        """Raises ValueError for a balance below 0."""
+        """Set the weight of the load. Raises ValueError for a balance below 0."""
         if not balance >= 0:
             raise ValueError(f"the balance must be 0 or more, got {balance}")
         self.balance = balance
 
     def __call__(self, request: Request, engines: Sequence[Replica]) -> int:
-        """The best one, of equals the one with the least load, then the first."""
+        """Return the index of the best engine.
+
+        Of equal engines, that is the engine with the least load, and then the first.
+        """
         loads = [engine.tokens_asked for engine in engines]
         mean = sum(loads) / len(loads)
         prompt = request.prompt_ids

@@ -8,26 +8,29 @@ from helpers.engine.request import RequestState
 
 
 class Samples:
-    """Who waits for whose prompt. Neither in the queue nor running, they hold no page and no seat."""
+    """Hold the samples that wait for another sample's prompt.
+
+    A held sample is neither in the queue nor running, and has no page and no seat.
+    """
 
     def __init__(self) -> None:
-        """Nobody waits."""
+        """Begin without samples."""
         self._behind: dict[Hashable, list[RequestState]] = {}
 
     def __len__(self) -> int:
         return len(self._behind)
 
     def hold(self, first: RequestState, others: Sequence[RequestState]) -> None:
-        """The others wait until the first one's prompt is computed."""
+        """Hold the other samples until the first sample's prompt is computed."""
         if others:
             self._behind[first.name] = list(others)
 
     def release(self, first: RequestState) -> list[RequestState]:
-        """Those who waited for this one, and do so no longer."""
+        """Return the samples that waited for this one, and hold them no longer."""
         return self._behind.pop(first.name, [])
 
     def withdraw(self, state: RequestState) -> bool:
-        """Takes one out who waits here; whether there was such a one."""
+        """Take a sample out; return whether the sample was held here."""
         for others in self._behind.values():
             if any(other is state for other in others):
                 others[:] = [other for other in others if other is not state]

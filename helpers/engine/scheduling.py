@@ -1,7 +1,8 @@
-"""The scheduler: which requests compute how many tokens in the next pass. It knows requests and free pages, never tensors.
+"""The scheduler: which requests compute how many tokens in the next pass.
 
-Running requests first, then waiting ones from what is left of the budget, as in vLLM (Kwon et al., arXiv:2309.06180); prompts in
-chunks beside the others' decode steps (Sarathi-Serve, arXiv:2403.02310).
+A scheduler knows requests and free pages, never tensors. Running requests come first, then waiting requests
+from the rest of the budget, as in vLLM (Kwon et al., arXiv:2309.06180). Prompts are computed in chunks beside
+decode steps, as in Sarathi-Serve (arXiv:2403.02310).
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from helpers.engine.step import Chunk
 
 
 class RequestScheduler:
-    """Requests from their arrival to their end. An engine calls `schedule` before each pass, and `took` for each new token.
+    """Plan passes, from the arrival of requests to their end.
 
-    A pass computes at most `token_budget` tokens of at most `max_batch_size` requests. When pages run out, running requests
-    are preempted: their pages are freed, and those requests wait to be computed again. No request is preempted unless that
-    suffices. `policy` says which waiting request is admitted next, and which running one is preempted.
+    An engine calls `schedule` before each pass, and `took` for each new token. A pass computes at most
+    `token_budget` tokens of at most `max_batch_size` requests. When pages run out, running requests are
+    preempted: their pages are freed, and those requests wait to be computed again. No request is preempted
+    unless that suffices. `policy` says which waiting request is admitted next, and which running request is
+    preempted.
 
-    A waiting request is admitted when free pages suffice for its whole text and for what running prompts still lack.
-    While the first of the queue finds too few, none is admitted. If none runs either, that request fails: the pages are
-    held outside this scheduler, and waiting would not end.
+    A waiting request is admitted when free pages suffice for its whole text and for what running prompts
+    still lack. While the first request of the queue finds too few pages, no request is admitted. If no
+    request runs either, that first request fails: the pages are held outside this scheduler, and waiting
+    would not end.
     """
 
     def __init__(
@@ -41,10 +45,12 @@ class RequestScheduler:
         room: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ):
-        """`policy` is a name of `policies.POLICIES` or a policy of one's own, which must not serve another engine.
+        """Begin without requests.
 
-        `chunk_size` bounds the tokens of one prompt in one pass (default: the budget), `room` those of one request (default: what
-        the pages hold). Without `pages`, memory is no limit. Raises ValueError for a size under 1 and an unknown policy.
+        `policy` is a name of `policies.POLICIES`, or a policy that serves no other engine. `chunk_size`
+        bounds the tokens of one prompt in one pass (default: the budget). `room` bounds the tokens of one
+        request (default: what the pages hold). Without `pages`, memory is no limit. Raises ValueError for a
+        size under 1 and an unknown policy.
         """
         sizes = (max_batch_size, token_budget, token_budget if chunk_size is None else chunk_size)
         if min(sizes) < 1:
@@ -78,13 +84,18 @@ class RequestScheduler:
         return self._running.values()
 
     def add_request(self, request: Request) -> RequestState:
-        """Put a request into the queue. Raises ValueError for a name that is taken and a request that could never fit."""
+        """Put a request into the queue; return its state.
+
+        Raises ValueError for a name that is taken and a request that could never fit.
+        """
         return self.add_samples([request])[0]
 
     def add_samples(self, requests: Sequence[Request]) -> list[RequestState]:
-        """Put the first request into the queue; the others, with the same prompt, wait until it is computed (`branch`).
+        """Put the first request into the queue; return the states of all requests.
 
-        Raises ValueError, before anything changes, as `add_request` does, for no request, and for prompts or salts that differ.
+        The other requests, with the same prompt, wait until the prompt is computed (`branch`). Raises
+        ValueError, before anything changes, as `add_request` does, for no request, and for prompts or salts
+        that differ.
         """
         if not requests or any(_differ(request, requests[0]) for request in requests[1:]):
             raise ValueError("samples have one prompt and one salt")
@@ -99,9 +110,10 @@ class RequestScheduler:
         return states
 
     def branch(self, state: RequestState) -> list[RequestState]:
-        """Return a request whose text has just been computed, and the samples that run from here on, sharing all its pages.
+        """Return a request whose text has just been computed, and the samples that run from here on.
 
-        To be called before the request's first token is `took`. Samples that find no seat join the queue.
+        The samples share all pages of the request. Samples that find no seat join the queue. An engine calls
+        `branch` before `took` gets the request's first token.
         """
         if not self._samples:
             return [state]
@@ -135,13 +147,19 @@ class RequestScheduler:
         return state
 
     def cancel(self, request_id: Hashable) -> None:
-        """End a request wherever it is; its tokens so far stay in `finished`. Raises ValueError for an unknown or finished one."""
+        """End a waiting or running request; its tokens so far stay in `finished`.
+
+        Raises ValueError for an unknown or finished request.
+        """
         if request_id not in self._states:
             raise ValueError(f"request {request_id!r} is not on its way")
         self.finish(self._states[request_id], "cancelled")
 
     def pop(self, request_id: Hashable) -> RequestState:
-        """Take a finished request out and return it; its name is free again. Raises ValueError for one that is not finished."""
+        """Take a finished request out and return the request; its name is free again.
+
+        Raises ValueError for a request that is not finished.
+        """
         if request_id not in self.finished:
             raise ValueError(f"request {request_id!r} is not finished")
         return self.finished.pop(request_id)
@@ -168,7 +186,7 @@ class RequestScheduler:
         self._planned = {}
 
     def would_admit(self) -> bool:
-        """Return whether the first of the waiting requests would be admitted now; False when none waits."""
+        """Return whether the first waiting request would be admitted now; False when none waits."""
         return bool(self.waiting) and self._has_place(self.policy.first(self._clock()))
 
     def reserve(self, state: RequestState, count: int) -> Chunk:
@@ -221,19 +239,19 @@ class RequestScheduler:
         self.finished[state.name] = state
 
     def _give_up(self) -> None:
-        """Fail the requests that wait for pages although none runs that could free some."""
+        """Fail the first waiting requests that lack pages while no request runs that could free pages."""
         while (
             self.waiting
             and not self._running
             and not self._has_place(state := self.policy.first(self._clock()))
         ):
-            if self.pages is None or self._offers is None:  # then there is a place when none runs
+            if self.pages is None or self._offers is None:  # without pages, an idle engine has a place
                 return
             error = self.pages.refusal(state.name, self._offers.to(state))
             self.finish(state, "failed", f"OutOfPages: {error}, and nobody runs who could give some back")
 
     def _make_way(self) -> None:
-        """Preempt the running requests whose seats the policy gives to the first of the queue, if that makes a place for it."""
+        """Preempt the requests that the policy names if the first waiting request then has a place."""
         if not self.policy.preemptive or not self.waiting:
             return
         now = self._clock()
@@ -249,7 +267,10 @@ class RequestScheduler:
             self._preempt(victim)
 
     def _has_place(self, state: RequestState, without: Sequence[RequestState] = ()) -> bool:
-        """Return whether a waiting request finds a seat and pages for its whole text, if the requests `without` were preempted."""
+        """Return whether a waiting request finds a seat and pages for its whole text.
+
+        The requests `without` count as preempted.
+        """
         if len(self._running) - len(without) >= self.max_batch_size:
             return False
         if self.pages is None or self._offers is None:
@@ -258,7 +279,7 @@ class RequestScheduler:
         return self.pages.fits(self._offers.to(state), freed, self._owed(freed))
 
     def _owed(self, without: Sequence[Hashable]) -> int:
-        """Return the pages that running prompts have still to take, those of `without` left out."""
+        """Return the pages that running prompts have still to take, without the requests `without`."""
         if self.pages is None:
             return 0
         return sum(
@@ -268,13 +289,14 @@ class RequestScheduler:
         )
 
     def _num_planned(self, name: Hashable) -> int:
-        """Return the tokens of a request in the pass that is planned."""
+        """Return the tokens of a request in the planned pass."""
         return len(self._planned[name].tokens) if name in self._planned else 0
 
     def _continue(self, state: RequestState) -> bool:
-        """Plan a running request's next tokens; return whether pages were short, so that requests had to be preempted.
+        """Plan a running request's next tokens; return whether pages were short.
 
-        Those that the policy names are preempted if that suffices, or else the request itself.
+        If pages are short, the requests that the policy names are preempted if that suffices, or else this
+        request.
         """
         remaining = count = state.remaining
         if count > 1:
@@ -291,7 +313,10 @@ class RequestScheduler:
         return True
 
     def _victims(self, state: RequestState, count: int) -> list[RequestState]:
-        """Return the requests to preempt so that `state` finds pages for its next tokens: itself where others do not suffice."""
+        """Return the requests to preempt so that `state` finds pages for its next tokens.
+
+        This is `state` itself where other requests do not suffice.
+        """
         running, victims = list(self._running.values()), list[RequestState]()
         while True:
             victim = self.policy.victim(running, self._clock())
@@ -303,7 +328,7 @@ class RequestScheduler:
                 return victims
 
     def _admit(self, state: RequestState) -> bool:
-        """Admit a waiting request if it has a place, and plan its first chunk; return whether it has."""
+        """Admit a waiting request that has a place, and plan its first chunk; return whether it had one."""
         if not self._has_place(state):
             return False
         if self.pages is not None and self._offers is not None:
@@ -320,7 +345,10 @@ class RequestScheduler:
         return True
 
     def _plan(self, state: RequestState, count: int, remaining: int) -> None:
-        """Take pages for tokens, and the tokens from the budget. Raises OutOfPages before anything changes."""
+        """Take pages for a request's next tokens, and the tokens from the budget.
+
+        Raises OutOfPages before anything changes.
+        """
         name = state.name
         self._planned[name] = self.reserve(state, count)
         self._left -= count
@@ -330,7 +358,7 @@ class RequestScheduler:
             self._prefilling.pop(name, None)
 
     def _preempt(self, state: RequestState) -> None:
-        """Take a running request's pages, seat and planned tokens away; it waits again."""
+        """Put a running request into the queue again, without its pages, seat and planned tokens."""
         if self.pages is not None:
             self.pages.free_request(state.name)
         del self._running[state.name]

@@ -1,4 +1,7 @@
-"""Static batching, the baseline of continuous batching: requests start together, are padded alike, and wait for the longest."""
+"""Static batching, the baseline of continuous batching.
+
+Requests start together, are padded to one length, and wait for the longest answer.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +24,24 @@ _PAD = 0
 
 @dataclass(frozen=True)
 class PaddedBatch(FlatBatch):
-    """A batch whose sequences are all as long as the longest; real tokens come first, and the last real one's logits count."""
+    """Hold a batch whose sequences are padded on the right; the last real token's logits count."""
 
     real_lens: tuple[int, ...] = ()
+    """Tokens of each sequence without padding."""
 
     @property
     def last_token_indices(self) -> Tensor:
-        """`[B]` int64: where each sequence's last real token stands among the `T`."""
+        """Indices `[B]` int64 of each sequence's last real token among the `T` tokens."""
         starts = torch.tensor(self.query_start_loc[:-1], device=self.token_ids.device)
         return starts + torch.tensor(self.real_lens, device=self.token_ids.device) - 1
 
 
 class StaticBatcher:
-    """Serves whole batches one after the other, on the same model and cache as `ContinuousBatcher`, and logs alike.
+    """Serve whole batches one after the other, with the model, cache and log of `ContinuousBatcher`.
 
-    Prompts are padded on the right to the batch's longest; every row goes on until the longest answer ends. What is
-    computed for nothing is computed here too, and counted: `Part.num_tokens` and `RequestState.tokens_computed`
-    contain padding, and a `Part` of a finished request is padding altogether.
+    Prompts are padded on the right to the batch's longest prompt. Every row goes on until the longest answer
+    ends. Wasted tokens are computed and counted: `Part.num_tokens` and `RequestState.tokens_computed` contain
+    padding. A `Part` of a finished request is padding only.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class StaticBatcher:
         max_batch_size: int = 32,
         clock: Callable[[], float] = time.perf_counter,
     ):
-        """Raises ValueError for a batch of less than one."""
+        """Begin without requests. Raises ValueError for a batch of less than one."""
         if max_batch_size < 1:
             raise ValueError(f"max_batch_size must be 1 or more, got {max_batch_size}")
         self.model, self.cache, self.max_batch_size = model, cache, max_batch_size
@@ -57,21 +61,22 @@ class StaticBatcher:
         self._clock = clock
 
     def add_request(self, request: Request) -> None:
-        """Puts a request into the queue; ValueError for a name that is taken."""
+        """Put a request into the queue. Raises ValueError for a name that is taken."""
         if request.request_id in self.finished or any(s.name == request.request_id for s in self.waiting):
             raise ValueError(f"request {request.request_id!r} is here already")
         self.waiting.append(RequestState(request, self._clock()))
 
     def run(self) -> dict[Hashable, RequestState]:
-        """Serves all that wait; gives the finished requests by name."""
+        """Serve all waiting requests; return the finished requests by name."""
         while self.waiting:
             self.process_batch()
         return self.finished
 
     def process_batch(self) -> list[tuple[Hashable, int]]:
-        """Serves the first `max_batch_size` that wait, to the end of the longest; gives the new tokens, `(request_id, token)`.
+        """Serve the first `max_batch_size` waiting requests to the end of the longest answer.
 
-        Raises ValueError, before anything changes, when the batch does not fit: all rows at their full length.
+        Returns the new tokens as `(request_id, token)`. Raises ValueError, before anything changes, when the
+        rows do not fit at their full length.
         """
         states = self.waiting[: self.max_batch_size]
         if not states:
@@ -91,7 +96,7 @@ class StaticBatcher:
         return chosen
 
     def _check_room(self, states: list[RequestState]) -> None:
-        """ValueError unless the pool has pages for the longest prompt and the longest answer in every row."""
+        """Raise ValueError unless the pool has pages for the longest prompt and answer in every row."""
         prompt = max(len(state.request.prompt_ids) for state in states)
         longest = prompt + max(state.request.max_tokens for state in states) - 1
         pages, free = len(states) * -(-longest // self.cache.page_size), self.cache.free_pages
@@ -102,7 +107,10 @@ class StaticBatcher:
             )
 
     def _prefill(self, states: list[RequestState]) -> list[tuple[Hashable, int]]:
-        """The first pass: padded prompts. The padding's places are given back, to be written over by the answers."""
+        """Compute the padded prompts in one pass; return the first tokens.
+
+        The padding's positions are freed afterwards; the answers are written there.
+        """
         lengths = [len(state.request.prompt_ids) for state in states]
         rows = [[*s.request.prompt_ids, *[_PAD] * (max(lengths) - len(s.request.prompt_ids))] for s in states]
         flat = FlatBatch.pack(rows, seq_ids=[state.name for state in states])
@@ -112,7 +120,7 @@ class StaticBatcher:
         return chosen
 
     def _pass(self, states: list[RequestState], batch: FlatBatch, decode: bool) -> list[tuple[Hashable, int]]:
-        """One pass over all rows, finished ones included, whose tokens are dropped."""
+        """Compute one pass over all rows; return the new tokens, without those of finished requests."""
         begin, counts, history = self._clock(), batch.query_lens, batch.history_lens
         parts = tuple(Part(s.name, h, n, decode) for s, h, n in zip(states, history, counts, strict=True))
         logits = self.model(batch, self.cache)
@@ -131,7 +139,7 @@ class StaticBatcher:
 
 
 def _take(state: RequestState, token: int, now: float) -> None:
-    """Adds a token to an answer, and marks its end."""
+    """Add a token to an answer, and set the finish reason at the answer's end."""
     state.token_ids.append(token)
     state.token_times.append(now)
     if token in state.request.stop_ids:

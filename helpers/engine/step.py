@@ -1,4 +1,4 @@
-"""One pass of an engine: the chunks that are planned, and the step that the log keeps."""
+"""One pass of an engine: its planned chunks, and the step that the log keeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from helpers.engine.request import RequestState
 
 
 class Chunk(NamedTuple):
-    """One request's share of the pass that is planned: the tokens that it computes, whose pages are taken."""
+    """Hold one request's share of the planned pass: the tokens to compute, whose pages are taken."""
 
     state: RequestState
     tokens: Sequence[int]
@@ -23,23 +23,25 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """One request's share of a pass."""
+    """Record one request's share of a pass."""
 
     request_id: Hashable
     start: int
-    """Tokens that it had computed before."""
+    """Tokens of the request that were computed before this pass."""
     num_tokens: int
     """Tokens computed in this pass."""
     decode: bool
-    """Whether that was the single token chosen last, rather than a chunk of text."""
+    """Whether the pass computed the single token chosen last, rather than a chunk of text."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One pass of the engine, for tables and charts."""
+    """Record one pass of the engine, for tables and charts. Times are in seconds of the engine's clock."""
 
     begin: float
     end: float
     parts: tuple[Part, ...]
     preempted: tuple[Hashable, ...]
+    """Requests that were preempted when the pass was planned."""
     used_pages: int
+    """Pages that requests held during the pass."""

@@ -9,10 +9,11 @@ from helpers.caches.pages import Pages
 
 
 class PaperPages(Pages):
-    """What `PagedKVCache` is to a scheduler: the same `PagePool`, with the same pages free, and found, at every moment.
+    """Keep the accounts of a `PagedKVCache` for a scheduler.
 
-    Tokens that neither take nor fill a page change nothing that a request could notice, so the pool is told of them
-    with the first token that does: most decode steps of a simulation then cost one addition.
+    The same pages are free, and cached, at every moment. A page event is a token that takes or fills a page.
+    Other tokens change nothing that a request could notice. So those tokens stay untold until the next page
+    event, when the pool is told of all of them. Most decode steps of a simulation then cost one addition.
     """
 
     def __init__(self, num_pages: int, page_size: int = 16, sharing: bool = True):
@@ -20,10 +21,10 @@ class PaperPages(Pages):
         super().__init__(PagePool(num_pages, page_size, sharing))
         self._touched: dict[Hashable, None] = {}  # requests with something to confirm, in order
         self._untold: dict[Hashable, list[int]] = {}  # reserved tokens that the pool has not been told of
-        self._room: dict[Hashable, int] = {}  # how many tokens may be untold before the pool must be asked
+        self._room: dict[Hashable, int] = {}  # how many tokens may stay untold before the next page event
 
     def can_reserve(self, request_id: Hashable, num_tokens: int, freed: Sequence[Hashable] = ()) -> bool:
-        """Return whether `reserve` of so many tokens would find its pages, if the requests `freed` were freed first."""
+        """Return whether `reserve` would find its pages if the requests `freed` were freed first."""
         num_tokens += len(self._untold.get(request_id, ()))
         return num_tokens <= self._room.get(request_id, 0) or super().can_reserve(
             request_id, num_tokens, freed
@@ -43,13 +44,13 @@ class PaperPages(Pages):
         self._room[request_id] = -self.pool.length(request_id) % self.pool.page_size - 1
 
     def commit(self) -> None:
-        """End the pass: what was reserved counts as written."""
+        """End the pass: reserved tokens count as written."""
         if self._touched:
             self.pool.confirm(*self._touched)
             self._touched.clear()
 
     def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
-        """Begin a request with all of its parent's tokens; its last page is no longer the parent's own."""
+        """Begin a request with all tokens of its parent, whose untold tokens the pool is told first."""
         if untold := self._untold.pop(parent_id, None):
             self.pool.append(parent_id, untold)
             self.pool.confirm(parent_id)

@@ -1,4 +1,4 @@
-"""Load over replicas of an engine, in the simulator: which engine gets the request that comes now."""
+"""Load over replicas of an engine, in the simulator: which engine gets a new request."""
 
 from __future__ import annotations
 

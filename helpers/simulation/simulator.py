@@ -1,4 +1,4 @@
-"""The engine's own scheduler and page accounts on a virtual clock: what a trace would meet, in seconds instead of hours."""
+"""The engine's own scheduler and page accounts on a virtual clock: hours of traffic in seconds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from helpers.traffic.clock import VirtualClock
 from helpers.traffic.outcome import Outcome
 from helpers.traffic.report import Report
 
-_ANSWER = 2**31  # paper token ids: where those of answers begin
+_ANSWER = 2**31  # paper token ids of answers begin here
 
 
 class SimulatedEngine:
-    """`ContinuousBatcher` without a model: `RequestScheduler` plans, `PagePool` counts, and a pass takes `pass_time` seconds.
+    """Simulate `ContinuousBatcher` without a model.
 
-    Passes of one token for everybody, in which nothing is decided, are gone through at once where `leap` allows it; that
-    changes no time and no count.
+    `RequestScheduler` plans, `PagePool` counts, and a pass takes `pass_time` seconds. Quiet passes give each
+    running request one token, and nothing is decided in them. Where `leap` allows it, quiet passes are
+    computed together, which changes no time and no count.
     """
 
     def __init__(
@@ -35,7 +36,10 @@ class SimulatedEngine:
         sharing: bool = True,
         leap: bool = True,
     ):
-        """`policy` is a name, or what makes one. Raises ValueError as `RequestScheduler` and `PagePool` do."""
+        """Begin an idle engine at time 0; `policy` is a name, or a function that makes a policy.
+
+        Raises ValueError as `RequestScheduler` and `PagePool` do.
+        """
         self.clock, self.pages = VirtualClock(), PaperPages(num_pages, page_size, sharing)
         chosen = policy if isinstance(policy, str) else policy()
         self.scheduler = RequestScheduler(
@@ -43,7 +47,7 @@ class SimulatedEngine:
         )
         self.outcomes: list[Outcome] = []
         self.tokens_asked = 0
-        """Tokens of the prompts and answers of those who are on their way, as far as the engine knows: caps, not true lengths."""
+        """Tokens of the prompts and answers of all unfinished requests; answers count with `max_tokens`."""
         self._pass_time, self._leap = pass_time, leap
         self._answers: dict[Hashable, int] = {}  # the true lengths
         self._busy = self._row_seconds = 0.0
@@ -51,20 +55,23 @@ class SimulatedEngine:
 
     @property
     def busy(self) -> bool:
-        """Whether anybody is here."""
+        """Whether any request is unfinished."""
         return bool(self._answers)
 
     @property
     def num_requests(self) -> int:
-        """Those who are on their way here."""
+        """Number of unfinished requests."""
         return len(self._answers)
 
     def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
-        """Tokens of a prompt that full cached pages hold."""
+        """Return the tokens of a prompt that full cached pages hold."""
         return self.pages.offer(tokens, salt).num_cached
 
     def submit(self, request: Request, at: float, answer: int) -> None:
-        """A request comes at a moment, and its answer will have so many tokens, 1 to `max_tokens`. ValueError as `add_request`."""
+        """Add a request that comes at the time `at` and gets `answer` tokens, 1 to `max_tokens`.
+
+        Raises ValueError for another length, and as `RequestScheduler.add_request` does.
+        """
         if not 1 <= answer <= request.max_tokens:
             raise ValueError(
                 f"request {request.request_id!r}: an answer of {answer} tokens, allowed are 1 to {request.max_tokens}"
@@ -77,7 +84,10 @@ class SimulatedEngine:
         self.tokens_asked += len(request.prompt_ids) + request.max_tokens
 
     def run_until(self, moment: float, awaited: Collection[Hashable] = ()) -> list[RequestState]:
-        """Works until a moment (a pass that has begun is finished), until nobody is here, or until one of `awaited` is done: those."""
+        """Run passes until a moment, until no request is left, or until a request in `awaited` is done.
+
+        A pass that has begun is finished. Returns the requests in `awaited` that are done, often none.
+        """
         while self.busy and self.clock.now < moment:
             ended = [state for state in self._pass(moment) if state.name in awaited]
             if ended:
@@ -85,12 +95,12 @@ class SimulatedEngine:
         return []
 
     def report(self, others: Iterable[Outcome] = ()) -> Report:
-        """What it came to, with `others` that never reached it."""
+        """Return the report on all outcomes, with `others` that never reached the engine."""
         outcomes = [*self.outcomes, *others]
         return Report.summed(outcomes, self._busy, self._passes, self._computed, self._row_seconds)
 
     def _pass(self, moment: float) -> list[RequestState]:
-        """One pass, and the quiet ones after it that begin before `moment`; gives the requests that are done with them."""
+        """Simulate a pass, and quiet passes after it until `moment`; return the finished requests."""
         planned = self.scheduler.schedule()
         load = Load.of((len(tokens), state.computed) for state, tokens in planned)
         if planned:
@@ -115,7 +125,10 @@ class SimulatedEngine:
         return self._quiet_passes([state for state, _ in planned], moment) if quiet else []
 
     def _quiet_passes(self, running: Sequence[RequestState], moment: float) -> list[RequestState]:
-        """Passes of one token each until the first request is done or something could be decided; gives those done."""
+        """Simulate quiet passes until a request is done; return the finished requests.
+
+        A pass in which something could be decided, and the passes after it, are left out.
+        """
         count, times = self._quiet(running), list[float]()
         history, rows = sum(state.computed for state in running), len(running)
         while len(times) < count and self.clock.now < moment:
@@ -126,7 +139,7 @@ class SimulatedEngine:
         return self._catch_up(running, times) if times else []
 
     def _catch_up(self, running: Sequence[RequestState], times: list[float]) -> list[RequestState]:
-        """Notes that each of these has computed a token and been given one at each of these times; gives those done with it."""
+        """Give each running request one token at each of these times; return the finished requests."""
         passes, reserve, last = len(times), self.scheduler.reserve, []
         for state in running:
             state.token_ids += [_ANSWER + state.order] * (passes - 1)
@@ -143,7 +156,10 @@ class SimulatedEngine:
         return self._end(last)
 
     def _quiet(self, running: Sequence[RequestState]) -> int:
-        """For how many passes, of one token each, nobody comes in, gives way, is done before the last, or lacks a page."""
+        """Return the number of quiet passes to come.
+
+        In these passes no request is admitted, is preempted, lacks a page, or is done before the last pass.
+        """
         scheduler = self.scheduler
         if len(running) > scheduler.token_budget or scheduler.would_admit():
             return 0
@@ -157,7 +173,7 @@ class SimulatedEngine:
         return left
 
     def _enough(self, running: Sequence[RequestState], passes: int) -> bool:
-        """Whether so many passes find their pages."""
+        """Return whether so many passes find their pages."""
         free, size = self.pages.free_pages, self.pages.page_size
         if len(running) * (passes // size + 1) <= free:
             return True
@@ -165,7 +181,7 @@ class SimulatedEngine:
         return sum(-(-(n + passes) // size) - -(-n // size) for n in lengths) <= free
 
     def _spend(self, seconds: float, load: Load) -> None:
-        """Lets the time of a pass go by."""
+        """Move the clock on by a pass's time, and count the pass."""
         self.clock.advance(seconds)
         self._busy += seconds
         self._row_seconds += seconds * load.sequences
@@ -173,7 +189,7 @@ class SimulatedEngine:
         self._computed += load.tokens
 
     def _end(self, last: Sequence[RequestState]) -> list[RequestState]:
-        """Gives these their last tokens; gives those who are done with them: all."""
+        """Give these requests their last tokens; return the requests, which are now finished."""
         for state in last:
             self.scheduler.took(state, _ANSWER + state.order, self.clock.now)
             if state.finish_reason is None:
@@ -182,7 +198,7 @@ class SimulatedEngine:
         return list(last)
 
     def _leave(self, state: RequestState) -> None:
-        """Notes the outcome of a request, and forgets the request."""
+        """Note the outcome of a request, and forget the request."""
         del self.scheduler.finished[state.name], self._answers[state.name]
         self.tokens_asked -= len(state.request.prompt_ids) + state.request.max_tokens
         self.outcomes.append(Outcome.of(state))
