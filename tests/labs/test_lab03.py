@@ -97,7 +97,8 @@ def test_2_right(capsys):
         def update(self, layer_idx, k, v):
             start = len(self.cache.get(layer_idx, 0)[0][0])
             k, v = (t.transpose(0, 1)[None] for t in (k, v))
-            self.cache.update(layer_idx, k, v, [list(range(start, start + k.shape[2]))])
+            if k.shape[2]:
+                self.cache.update(layer_idx, k, v, [list(range(start, start + k.shape[2]))])
             return [t.transpose(0, 1) for t in self.cache.get(layer_idx, 0)]
 
     accepts(lab03.check_cache, OfTheLibrary, capsys)
@@ -303,7 +304,7 @@ def test_3_right(capsys):
         ({"invert": True}, "Is it the other way round?"),
         ({"future": True}, "those that come after them?"),
         ({"shift": -1}, "May a token look at itself?"),
-        ({"start": 0}, "Is its place 0?"),
+        ({"start": 0}, "Is its position 0?"),
         ({"own": False}, "Has every row its own length?"),
         ({"history": False}, "Is the row's history visible"),
         ({"rest": True}, "Are they hidden?"),
