@@ -9,7 +9,15 @@ from helpers.checks.machinery.core import CheckFailed, exercise, require_number
 from helpers.checks.machinery.family import check_family
 from helpers.model.shapes import PUBLISHED
 
-__all__ = ["LAB", "CheckFailed", "check_crossover", "check_deployment", "check_int4_bytes", "check_kv_bytes", "check_token_bytes"]
+__all__ = [
+    "LAB",
+    "CheckFailed",
+    "check_crossover",
+    "check_deployment",
+    "check_int4_bytes",
+    "check_kv_bytes",
+    "check_token_bytes",
+]
 LAB = "01_memory_math"
 
 

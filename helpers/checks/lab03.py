@@ -52,7 +52,11 @@ def check_cache(answer: Function) -> None:
     """`answer(num_layers, capacity, kv_heads, head_dim)` makes a cache with `update(layer_idx, k, v)` and `length`."""
     require_callable(answer)
     for sizes, chunks in itertools.islice(families.stories(random.Random(seed())), _STORIES):
-        layers, capacity, shape = sizes["num_layers"], sizes["capacity"], (sizes["kv_heads"], sizes["head_dim"])
+        layers, capacity, shape = (
+            sizes["num_layers"],
+            sizes["capacity"],
+            (sizes["kv_heads"], sizes["head_dim"]),
+        )
         cache = attempt(answer, **sizes)
         if cache is None:
             raise CheckFailed(
@@ -72,13 +76,18 @@ def _step(
     """One pass of `n` tokens through all layers, checked layer by layer."""
     for layer in range(layers):
         shown = {"layer": layer, "of": layers, "new tokens": n, "tokens before": before}
-        k, v = _tokens(n, 1000 * before + 10 * layer, shape), _tokens(n, 1000 * before + 10 * layer + 5, shape)
+        k, v = (
+            _tokens(n, 1000 * before + 10 * layer, shape),
+            _tokens(n, 1000 * before + 10 * layer + 5, shape),
+        )
         kept[layer].append((k.clone(), v.clone()))
         got = _update(cache, layer, k, v)
         _check_untouched(k, v, kept[layer][-1], shown)
         k.fill_(float("nan")), v.fill_(float("nan"))  # what the caller does with its own tensors afterwards
         _check_returned(got, kept, layer, capacity, shown)
-        if before or layer == layers - 1 or not n:  # in the first step, several mistakes look alike before its end
+        if (
+            before or layer == layers - 1 or not n
+        ):  # in the first step, several mistakes look alike before its end
             _check_length(cache, before + n if layer == layers - 1 else before, n, shown)
 
 
@@ -100,9 +109,7 @@ def _update(cache: Any, layer: int, k: Tensor, v: Tensor) -> Any:
     return attempt(lambda layer_idx: cache.update(layer_idx, k, v), layer_idx=layer)
 
 
-def _check_returned(
-    got: Any, kept: Kept, layer: int, capacity: int, shown: dict[str, Any]
-) -> None:
+def _check_returned(got: Any, kept: Kept, layer: int, capacity: int, shown: dict[str, Any]) -> None:
     """CheckFailed unless update returned this layer's keys and values so far."""
     if not isinstance(got, tuple | list) or len(got) != 2:
         hint = "Is a return missing?" if got is None else ""
@@ -124,7 +131,8 @@ def _check_returned(
             "Do all layers share one buffer? Each needs its own.": layer > 0 and _holds_other_layer(got[i], kept, layer, i),
         }  # fmt: skip
         hint = next(
-            (question for question, true in hints.items() if true), "At which position of the buffer does each token lie?"
+            (question for question, true in hints.items() if true),
+            "At which position of the buffer does each token lie?",
         )
         require_tensor(got[i], want, shown, what=name, hint=hint)
 
@@ -197,7 +205,9 @@ def _same(got: Any, other: Tensor) -> bool:
 def _holds_other_layer(got: Any, kept: Kept, layer: int, which: int) -> bool:
     """Return whether it begins with another layer's tokens."""
     return any(
-        isinstance(got, Tensor) and len(pairs[0][which]) > 0 and _same(got[: len(pairs[0][which])], pairs[0][which])
+        isinstance(got, Tensor)
+        and len(pairs[0][which]) > 0
+        and _same(got[: len(pairs[0][which])], pairs[0][which])
         for i, pairs in enumerate(kept)
         if i != layer and pairs
     )

@@ -40,13 +40,19 @@ def check_rate(answer: Any) -> None:
 def check_secret(answer: Any) -> None:
     """`answer(ask, known, alphabet, length)` -> the secret tokens."""
     asked = list[list[int]]()
-    check_family(answer, families.secret_family(lambda a, case: _recovered(a, case, asked), _secret_facts(asked)))
+    check_family(
+        answer, families.secret_family(lambda a, case: _recovered(a, case, asked), _secret_facts(asked))
+    )
 
 
 def _recovered(answer: Function, case: Case, asked: list[list[int]]) -> Any:
     """Return what the learner found, and note in `asked` what was asked for it."""
     shown = families.secret_shown(case)
-    given: dict[str, Any] = {"known": case["known"], "alphabet": case["alphabet"], "length": len(case["secret"])}
+    given: dict[str, Any] = {
+        "known": case["known"],
+        "alphabet": case["alphabet"],
+        "length": len(case["secret"]),
+    }
     ask = families.Asked(case)
     try:
         return attempt(lambda **rest: answer(ask=ask, **rest), **given)
@@ -69,7 +75,9 @@ def _secret_facts(asked: list[list[int]]) -> Callable[[Any, Any, Case], str]:
             return "The server was not asked anything. What does its time tell?"
         place = len(case["known"])
         if all(len(question) <= place + 1 for question in asked[: len(case["alphabet"])]):
-            return "A prompt's last token is always computed. Is there something behind the token that you try?"
+            return (
+                "A prompt's last token is always computed. Is there something behind the token that you try?"
+            )
         behind = {token for question in asked[: len(case["alphabet"])] for token in question[place + 1 :]}
         if got[:1] == right[:1] and behind & {*case["alphabet"]}:
             return "Your own tries are stored, too. Can what stands behind a try be taken for the next token?"
@@ -125,7 +133,10 @@ def _texts(draw: random.Random) -> Iterator[tuple[str, Text]]:
     for _ in range(120):
         pages = draw.randrange(1, 5)
         width = draw.choice((1, 2, 3))
-        yield draw.choice(salts), tuple(tuple(draw.choice((0, 1, 2, 12, 500)) for _ in range(width)) for _ in range(pages))
+        yield (
+            draw.choice(salts),
+            tuple(tuple(draw.choice((0, 1, 2, 12, 500)) for _ in range(width)) for _ in range(pages)),
+        )
 
 
 def _require_apart(answer: Function) -> None:

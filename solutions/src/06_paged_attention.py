@@ -194,8 +194,13 @@ print("A wrote 1, 2, 3 and reads", pool.read("A"))
 # %% nbgrader={"grade": false, "grade_id": "cow-fork", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class Forking(Pool):
     def fork(self, parent, child):
-        """Begins a request `child` with all tokens of `parent`; takes no page."""
+        """Begins a request `child` with all tokens of `parent`; takes no page.
+
+        ValueError if there is a request of the name `child` already.
+        """
         ### BEGIN SOLUTION
+        if child in self.tables:
+            raise ValueError(f"there is a request {child!r} already")
         self.tables[child] = list(self.tables[parent])
         self.lengths[child] = self.lengths[parent]
         for page in self.tables[child]:

@@ -212,12 +212,13 @@ for q_len, kv_len in ((4096, 4096), (1024, 4096), (1, 4096)):
 
 # %% nbgrader={"grade": false, "grade_id": "merge", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def merge(out_a, lse_a, out_b, lse_b):
-    """`(out, lse)` over the keys of both parts, fp32.
+    """`(out, lse)` over the keys of both parts, fp32; the parts are of any floating-point type.
 
     `out` is `[queries, dim]`, `lse` is `[queries]`. A query that sees no key of a part has 0 in its
     `out` and an `lse` of minus infinity; so it is in the result if it sees none in both.
     """
     ### BEGIN SOLUTION
+    out_a, lse_a, out_b, lse_b = (part.float() for part in (out_a, lse_a, out_b, lse_b))
     lse = torch.logaddexp(lse_a, lse_b)
     shift = torch.where(lse == float("-inf"), 0.0, lse)
     share_a, share_b = ((part - shift).exp()[:, None] for part in (lse_a, lse_b))

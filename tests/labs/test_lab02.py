@@ -146,7 +146,12 @@ def test_2_wrong(options, words):
         (lambda **_: {"ttft": 1.0, "tpot": 1.0, "tokens": 3}, "tokens is not a list"),
         (lambda **_: {"ttft": 1.0, "tpot": 1.0, "tokens": [1, 2]}, "the token that came last?"),
         (lambda **_: {"ttft": 1.0, "tpot": 1.0, "tokens": torch.zeros(3)}, "tokens is not a list"),
-        (lambda engine, prompt, max_new_tokens: (profile(engine, prompt, max_new_tokens), prompt.clear())[0], "it changed its input"),
+        (
+            lambda engine, prompt, max_new_tokens: (profile(engine, prompt, max_new_tokens), prompt.clear())[
+                0
+            ],
+            "it changed its input",
+        ),
         (lambda **_: [][0], "it raised IndexError"),
         (3, "expected a function"),
     ],

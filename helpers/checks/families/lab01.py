@@ -86,7 +86,9 @@ def int4_bytes(
         "up": -(-num_weights // group_size), "down": num_weights // group_size, "exact": num_weights / group_size,
         "each": num_weights, "one": 1, "over": num_weights // group_size + 1, "near": round(num_weights / group_size),
     }[groups]  # fmt: skip
-    extra = {"both": scale_bits + zero_point_bits, "scale": scale_bits, "zero": zero_point_bits, "none": 0}[extras]
+    extra = {"both": scale_bits + zero_point_bits, "scale": scale_bits, "zero": zero_point_bits, "none": 0}[
+        extras
+    ]
     weights = count * group_size if extras == "padded" else num_weights
     return (4 * weights + count * extra) / divide
 
@@ -121,7 +123,14 @@ def int4_cases(draw: random.Random) -> Iterator[Case]:
         yield dict(zip(("num_weights", "group_size", "scale_bits", "zero_point_bits"), numbers, strict=True))
     while True:
         group = draw.choice((1, 3, 32, 64, 100, 128, draw.randrange(1, 300)))
-        count = draw.choice((draw.randrange(40), group * draw.randrange(50), draw.randrange(10**5), draw.randrange(2**25, 10**10) | 1))
+        count = draw.choice(
+            (
+                draw.randrange(40),
+                group * draw.randrange(50),
+                draw.randrange(10**5),
+                draw.randrange(2**25, 10**10) | 1,
+            )
+        )
         yield dict(num_weights=count, group_size=group, scale_bits=draw.choice((8, 16, 32)), zero_point_bits=draw.choice((0, 3, 4, 8, 16)))  # fmt: skip
 
 
@@ -157,7 +166,13 @@ def crossover(
              "keys": shape.num_kv_heads * shape.head_dim / 2, "half": shape.num_kv_heads * half_heads(shape)}[per_token]  # fmt: skip
     weights = shape.num_params * (weight_size if sizes in ("both", "weights") else 1)
     one = 2 * shape.num_layers * width * seq_len * (element_size if sizes in ("both", "cache") else 1)
-    cut = {"over": lambda n: math.floor(n) + 1, "floor": math.floor, "ceil": math.ceil, "exact": lambda n: n, "round": round}
+    cut = {
+        "over": lambda n: math.floor(n) + 1,
+        "floor": math.floor,
+        "ceil": math.ceil,
+        "exact": lambda n: n,
+        "round": round,
+    }
     found: float = cut[rounded](weights / one if rounded != "over" else weights // one)
     return found
 
@@ -187,12 +202,20 @@ def cross_cases(draw: random.Random) -> Iterator[Case]:
         for seq_len, weight, element in ((4096, 2.0, 2), (100, 0.5, 2), (32768, 4.0, 1), (4096, 0.5195, 1)):
             yield {"shape": shape, "seq_len": seq_len, "weight_size": weight, "element_size": element}
     while True:
-        shape, element, weight = a_shape(draw), draw.choice((1, 2, 4)), draw.choice((0.5, 0.5195, 1, 1.0, 2.0, 2, 4.0))
+        shape, element, weight = (
+            a_shape(draw),
+            draw.choice((1, 2, 4)),
+            draw.choice((0.5, 0.5195, 1, 1.0, 2.0, 2, 4.0)),
+        )
         one = shape.kv_elements_per_token * element
         seq_len = max(1, int(shape.num_params * weight / one / draw.choice((0.6, 1.3, 4, 40, 400))))
         if draw.random() < 0.3 and weight != 0.5195:  # comes out even
             count = draw.randrange(1, 60)
-            shape = replace(shape, name="an invented model", num_params=int(count * one * seq_len * 2 // (2 * weight)) or 1)
+            shape = replace(
+                shape,
+                name="an invented model",
+                num_params=int(count * one * seq_len * 2 // (2 * weight)) or 1,
+            )
         ratio = shape.num_params * weight / (one * seq_len)
         near = abs(ratio - round(ratio)) < 1e-9 * max(1, ratio)
         if not near or shape.num_params * weight == round(ratio) * one * seq_len:
@@ -235,7 +258,11 @@ def choose(
     count = {"all": requests, "one": 1, "none": 0}[cache]
     width = shape.num_kv_heads * shape.head_dim if cache != "hidden" else shape.hidden_size
     held = count * seq_len * 2 * factor * shape.num_layers * width
-    pairs = [(d, t) for d in ordered for t in order] if outer == "device" else [(d, t) for t in order for d in ordered]
+    pairs = (
+        [(d, t) for d in ordered for t in order]
+        if outer == "device"
+        else [(d, t) for t in order for d in ordered]
+    )
     fits = (d[0:1] + (t,) for d, t in pairs if shape.num_params * TYPES[t] + held <= share * d[1] * unit)
     return next(((str(name), t) for name, t in fits), None)
 
@@ -299,7 +326,10 @@ def offer_facts(got: Any, right: Any, case: Case) -> str:
     by_name = {name: (gib, price) for name, gib, price in case["devices"]}
     gib, price = by_name[got[0]]
     shape = case["shape"]
-    need = shape.num_params * TYPES[got[1]] + case["requests"] * case["seq_len"] * 2 * shape.kv_elements_per_token
+    need = (
+        shape.num_params * TYPES[got[1]]
+        + case["requests"] * case["seq_len"] * 2 * shape.kv_elements_per_token
+    )
     if need > gib * GiB:
         return "That does not fit. Are weights and the caches of all requests counted?"
     if need > 0.9 * gib * GiB:
@@ -309,7 +339,9 @@ def offer_facts(got: Any, right: Any, case: Case) -> str:
     return "On that device a better type fits as well. In which order are types tried?"
 
 
-_DEARER = "That holds them, and costs more than needed. Is there a cheaper device, with smaller weights perhaps?"
+_DEARER = (
+    "That holds them, and costs more than needed. Is there a cheaper device, with smaller weights perhaps?"
+)
 OFFER = Family(
     choose,
     offers,

@@ -71,11 +71,23 @@ def profile_cases(draw: random.Random) -> Iterator[Case]:
         (0.4, 0.02, 0.1, 150, 12), (0.05, 0.03, 0.0, 20, 5), (1.0, 0.01, 0.1, 80, 1), (0.3, 0.05, 0.2, 40, 2), (0.3, 0.05, 0.2, 1, 3),
     ):  # fmt: skip
         prompt = [(7 * i) % 100 for i in range(length)]
-        yield {"engine": PretendEngine(prefill, decode, growth=growth), "prompt": prompt, "max_new_tokens": count}
+        yield {
+            "engine": PretendEngine(prefill, decode, growth=growth),
+            "prompt": prompt,
+            "max_new_tokens": count,
+        }
     while True:
-        engine = PretendEngine(draw.choice((0.05, 0.4, 2.0)), draw.choice((0.005, 0.02, 0.3)), growth=draw.choice((0.0, 0.05, 0.3)))
+        engine = PretendEngine(
+            draw.choice((0.05, 0.4, 2.0)),
+            draw.choice((0.005, 0.02, 0.3)),
+            growth=draw.choice((0.0, 0.05, 0.3)),
+        )
         prompt = [draw.randrange(1000) for _ in range(draw.randrange(1, draw.choice((4, 60))))]
-        yield {"engine": engine, "prompt": prompt, "max_new_tokens": draw.choice((1, 2, 3, draw.randrange(1, 16)))}
+        yield {
+            "engine": engine,
+            "prompt": prompt,
+            "max_new_tokens": draw.choice((1, 2, 3, draw.randrange(1, 16))),
+        }
 
 
 def profile_kind(got: Any, case: Case) -> tuple[list[Any], Any, Any]:
@@ -104,7 +116,9 @@ def tokens_facts(tokens: list[Any], right: list[int], case: Case) -> str:
         return f"That is {len(tokens)} tokens. How many does the prefill give, how many the loop?"
     if right[: len(tokens)] == tokens:
         return f"That is only {len(tokens)} tokens. Does the loop end too early?"
-    return "Does the request begin with start, after the warm-up? Does each step get the token that came last?"
+    return (
+        "Does the request begin with start, after the warm-up? Does each step get the token that came last?"
+    )
 
 
 def time_facts(got: Any, right: float, case: Case) -> str:
@@ -175,7 +189,13 @@ def counts(
 
 
 def utilisation(
-    shape: ModelShape, batch_size: int, context: int, seconds: float, peak: float, bandwidth: float, **options: Any
+    shape: ModelShape,
+    batch_size: int,
+    context: int,
+    seconds: float,
+    peak: float,
+    bandwidth: float,
+    **options: Any,
 ) -> tuple[float, float]:
     """The reference; with one of the options changed a wrong answer."""
     flops, nbytes = counts(shape, batch_size, context, **options)
@@ -189,8 +209,21 @@ def _used(part: int, factor: float = 1, **options: Any) -> Wrong:
 
 def utilisation_cases(draw: random.Random) -> Iterator[Case]:
     """Yield passes of any model: alone or in a batch, with no context or a long one."""
-    for batch, context, seconds in ((1, 1000, 0.03), (32, 4000, 0.05), (8, 0, 0.02), (1, 0, 1.0), (1, 1, 0.5)):
-        yield dict(shape=PUBLISHED["Qwen3-32B"], batch_size=batch, context=context, seconds=seconds, peak=3e14, bandwidth=1.2e12)
+    for batch, context, seconds in (
+        (1, 1000, 0.03),
+        (32, 4000, 0.05),
+        (8, 0, 0.02),
+        (1, 0, 1.0),
+        (1, 1, 0.5),
+    ):
+        yield dict(
+            shape=PUBLISHED["Qwen3-32B"],
+            batch_size=batch,
+            context=context,
+            seconds=seconds,
+            peak=3e14,
+            bandwidth=1.2e12,
+        )
     while True:
         yield dict(shape=a_shape(draw), batch_size=draw.choice((1, draw.randrange(1, 300))), context=draw.choice((0, 1, draw.randrange(9000))),
                    seconds=draw.uniform(1e-3, 2), peak=draw.uniform(1e13, 1e15), bandwidth=draw.uniform(1e11, 4e12))  # fmt: skip
@@ -272,7 +305,9 @@ def device_cases(draw: random.Random) -> Iterator[Case]:
         if draw.random() < 0.6:
             value = draw.choice((None, draw.uniform(1e11, 4e12), draw.uniform(1e11, 4e12)))
             figure = replace(device.bandwidth, value=value, status="unknown" if value is None else "derived")
-            device = replace(device, name="an invented device", bandwidth=figure, cube_cores=draw.randrange(1, 60))
+            device = replace(
+                device, name="an invented device", bandwidth=figure, cube_cores=draw.randrange(1, 60)
+            )
         yield dict(shape=a_shape(draw), batch_size=draw.choice((1, 64, 700, draw.randrange(1, 2000))),
                    context=draw.choice((0, 16, draw.randrange(3000))), device=device)  # fmt: skip
 
@@ -288,18 +323,26 @@ def device_shown(case: Case) -> Mapping[str, Any]:
     """Return a case with the device's bandwidth."""
     given, device = dict(shown(case)), case["device"]
     known = device.bandwidth.value
-    return {**given, "bandwidth": "unknown" if known is None else f"{known:.4g} B/s", "peak": f"{device.peak('fp16').value:.4g}/s"}
+    return {
+        **given,
+        "bandwidth": "unknown" if known is None else f"{known:.4g} B/s",
+        "peak": f"{device.peak('fp16').value:.4g}/s",
+    }
 
 
 def device_facts(got: Any, right: Any, case: Case) -> str:
     """Say what an unknown bandwidth asks for."""
-    return "Nobody published this device's bandwidth. What does the docstring ask for then?" if right is None else ""
+    return (
+        "Nobody published this device's bandwidth. What does the docstring ask for then?"
+        if right is None
+        else ""
+    )
 
 
 DEVICE = Family(
     best,
     device_cases,
-    (Part(facts=device_facts, broken=lambda got, right: "the value is wrong: there is nothing to predict from" if right is None else "the value is wrong",
+    (Part(facts=device_facts, broken=lambda got, right, case: "the value is wrong: there is nothing to predict from" if right is None else "the value is wrong",
           mistakes={
         "Memory and compute work at the same time. Do their times add up?": _best(combine=lambda a, b: a + b),
         "Reading or computing: one takes longer. Which of the two decides?": (
@@ -335,7 +378,10 @@ def speedup(
     if empty is not None and not names:
         return float(factor if empty == "factor" else empty)
     chosen = [row for row in rows if row[0] in names]
-    times = [row[column] * {"all": 1, "each": row[1]}.get(calls, 1) / (row[1] if calls == "one" else 1) for row in chosen]
+    times = [
+        row[column] * {"all": 1, "each": row[1]}.get(calls, 1) / (row[1] if calls == "one" else 1)
+        for row in chosen
+    ]
     if pick == "last":
         times = list({row[0]: time for row, time in zip(chosen, times, strict=True)}.values())
     if pick == "first":
@@ -367,10 +413,17 @@ def table_cases(draw: random.Random) -> Iterator[Case]:
         rows: list[Row] = []
         for _ in range(draw.randrange(1, 8)):
             own = draw.randrange(1, 100) / 4
-            rows.append((draw.choice(words), draw.randrange(1, 130), own + draw.choice((0.0, 3.0, 20.0)), own))
+            rows.append(
+                (draw.choice(words), draw.randrange(1, 130), own + draw.choice((0.0, 3.0, 20.0)), own)
+            )
         listed = sum(row[3] for row in rows)
         names = draw.sample((*words, "softmax"), draw.randrange(4))
-        yield {"rows": rows, "wall": listed + draw.choice((0.0, 0.5, 30.0)), "names": names, "factor": draw.choice((1.0, 1.5, 2.0, 10.0))}
+        yield {
+            "rows": rows,
+            "wall": listed + draw.choice((0.0, 0.5, 30.0)),
+            "names": names,
+            "factor": draw.choice((1.0, 1.5, 2.0, 10.0)),
+        }
 
 
 # Milliseconds of a pass, as a profiler lists them: name, calls, with what it called, by itself.
@@ -383,7 +436,13 @@ _ROWS: list[Row] = [
 def _is_table(rows: Sequence[Row], wall: float, names: Sequence[str], factor: float) -> bool:
     """Return whether a table's times lie within the pass."""
     fit = all(len(row) == 4 and row[1] >= 1 and 0 < row[3] <= row[2] for row in rows)
-    return fit and factor >= 1 and wall > 0 and wall >= sum(row[3] for row in rows) and len({*names}) == len(names)
+    return (
+        fit
+        and factor >= 1
+        and wall > 0
+        and wall >= sum(row[3] for row in rows)
+        and len({*names}) == len(names)
+    )
 
 
 SPEEDUP = Family(

@@ -17,14 +17,25 @@ from helpers.checks.machinery.failure import CheckFailed, Words, describe
 
 def stories(draw: random.Random) -> Iterator[tuple[dict[str, int], tuple[int, ...]]]:
     """Yield a cache's sizes and the new tokens of each pass: none at times, the last place at others."""
-    for layers, capacity, chunks in ((3, 12, (5, 1, 1)), (1, 8, (8,)), (4, 20, (2, 3, 1, 1)), (2, 4, (0, 2, 0, 1)), (3, 5, (1, 4))):
+    for layers, capacity, chunks in (
+        (3, 12, (5, 1, 1)),
+        (1, 8, (8,)),
+        (4, 20, (2, 3, 1, 1)),
+        (2, 4, (0, 2, 0, 1)),
+        (3, 5, (1, 4)),
+    ):
         yield dict(num_layers=layers, capacity=capacity, kv_heads=2, head_dim=4), chunks
     while True:
         capacity, chunks, used = draw.randrange(1, 24), list[int](), 0
         while used < capacity and len(chunks) < 6 and (not chunks or draw.random() < 0.8):
             chunks.append(draw.choice((0, 1, 1, draw.randrange(1, capacity - used + 1))))
             used += chunks[-1]
-        sizes = dict(num_layers=draw.randrange(1, 5), capacity=capacity, kv_heads=draw.randrange(1, 4), head_dim=draw.choice((1, 3, 8)))
+        sizes = dict(
+            num_layers=draw.randrange(1, 5),
+            capacity=capacity,
+            kv_heads=draw.randrange(1, 4),
+            head_dim=draw.choice((1, 3, 8)),
+        )
         yield sizes, tuple(chunks)
 
 
@@ -37,7 +48,12 @@ def mask(
 ) -> Tensor:  # fmt: skip
     """The reference; with one of the options changed a wrong answer."""
     rows = torch.tensor(lengths, dtype=torch.int64)
-    rows = {"own": rows, "max": rows.max().expand(len(rows)), "first": rows[:1].expand(len(rows)), "min": rows.min().expand(len(rows))}[own]
+    rows = {
+        "own": rows,
+        "max": rows.max().expand(len(rows)),
+        "first": rows[:1].expand(len(rows)),
+        "min": rows.min().expand(len(rows)),
+    }[own]
     steps = torch.arange(new) if each else torch.zeros(new, dtype=torch.int64)
     last = (rows[:, None] if begin else torch.zeros(len(rows), 1, dtype=torch.int64)) + steps + shift
     last = last.amax(dim=1, keepdim=True).expand(len(rows), new) if future else last
@@ -81,7 +97,9 @@ def mask_kind(got: Any, case: Case) -> tuple[Tensor]:
 
 def _rows(seen: Tensor) -> Words:
     """Return a mask in words: for each row of each sequence its 0s and 1s."""
-    return Words("  ".join(" ".join("".join(str(int(n)) for n in row) for row in one) for one in seen.tolist())[:200])
+    return Words(
+        "  ".join(" ".join("".join(str(int(n)) for n in row) for row in one) for one in seen.tolist())[:200]
+    )
 
 
 MASK = Family(
@@ -125,7 +143,9 @@ def times(
     count = new_tokens + more
     texts = [prompt + i * grows for i in range(count)]
     if longest == "once":
-        without = max(sum(one_pass(t, 0, **device, combine=operator.itemgetter(side)) for t in texts) for side in (0, 1))
+        without = max(
+            sum(one_pass(t, 0, **device, combine=operator.itemgetter(side)) for t in texts) for side in (0, 1)
+        )
     elif longest == "mean":
         without = count * one_pass(sum(texts) / max(1, count), 0, **device)
     else:
@@ -155,7 +175,10 @@ def _steps_by(side: int) -> Wrong:
     """Return the prompt as it should be, and steps by computing, or by reading, alone."""
 
     def wrong(prompt: int, new_tokens: int, **device: Any) -> float:
-        steps = (one_pass(1, prompt + i, **device, combine=operator.itemgetter(side)) for i in range(new_tokens - 1))
+        steps = (
+            one_pass(1, prompt + i, **device, combine=operator.itemgetter(side))
+            for i in range(new_tokens - 1)
+        )
         return one_pass(prompt, 0, **device) + sum(steps)
 
     return wrong
@@ -173,11 +196,29 @@ def _prompt_by(side: int) -> Wrong:
 
 def times_cases(draw: random.Random) -> Iterator[Case]:
     """Yield answers of one token and of many, texts that grow over the ridge, steps that go from computing to reading."""
-    for prompt, new, peak in ((2000, 30, 3e14), (20, 10, 3e14), (500, 1, 3e12), (300, 5, 3e12), (180, 20, 3e14), (50, 5, 1e12), (1, 2, 1e15)):
-        yield dict(num_params=7_000_000_000, kv_bytes=131_072, prompt=prompt, new_tokens=new, peak=peak, bandwidth=1.6e12)
+    for prompt, new, peak in (
+        (2000, 30, 3e14),
+        (20, 10, 3e14),
+        (500, 1, 3e12),
+        (300, 5, 3e12),
+        (180, 20, 3e14),
+        (50, 5, 1e12),
+        (1, 2, 1e15),
+    ):
+        yield dict(
+            num_params=7_000_000_000,
+            kv_bytes=131_072,
+            prompt=prompt,
+            new_tokens=new,
+            peak=peak,
+            bandwidth=1.6e12,
+        )
     while True:
         params, kv = draw.randrange(10**6, 10**10), draw.choice((0, 1000, 131_072, 3 * 10**6))
-        prompt, new = draw.choice((1, draw.randrange(1, 60), draw.randrange(1, 3000))), draw.choice((1, 2, 3, draw.randrange(1, 60)))
+        prompt, new = (
+            draw.choice((1, draw.randrange(1, 60), draw.randrange(1, 3000))),
+            draw.choice((1, 2, 3, draw.randrange(1, 60))),
+        )
         bandwidth = draw.uniform(2e11, 4e12)
         # one in three: a single token's step goes from bound by computing to bound by reading
         ridge = draw.choice((prompt + new / 2, 0.0, draw.uniform(1, 400)))
@@ -190,8 +231,13 @@ def times_kind(got: Any, case: Case) -> tuple[Any, Any]:
     """Return the two numbers. Raises CheckFailed when they are none."""
     if not isinstance(got, tuple | list) or len(got) != 2:
         hint = "Is a return missing?" if got is None else ""
-        raise CheckFailed("expected two numbers, without and with a cache", case, got=describe(got), hint=hint)
-    without, cached = (require_finite(value, {"value": name, **case}) for value, name in zip(got, ("without", "with"), strict=True))
+        raise CheckFailed(
+            "expected two numbers, without and with a cache", case, got=describe(got), hint=hint
+        )
+    without, cached = (
+        require_finite(value, {"value": name, **case})
+        for value, name in zip(got, ("without", "with"), strict=True)
+    )
     return without, cached
 
 

@@ -172,7 +172,9 @@ def evict_kind(got: Any, case: Case) -> tuple[list[str]]:
     """Return the names. Raises CheckFailed when it is no list of names."""
     if got is None:
         raise CheckFailed("nothing was returned", case, hint="Is a return missing?")
-    if not isinstance(got, list | tuple) or any(not isinstance(name, str) or name not in case["nodes"] for name in got):
+    if not isinstance(got, list | tuple) or any(
+        not isinstance(name, str) or name not in case["nodes"] for name in got
+    ):
         raise CheckFailed("expected a list of names, in order", case, got=describe(got))
     return (list(got),)
 
@@ -199,7 +201,9 @@ def evict_facts(got: list[str], right: list[str], case: Case) -> str:
 def evict_shown(case: Case) -> Mapping[str, Any]:
     """Return the tree in one short line for each node."""
     nodes = {
-        name: Words(f"{n['parent'] or 'root'}>{name} pages {n['pages']} last_use {n['last_use']} pins {n['pins']}")
+        name: Words(
+            f"{n['parent'] or 'root'}>{name} pages {n['pages']} last_use {n['last_use']} pins {n['pins']}"
+        )
         for name, n in case["nodes"].items()
     }
     return {**nodes, "wanted": case["wanted"]}
@@ -209,7 +213,8 @@ def _is_tree(nodes: Nodes, wanted: int) -> bool:
     """Return whether every parent is there, no time is there twice, and each node has its four entries and a page."""
     times = [n["last_use"] for n in nodes.values()]
     whole = all(
-        len(n) == 4 and n["pages"] >= 1 and (n["parent"] is None or n["parent"] in nodes) for n in nodes.values()
+        len(n) == 4 and n["pages"] >= 1 and (n["parent"] is None or n["parent"] in nodes)
+        for n in nodes.values()
     )
     return whole and wanted >= 0 and len({*times}) == len(times)
 
@@ -368,7 +373,9 @@ def recover(
     limit: float = 0.0, index: bool = False,
 ) -> list[int]:  # fmt: skip
     """The reference; with one of the options changed a wrong answer."""
-    filler = {"outside": [max(alphabet) + 1], "none": [], "inside": [alphabet[0]], "last": [alphabet[-1]]}[behind]
+    filler = {"outside": [max(alphabet) + 1], "none": [], "inside": [alphabet[0]], "last": [alphabet[-1]]}[
+        behind
+    ]
     secret = list[int]()
     for _ in range(length):
         times = dict[int, float]()
@@ -393,7 +400,9 @@ def recover_case(solve: Callable[..., Any]) -> Callable[..., Any]:
     return solved
 
 
-def secret_case(known: list[int], secret: list[int], alphabet: list[int], start: float, each: float, seed: int) -> Case:
+def secret_case(
+    known: list[int], secret: list[int], alphabet: list[int], start: float, each: float, seed: int
+) -> Case:
     """Return one case."""
     return {"known": known, "secret": secret, "alphabet": alphabet, "times": (start, each), "seed": seed}
 
@@ -408,7 +417,9 @@ def secret_cases(draw: random.Random) -> Iterator[Case]:
     while True:
         alphabet = draw.sample(range(draw.choice((12, 400, 50_000))), draw.randrange(1, draw.choice((4, 10))))
         secret = [draw.choice(alphabet) for _ in range(draw.randrange(6))]
-        known = [draw.choice((draw.choice(alphabet), draw.randrange(60_000))) for _ in range(draw.randrange(1, 5))]
+        known = [
+            draw.choice((draw.choice(alphabet), draw.randrange(60_000))) for _ in range(draw.randrange(1, 5))
+        ]
         start, each = draw.choice((0.0, 0.02, 0.5, 3.0)), draw.choice((1e-6, 1e-4, 1e-3, 0.04))
         yield secret_case(known, secret, alphabet, start, each, draw.randrange(10**6))
 
@@ -432,10 +443,18 @@ def secret_shown(case: Case) -> Mapping[str, Any]:
     return {**given, "server": Words(f"{start:g} s and {each:g} s for each computed token")}
 
 
-def _is_secret(known: list[int], secret: list[int], alphabet: list[int], times: tuple[float, float], seed: int) -> bool:
+def _is_secret(
+    known: list[int], secret: list[int], alphabet: list[int], times: tuple[float, float], seed: int
+) -> bool:
     """Return whether a secret is one of the alphabet and the server's seconds tell."""
     told = len(times) == 2 and times[0] in (0.0, 0.02, 0.5, 3.0) and times[1] in (1e-6, 1e-4, 1e-3, 0.04)
-    return told and bool(known) and bool(alphabet) and {*secret} <= {*alphabet} and len({*alphabet}) == len(alphabet)
+    return (
+        told
+        and bool(known)
+        and bool(alphabet)
+        and {*secret} <= {*alphabet}
+        and len({*alphabet}) == len(alphabet)
+    )
 
 
 def _recover(**options: Any) -> Callable[..., Any]:
@@ -443,7 +462,9 @@ def _recover(**options: Any) -> Callable[..., Any]:
     return recover_case(lambda ask, known, alphabet, length: recover(ask, known, alphabet, length, **options))
 
 
-def _threshold(ask: Callable[[Sequence[int]], float], known: list[int], alphabet: list[int], length: int) -> list[int]:
+def _threshold(
+    ask: Callable[[Sequence[int]], float], known: list[int], alphabet: list[int], length: int
+) -> list[int]:
     """Trusts one number of seconds, whatever the server."""
     found = list[int]()
     for _ in range(length):

@@ -112,7 +112,9 @@ def pack(
         text, done = [*r["prompt"], *r["answer"]], r["computed"]
         end = done + r["count"]
         shown = r["prompt"] if tokens == "prompt" else text
-        new = {"all": shown[:end], "rest": shown[done:], "first": shown[: r["count"]]}.get(tokens, shown[done:end])
+        new = {"all": shown[:end], "rest": shown[done:], "first": shown[: r["count"]]}.get(
+            tokens, shown[done:end]
+        )
         first = {"computed": done, "answer": len(r["answer"]), "zero": 0, "flat": len(positions), "one": done + 1,
                  "prompt": len(r["prompt"]), "text": len(text)}[start]  # fmt: skip
         begin = len(flat)
@@ -167,7 +169,12 @@ def _random_request(draw: random.Random) -> Request:
     answer = [draw.randrange(tokens) for _ in range(draw.choice((0, 0, 1, 2, 5)))]
     length = len(prompt) + len(answer)
     computed = draw.choice((0, length - 1, draw.randrange(length), min(len(prompt), length - 1)))
-    return request(prompt, answer, computed, draw.choice((1, length - computed, draw.randrange(1, length - computed + 1))))
+    return request(
+        prompt,
+        answer,
+        computed,
+        draw.choice((1, length - computed, draw.randrange(1, length - computed + 1))),
+    )
 
 
 def pack_kind(got: Any, case: Case) -> Packed:
@@ -175,7 +182,9 @@ def pack_kind(got: Any, case: Case) -> Packed:
     got = plain(got)
     if not isinstance(got, tuple | list) or len(got) != 3:
         hint = "Is a return missing?" if got is None else ""
-        raise CheckFailed("expected three things: tokens, positions, rows", case, got=describe(got), hint=hint)
+        raise CheckFailed(
+            "expected three things: tokens, positions, rows", case, got=describe(got), hint=hint
+        )
     for name, part in zip(("tokens", "positions"), got, strict=False):
         if not isinstance(part, list | tuple) or not all(is_whole(n) for n in part):
             raise CheckFailed(f"{name}: expected a list of whole numbers", case, got=describe(part))
@@ -299,7 +308,11 @@ def plan(
         if memory == "all" and need > free_pages:
             continue
         free_pages -= need if memory == "all" else 0
-        left -= give(r, budget in ("shared", "prompts") and (budget == "shared" or r["length"] - r["computed"] > 1), chunked != "waiting")
+        left -= give(
+            r,
+            budget in ("shared", "prompts") and (budget == "shared" or r["length"] - r["computed"] > 1),
+            chunked != "waiting",
+        )
     left -= spare
     if not waiting_first:
         admit()
@@ -487,7 +500,9 @@ def chunk_cases(draw: random.Random) -> Iterator[Case]:
         (5, 100, 0.0005),
     ):  # fmt: skip
         yield {**device, "decoding": decoding, "context": context, "target": target}
-    yield dict(num_params=10**9, kv_bytes=1000, decoding=3, context=10, target=1.0, peak=3e13 + 1e9, bandwidth=1e12)
+    yield dict(
+        num_params=10**9, kv_bytes=1000, decoding=3, context=10, target=1.0, peak=3e13 + 1e9, bandwidth=1e12
+    )
     drawn = 0
     while True:
         drawn += 1
@@ -507,7 +522,9 @@ def _exact_chunk(draw: random.Random) -> Case:
     kv_bytes = 2 ** draw.randrange(10, 18)
     reading = (2 * params + kv_bytes * context * decoding) / bandwidth
     target = draw.choice((reading, reading * 2, reading / 2))
-    tokens = draw.choice((decoding + 1, draw.randrange(1, 500), max(decoding, 1), max(decoding - 1, 1), decoding + 0.5))
+    tokens = draw.choice(
+        (decoding + 1, draw.randrange(1, 500), max(decoding, 1), max(decoding - 1, 1), decoding + 0.5)
+    )
     return dict(num_params=params, kv_bytes=kv_bytes, decoding=decoding, context=context, target=target,
                 peak=tokens * 2 * params / target, bandwidth=bandwidth)  # fmt: skip
 
@@ -515,10 +532,16 @@ def _exact_chunk(draw: random.Random) -> Case:
 def _random_chunk(draw: random.Random) -> Case:
     """Return a case of any kind."""
     params, bandwidth = draw.randrange(10**8, 10**11), draw.uniform(2e11, 4e12)
-    decoding, context, kv_bytes = draw.choice((0, 1, draw.randrange(300))), draw.randrange(5000), draw.randrange(10**4, 3 * 10**5)
+    decoding, context, kv_bytes = (
+        draw.choice((0, 1, draw.randrange(300))),
+        draw.randrange(5000),
+        draw.randrange(10**4, 3 * 10**5),
+    )
     reading = (2 * params + kv_bytes * context * decoding) / bandwidth
     target = reading * draw.choice((0.6, 0.97, 1.03, 1.5, 4.0))
-    tokens = decoding + draw.choice((-5.0, 0.4, draw.uniform(0, 500), draw.uniform(0, 20), draw.uniform(0, 11_000)))
+    tokens = decoding + draw.choice(
+        (-5.0, 0.4, draw.uniform(0, 500), draw.uniform(0, 20), draw.uniform(0, 11_000))
+    )
     peak = max(tokens, 0.3) * 2 * params / target
     return dict(num_params=params, kv_bytes=kv_bytes, decoding=decoding, context=context, target=target, peak=peak,
                 bandwidth=bandwidth)  # fmt: skip

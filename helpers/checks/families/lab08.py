@@ -33,12 +33,25 @@ def mean_wait(seconds: Sequence[float]) -> float:
 
 def wait_cases(draw: random.Random) -> Iterator[Case]:
     """Yield jobs: one, equal ones, sorted either way, many."""
-    for seconds in ([4.0], [2.0, 6.0], [6, 2], [1.0, 1.0, 1.0], [5.0, 1.0, 3.0, 9.0], [9.0, 0.5, 0.25, 0.25], [1.5] * 400):
+    for seconds in (
+        [4.0],
+        [2.0, 6.0],
+        [6, 2],
+        [1.0, 1.0, 1.0],
+        [5.0, 1.0, 3.0, 9.0],
+        [9.0, 0.5, 0.25, 0.25],
+        [1.5] * 400,
+    ):
         yield {"seconds": seconds}
     while True:
         count = draw.randrange(1, draw.choice((3, 8, 60)))
         longest = draw.choice((10, 3000))
-        yield {"seconds": [draw.choice((draw.randrange(1, longest), draw.randrange(1, 4 * longest) / 4)) for _ in range(count)]}
+        yield {
+            "seconds": [
+                draw.choice((draw.randrange(1, longest), draw.randrange(1, 4 * longest) / 4))
+                for _ in range(count)
+            ]
+        }
 
 
 WAIT = Family(
@@ -216,7 +229,10 @@ def passes_cases(draw: random.Random) -> Iterator[Case]:
         ("a", 1300, 300, 8, 512), ("b", 100, 250, 8, 512), ("a", 600, 30, 8, 256), ("d", 1024, 120, 8, 512), ("b", 512, 64, 0, 512),
         ("c", 1025, 100, 8, 512), ("a", 10, 400, 1, 64), ("a", 1, 1, 0, 1), ("c", 1, 1, 8, 64),
     ):  # fmt: skip
-        past = [{"client": c, "prompt": 50 + n, "cap": 350 + n, "answer": length} for n, (c, length) in enumerate(seen[:count])]
+        past = [
+            {"client": c, "prompt": 50 + n, "cap": 350 + n, "answer": length}
+            for n, (c, length) in enumerate(seen[:count])
+        ]
         yield {"request": {"client": client, "prompt": prompt, "cap": cap}, "ended": past, "budget": budget}
     while True:
         budget, longest = draw.choice((1, 7, 64, 512)), draw.choice((4, 60, 500))
@@ -232,7 +248,9 @@ def passes_cases(draw: random.Random) -> Iterator[Case]:
 
 def _is_past(request: Job, ended: Sequence[Job], budget: int) -> bool:
     """Return whether all requests have their entries, of one token or more."""
-    whole = len(request) == 3 and all(len(e) == 4 and min(e["prompt"], e["cap"], e["answer"]) >= 1 for e in ended)
+    whole = len(request) == 3 and all(
+        len(e) == 4 and min(e["prompt"], e["cap"], e["answer"]) >= 1 for e in ended
+    )
     return whole and budget >= 1 and min(request["prompt"], request["cap"]) >= 1
 
 
@@ -319,7 +337,9 @@ def begin_cases(draw: random.Random) -> Iterator[Case]:
         long = short + draw.randrange(1, 12 * grid) / grid
         free = draw.choice((draw.randrange(1, 12 * grid), draw.randrange(1, 80 * grid))) / grid
         ageing = draw.choice((None, None, *(2.0**n for n in range(-3, 5))))
-        jobs = free / (gap - short) if ageing is None and gap > short else ageing * long / gap if ageing else 0
+        jobs = (
+            free / (gap - short) if ageing is None and gap > short else ageing * long / gap if ageing else 0
+        )
         if jobs < 3000:
             yield {"free": free, "short": short, "long": long, "gap": gap, "ageing": ageing}
 
@@ -343,7 +363,7 @@ def begin_facts(got: Any, right: float, case: Case) -> str:
     return ""
 
 
-def begin_broken(got: Any, right: float) -> str:
+def begin_broken(got: Any, right: float, case: Case) -> str:
     """Return what is wrong."""
     if got == math.inf:
         return "it does begin"

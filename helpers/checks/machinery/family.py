@@ -62,7 +62,7 @@ class Part:
     facts: Callable[[Any, Any, Case], str] = nothing
     same: Callable[[Any, Any], bool] = equal
     shown: Callable[[Any], object] = describe
-    broken: str | Callable[[Any, Any], str] = "the value is wrong"
+    broken: str | Callable[[Any, Any, Case], str] = "the value is wrong"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Family:
     """An exercise: `cases` draws what its docstring allows, `right` solves a case, `kind` turns a result into its parts.
 
     `right` returns one value, or a tuple where there are several parts. `valid` says whether a smaller case is allowed.
-    `spent` names arguments that a call may use up; `together` lists that have one entry for each request.
+    `spent` names arguments that a call may use up; `together` lists that have one entry for each request. `joint` are wrong
+    answers to all parts together, which are tried first.
     """
 
     right: Callable[..., Any]
@@ -83,6 +84,7 @@ class Family:
     shown: Callable[[Case], Mapping[str, Any]] = dict
     call: Callable[[Wrong, Case], Any] | None = None
     refusals: tuple[str, str] = ("", "")
+    joint: Mistakes = field(default_factory=dict)
     count: int = COUNT
 
     def solved(self, case: Case) -> tuple[Any, ...]:
@@ -139,11 +141,7 @@ def _try(answer: Any, family: Family, case: Case) -> Tried:
     """Return what becomes of the answer in one case."""
     one = Tried(case, family.solved(case))
     try:
-        got = (
-            family.call(answer, case)
-            if family.call
-            else attempt_spending(family.spent, answer, **case)
-        )
+        got = family.call(answer, case) if family.call else attempt_spending(family.spent, answer, **case)
         one.got = family.kind(got, case)
     except CheckFailed as failure:
         if family.refusals[0] and isinstance(failure.error, ValueError):
@@ -161,16 +159,11 @@ def _explain(answer: Any, family: Family, tried: list[Tried]) -> None:
     valued = [one for one in tried if one.failure is None]
     for number in sorted({one.wrong for one in valued if one.wrong is not None}):
         wrong = [one for one in valued if one.wrong == number]
-        words, mistake = _recognised(family, number, valued)
-        if mistake is not None:
-            known = mistake
-
-            def alike(case: Case, number: int = number, known: Wrong = known) -> Tried | None:
-                one = _try(answer, family, case)
-                same = one.wrong == number and _agrees(known, family.parts[number], number, one)
-                return one if same else None
-
-            _report(smallest(wrong, family.valid, family.together, alike), family, words)
+        for mistakes, agrees in ((family.joint, _agrees_wholly), (family.parts[number].mistakes, _agrees)):
+            words, mistake = _recognised(family, number, valued, mistakes, agrees)
+            if mistake is not None:
+                alike = _likewise(answer, family, number, mistake, agrees)
+                _report(smallest(wrong, family.valid, family.together, alike), family, words)
     failed = smallest([one for one in tried if one.failed], None, (), lambda case: None)
 
     def fails(case: Case) -> Tried | None:
@@ -188,27 +181,56 @@ def _sort(one: Tried) -> str:
     return type(one.failure.error).__name__ if one.failure.error else one.failure.broken[:20]
 
 
-def _recognised(family: Family, number: int, tried: list[Tried]) -> tuple[str, Wrong | None]:
+Agrees = Callable[[Wrong, Family, int, Tried], bool]
+
+
+def _likewise(
+    answer: Any, family: Family, number: int, mistake: Wrong, agrees: Agrees
+) -> Callable[[Case], Tried | None]:
+    """Return what tries a smaller case, in which the answer must give what the same mistake gives."""
+
+    def alike(case: Case) -> Tried | None:
+        one = _try(answer, family, case)
+        return one if one.wrong == number and agrees(mistake, family, number, one) else None
+
+    return alike
+
+
+def _recognised(
+    family: Family, number: int, tried: list[Tried], mistakes: Mistakes, agrees: Agrees
+) -> tuple[str, Wrong | None]:
     """Return the question and the wrong answer that gives this part's very values in all cases; ("", None) if none does."""
     part = family.parts[number]
-    usable = [one for one in tried if len(one.got) > number]
-    usable.sort(key=lambda one: part.same(one.got[number], one.right[number]))  # wrong ones first
-    for words, several in part.mistakes.items():
+    usable = sorted(tried, key=lambda one: part.same(one.got[number], one.right[number]))  # wrong ones first
+    for words, several in mistakes.items():
         for mistake in several if isinstance(several, tuple) else (several,):
-            if all(_agrees(mistake, part, number, one) for one in usable):
+            if all(agrees(mistake, family, number, one) for one in usable):
                 return words, mistake
     return "", None
 
 
-def _agrees(mistake: Wrong, part: Part, number: int, one: Tried) -> bool:
-    """Return whether a wrong answer gives what the learner's gave."""
+def _given(mistake: Wrong, case: Case) -> Any:
+    """Return what a wrong answer gives; an Ellipsis where it fails in a way of its own."""
     try:
-        wrong = mistake(**copied(one.case))
+        return mistake(**copied(case))
     except ValueError:
-        wrong = REFUSED
+        return REFUSED
     except (TypeError, ArithmeticError, LookupError, RuntimeError, AttributeError):
+        return Ellipsis
+
+
+def _agrees(mistake: Wrong, family: Family, number: int, one: Tried) -> bool:
+    """Return whether a wrong answer gives what the learner's gave for one part."""
+    wrong = _given(mistake, one.case)
+    return wrong is not Ellipsis and family.parts[number].same(one.got[number], wrong)
+
+
+def _agrees_wholly(mistake: Wrong, family: Family, number: int, one: Tried) -> bool:
+    """Return whether a wrong answer gives what the learner's gave for all parts."""
+    wrong = _given(mistake, one.case)
+    if wrong is Ellipsis or wrong is REFUSED:
         return False
-    return part.same(one.got[number], wrong)
+    return all(part.same(a, b) for part, a, b in zip(family.parts, one.got, wrong, strict=True))
 
 
 def _report(one: Tried, family: Family, words: str) -> None:
@@ -217,7 +239,7 @@ def _report(one: Tried, family: Family, words: str) -> None:
         _report_failure(one, family)
     number = one.wrong or 0
     part, got, right = family.parts[number], one.got[number], one.right[number]
-    broken = part.broken if isinstance(part.broken, str) else part.broken(got, right)
+    broken = part.broken if isinstance(part.broken, str) else part.broken(got, right, one.case)
     broken = f"{part.name}: {broken}" if part.name else broken
     if right is REFUSED:
         broken = family.refusals[0]
@@ -236,6 +258,9 @@ def _report_failure(one: Tried, family: Family) -> None:
     if one.right and one.right[0] is REFUSED and failure.error is not None and not _is_unwritten(one):
         hint = "Whose error is it? Compare before anything is taken, and raise ValueError."
         raise CheckFailed(
-            f"expected ValueError: {family.refusals[0]}", family.shown(one.case), got=failure.broken, hint=hint
+            f"expected ValueError: {family.refusals[0]}",
+            family.shown(one.case),
+            got=failure.broken,
+            hint=hint,
         )
     raise failure

@@ -40,9 +40,7 @@ def attempt_spending(spent: tuple[str, ...], function: Callable[..., Any], **arg
         raise error
     if error is not None:
         hint = "That is far too much memory." if isinstance(error, MemoryError) else ""
-        raise CheckFailed(
-            f"it raised {type(error).__name__}: {error}", arguments, hint=hint, error=error
-        )
+        raise CheckFailed(f"it raised {type(error).__name__}: {error}", arguments, hint=hint, error=error)
     changed = [
         name for name in arguments if name not in spent and not unchanged(given[name], arguments[name])
     ]
@@ -72,7 +70,9 @@ def _change(name: str, before: Any, after: Any) -> str:
         gone = [key for key in before if key not in after]
         if gone:
             return f"{name} without {gone[0]!r}"
-        key = next((key for key in after if key not in before or not unchanged(after[key], before[key])), None)
+        key = next(
+            (key for key in after if key not in before or not unchanged(after[key], before[key])), None
+        )
         return f"{name}[{key!r}]={describe(after[key])}" if key is not None else f"{name} in another order"
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         i = next(i for i in range(len(after)) if not unchanged(after[i], before[i]))

@@ -112,7 +112,9 @@ def _heard(reading: int, shared: Watch, seconds: float) -> dict[str, Any]:
         elif shared.seconds() > seconds or time.monotonic() > end:
             what = shared.what()
             broken = f"it did not end within {seconds:g} seconds" + (f"\n  for:      {what}" if what else "")
-            raise CheckFailed(broken, hint="Is there a loop that never ends? Or a number that is far too large?")
+            raise CheckFailed(
+                broken, hint="Is there a loop that never ends? Or a number that is far too large?"
+            )
     if not parts:
         what = shared.what()
         broken = "it ended the process in which the check runs" + (f"\n  for:      {what}" if what else "")
@@ -125,7 +127,9 @@ def _tell(told: dict[str, Any]) -> None:
     """Print what was printed. Raises CheckFailed with the message that was told."""
     printed = told["printed"]
     if printed:
-        print(printed if len(printed) <= _PRINTED else f"{printed[:_PRINTED]}\n... and more was printed", end="")
+        print(
+            printed if len(printed) <= _PRINTED else f"{printed[:_PRINTED]}\n... and more was printed", end=""
+        )
     if told["bug"]:
         raise RuntimeError(f"the check itself failed:\n{told['bug']}")
     if not told["done"]:
