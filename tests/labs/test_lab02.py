@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from helpers.model import PUBLISHED
 from helpers.checks import PretendEngine, lab02
 from helpers.checks.machinery import limit
 from helpers.estimates import decode_cost
+from helpers.model import PUBLISHED
 from tests.labs.answers import NO_NUMBER, accepts, refuses, unwritten
 
 

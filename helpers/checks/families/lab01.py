@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from helpers.checks.families.shapes import a_shape, half_heads, shown
-from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.failure import CheckFailed, describe
+from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.estimates.units import GiB
 from helpers.model.shapes import PUBLISHED, ModelShape
 
@@ -166,7 +166,7 @@ def crossover(
              "keys": shape.num_kv_heads * shape.head_dim / 2, "half": shape.num_kv_heads * half_heads(shape)}[per_token]  # fmt: skip
     weights = shape.num_params * (weight_size if sizes in ("both", "weights") else 1)
     one = 2 * shape.num_layers * width * seq_len * (element_size if sizes in ("both", "cache") else 1)
-    cut = {
+    cut: dict[str, Callable[[float], float]] = {
         "over": lambda n: math.floor(n) + 1,
         "floor": math.floor,
         "ceil": math.ceil,
@@ -263,7 +263,7 @@ def choose(
         if outer == "device"
         else [(d, t) for t in order for d in ordered]
     )
-    fits = (d[0:1] + (t,) for d, t in pairs if shape.num_params * TYPES[t] + held <= share * d[1] * unit)
+    fits = ((*d[0:1], t) for d, t in pairs if shape.num_params * TYPES[t] + held <= share * d[1] * unit)
     return next(((str(name), t) for name, t in fits), None)
 
 

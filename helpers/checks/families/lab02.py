@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +11,8 @@ from typing import Any
 
 from helpers.checks.families.shapes import a_shape, half_heads, shown
 from helpers.checks.machinery.core import require_finite
-from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.failure import CheckFailed, describe
+from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.pretend import PretendEngine
 from helpers.checks.machinery.values import equal, is_number, plain
 from helpers.estimates.hardware import ACCELERATORS, Accelerator
@@ -49,7 +50,7 @@ def profile(
         wait()
         times.append(read())
     first = times[1] - times[0]
-    steps = [b - a for a, b in zip(times[1:], times[2:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(times[1:])]
     count = max(1, len(steps))
     tpot = {
         "mean": sum(steps) / count, "sum": sum(steps), "last": steps[-1] if steps else 0.0, "first": steps[0] if steps else 0.0,
@@ -379,7 +380,7 @@ def speedup(
         return float(factor if empty == "factor" else empty)
     chosen = [row for row in rows if row[0] in names]
     times = [
-        row[column] * {"all": 1, "each": row[1]}.get(calls, 1) / (row[1] if calls == "one" else 1)
+        float(row[column]) * {"all": 1, "each": row[1]}.get(calls, 1) / (row[1] if calls == "one" else 1)
         for row in chosen
     ]
     if pick == "last":
@@ -417,11 +418,11 @@ def table_cases(draw: random.Random) -> Iterator[Case]:
                 (draw.choice(words), draw.randrange(1, 130), own + draw.choice((0.0, 3.0, 20.0)), own)
             )
         listed = sum(row[3] for row in rows)
-        names = draw.sample((*words, "softmax"), draw.randrange(4))
+        chosen = draw.sample((*words, "softmax"), draw.randrange(4))
         yield {
             "rows": rows,
             "wall": listed + draw.choice((0.0, 0.5, 30.0)),
-            "names": names,
+            "names": chosen,
             "factor": draw.choice((1.0, 1.5, 2.0, 10.0)),
         }
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from helpers.checks.machinery.core import require_finite
-from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.failure import CheckFailed, Words, describe
+from helpers.checks.machinery.family import Case, Family, Part, Wrong
 
 
 def stories(draw: random.Random) -> Iterator[tuple[dict[str, int], tuple[int, ...]]]:
@@ -26,17 +26,17 @@ def stories(draw: random.Random) -> Iterator[tuple[dict[str, int], tuple[int, ..
     ):
         yield dict(num_layers=layers, capacity=capacity, kv_heads=2, head_dim=4), chunks
     while True:
-        capacity, chunks, used = draw.randrange(1, 24), list[int](), 0
-        while used < capacity and len(chunks) < 6 and (not chunks or draw.random() < 0.8):
-            chunks.append(draw.choice((0, 1, 1, draw.randrange(1, capacity - used + 1))))
-            used += chunks[-1]
+        capacity, passes, used = draw.randrange(1, 24), list[int](), 0
+        while used < capacity and len(passes) < 6 and (not passes or draw.random() < 0.8):
+            passes.append(draw.choice((0, 1, 1, draw.randrange(1, capacity - used + 1))))
+            used += passes[-1]
         sizes = dict(
             num_layers=draw.randrange(1, 5),
             capacity=capacity,
             kv_heads=draw.randrange(1, 4),
             head_dim=draw.choice((1, 3, 8)),
         )
-        yield sizes, tuple(chunks)
+        yield sizes, tuple(passes)
 
 
 # 3: the mask

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
 
-from helpers.checks.machinery.family import Case, Family, Part
 from helpers.checks.machinery.failure import CheckFailed, Words, describe
+from helpers.checks.machinery.family import Case, Family, Part
 from helpers.checks.machinery.values import equal, is_number, plain
 
 Nodes = dict[str, dict[str, Any]]
@@ -91,10 +91,7 @@ MATCH = Family(
         _LAST: _match(last=False),
         _PAGES: (_match(each=False, unit="none"), _match(each=False, unit="up"), _match(each=False, unit="none", last=False)),
         "Is that counted in pages? Tokens were asked for.": (_match(unit="pages"), _match(unit="pages", last=False)),
-        "Does the longest one count, or the first, the last, or all together?": tuple(
-            _match(which=which, last=last)
-            for which in (lambda n: n[0], lambda n: n[-1], sum, min) for last in (True, False)
-        ) + (_match(which=sum, each=False),),
+        "Does the longest one count, or the first, the last, or all together?": (*tuple(_match(which=which, last=last) for which in (lambda n: n[0], lambda n: n[-1], sum, min) for last in (True, False)), _match(which=sum, each=False)),
         "Must a stored text be in the prompt as a whole? A common beginning is enough.": (
             _match(count=_inside, last=False, each=False, unit="none"), _match(count=_inside), _whole,
             _match(count=_inside, last=False), _match(count=_inside, each=False, unit="none"),
@@ -351,7 +348,7 @@ class Asked:
     """A server with a secret in it, and the questions that it was asked."""
 
     def __init__(self, case: Case):
-        self._server = Server(lambda before, tokens, _: (before, tokens), *case["times"], seed=case["seed"])
+        self._server = Server(lambda before, tokens, _: (before, tokens), *case["times"], 0.1, case["seed"])
         self._server.ask([*case["known"], *case["secret"], -99, -98])
         self.allowed = 3 * len(case["secret"]) * len(case["alphabet"]) + 10
         self.questions = list[list[int]]()

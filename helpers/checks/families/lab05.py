@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.failure import CheckFailed, describe
+from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.values import is_whole, plain
 
 Request = dict[str, Any]
@@ -207,7 +207,7 @@ def rows_facts(got: dict[Any, Any], right: dict[int, int], case: Case) -> str:
 def _is_pass(requests: Sequence[Request]) -> bool:
     """Return whether all requests have their four entries and compute what they have."""
     return all(
-        len(r) == 4 and r["prompt"] and 0 <= r["computed"] and r["count"] >= 1
+        len(r) == 4 and r["prompt"] and r["computed"] >= 0 and r["count"] >= 1
         and r["computed"] + r["count"] <= len(r["prompt"]) + len(r["answer"])
         for r in requests
     )  # fmt: skip
@@ -509,7 +509,7 @@ def chunk_cases(draw: random.Random) -> Iterator[Case]:
         case = _exact_chunk(draw) if draw.random() < 0.4 else _random_chunk(draw)
         tokens = case["target"] * case["peak"] / (2 * case["num_params"])
         even = abs(tokens - round(tokens)) < 1e-6 * max(1.0, tokens)
-        if even and not case["num_params"] & (case["num_params"] - 1) == 0:
+        if even and case["num_params"] & case["num_params"] - 1 != 0:
             continue  # rounding would decide
         if tokens < 600 or (drawn % 40 == 1 and tokens < 12_000):  # one may look for it step by step
             yield case

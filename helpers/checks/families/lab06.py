@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.failure import CheckFailed, Words, describe
+from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.values import close, is_whole, plain
 
 # 2: append
@@ -289,11 +289,11 @@ def size_cases(draw: random.Random) -> Iterator[Case]:
     while True:
         shared = draw.choice((0, draw.randrange(1, 60), draw.randrange(1, 200)))
         lengths = [shared + draw.randrange(300) for _ in range(draw.randrange(1, 9))]
-        sizes = tuple(draw.sample((1, 2, 8, 16, 24, 32, 48, 64, 100, 128), draw.randrange(1, 6)))
+        some = tuple(draw.sample((1, 2, 8, 16, 24, 32, 48, 64, 100, 128), draw.randrange(1, 6)))
         most = draw.choice((0.05, 0.1, 0.2, 0.35, 0.5))
-        wastes = [waste(lengths, shared, size) for size in sizes] if all(lengths) else [most]
+        wastes = [waste(lengths, shared, size) for size in some] if all(lengths) else [most]
         if all(abs(one - most) > 1e-9 for one in wastes):  # else rounding decides
-            yield dict(lengths=lengths, shared=shared, sizes=sizes, most_wasted=most)
+            yield dict(lengths=lengths, shared=shared, sizes=some, most_wasted=most)
 
 
 def _is_workload(lengths: list[int], shared: int, sizes: Sequence[int], most_wasted: float) -> bool:

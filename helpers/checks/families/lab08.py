@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.failure import CheckFailed, describe
+from helpers.checks.machinery.family import Case, Family, Part, Wrong
 
 Job = dict[str, Any]
 
@@ -127,7 +128,7 @@ def _queue(draw: random.Random) -> Case:
     names = draw.sample("abcdefghij", draw.randrange(1, draw.choice((3, 6, 10))))
     exact, longest = draw.random() < 0.6, draw.choice((2, 8, 40, 300, 20_000))
     ageing = 2.0 ** draw.randrange(-2, 10) if exact else draw.uniform(0.1, 50)
-    waiting = []
+    waiting = list[Job]()
     for name in names:
         at = draw.randrange(4 * longest + 1) / 4 if exact else draw.uniform(0, longest)
         if exact and waiting and draw.random() < 0.5:  # as urgent as another one, or nearly so
@@ -151,7 +152,7 @@ def is_queue(waiting: Sequence[Job], now: float, ageing: float) -> bool:
     keys = sorted((_moment(job, now, ageing), job["arrived"]) for job in waiting)
     exact = all(n * 256 == int(n * 256) for n in (now, ageing, *(job["arrived"] for job in waiting)))
     exact = exact and math.log2(ageing) % 1 == 0
-    gaps = [b[0] - a[0] for a, b in zip(keys, keys[1:], strict=False)]
+    gaps = [b[0] - a[0] for a, b in itertools.pairwise(keys)]
     return len({*keys}) == len(keys) and all(gap > 1e-6 or (exact and gap == 0) for gap in gaps)
 
 

@@ -55,7 +55,7 @@ def _parts(thing: Any) -> Iterator[Any]:
         yield from (getattr(value, "__func__", value) for value in vars(thing).values())
     elif isinstance(thing, list | tuple):
         yield from thing[:50]
-    elif callable(thing) and hasattr(type(thing), "__call__"):
+    elif callable(thing):
         yield from (type(thing), *getattr(thing, "__dict__", {}).values())
 
 
