@@ -162,7 +162,7 @@ def _check_full(
     try:
         got = _update(cache, 0, _tokens(n, 1, shape), _tokens(n, 2, shape))
     except CheckFailed as failure:
-        if "it raised ValueError" not in str(failure):
+        if not isinstance(failure.error, ValueError):
             hint = "Whose error is it? Test before writing, and raise ValueError."
             raise CheckFailed(
                 "too many tokens must be refused with ValueError", shown, got=failure.broken, hint=hint

@@ -79,6 +79,8 @@ def _secret_facts(asked: list[list[int]]) -> Callable[[Any, Any, Case], str]:
                 "A prompt's last token is always computed. Is there something behind the token that you try?"
             )
         behind = {token for question in asked[: len(case["alphabet"])] for token in question[place + 1 :]}
+        if len(got) < len(right):
+            return "For some token no time was small enough. Servers differ: is a number of seconds fixed in the code?"
         if got[:1] == right[:1] and behind & {*case["alphabet"]}:
             return "Your own tries are stored, too. Can what stands behind a try be taken for the next token?"
         return ""

@@ -13,7 +13,7 @@ from helpers.checks.machinery.core import require_callable, require_finite
 from helpers.checks.machinery.failure import CheckFailed, describe
 from helpers.checks.machinery.limit import attempt_spending
 from helpers.checks.machinery.shrink import smallest
-from helpers.checks.machinery.values import REFUSED, copied, equal
+from helpers.checks.machinery.values import REFUSED, copied, equal, plain
 
 Case = dict[str, Any]
 Wrong = Callable[..., Any]
@@ -142,7 +142,7 @@ def _try(answer: Any, family: Family, case: Case) -> Tried:
     one = Tried(case, family.solved(case))
     try:
         got = family.call(answer, case) if family.call else attempt_spending(family.spent, answer, **case)
-        one.got = family.kind(got, case)
+        one.got = family.kind(plain(got), case)
     except CheckFailed as failure:
         if family.refusals[0] and isinstance(failure.error, ValueError):
             one.got = (REFUSED,) * len(family.parts)
