@@ -13,6 +13,8 @@ from helpers.checks.machinery.failure import CheckFailed
 _CHECKS = "helpers.checks"
 _FOLDER = str(Path(__file__).resolve().parents[1])
 _DEEPEST = 6
+_PUBLIC = {"CheckFailed", "PretendEngine", "attempt", "progress", "reset_progress"}
+"""What the face of `helpers.checks` gives to learners: it solves nothing."""
 
 
 def require_own(answer: Any) -> None:
@@ -102,6 +104,8 @@ def _is_the_checks(thing: Any) -> bool:
         return True
     if isinstance(thing, types.ModuleType):
         return thing.__name__.startswith(_CHECKS)
+    if getattr(thing, "__name__", "") in _PUBLIC:
+        return False
     if isinstance(thing, types.FunctionType):
         return thing.__code__.co_filename.startswith(_FOLDER)
     return isinstance(thing, type) and str(thing.__module__).startswith(f"{_CHECKS}.")
