@@ -129,9 +129,26 @@ _PAIRS: tuple[tuple[str, tuple[tuple[str, Text], tuple[str, Text]], tuple[int, i
 )  # fmt: skip
 
 
-def _texts(draw: random.Random) -> Iterator[tuple[str, Text]]:
-    """Yield tenants and their texts, in which few tokens make many pages."""
-    salts = ["", "a", "b", "A", "ab", " ", "None", "0", "1", "11", "(1, 2)", "a|b", "ä", "x" * 40, "x" * 41]
+def _texts(draw: random.Random, named: list[str]) -> Iterator[tuple[str, Text]]:
+    """Yield tenants and their texts, in which few tokens make many pages; `named` are words that the answer knows."""
+    salts = [
+        *named,
+        "",
+        "a",
+        "b",
+        "A",
+        "ab",
+        " ",
+        "None",
+        "0",
+        "1",
+        "11",
+        "(1, 2)",
+        "a|b",
+        "ä",
+        "x" * 40,
+        "x" * 41,
+    ]
     for _ in range(120):
         pages = draw.randrange(1, 5)
         width = draw.choice((1, 2, 3))
@@ -141,11 +158,17 @@ def _texts(draw: random.Random) -> Iterator[tuple[str, Text]]:
         )
 
 
+def _words_of(answer: Function) -> list[str]:
+    """Return the words that stand in an answer's code: any of them may be a tenant's name."""
+    code = getattr(answer, "__code__", None)
+    return [text for text in getattr(code, "co_consts", ()) if isinstance(text, str)][:20]
+
+
 def _require_apart(answer: Function) -> None:
     """Raise CheckFailed unless pages share a key exactly when tenant and text up to their end are the same."""
     known = dict[Hashable, tuple[str, Text]]()
     keys = dict[tuple[str, Text], Hashable]()
-    for salt, text in _texts(random.Random(seed())):
+    for salt, text in _texts(random.Random(seed()), _words_of(answer)):
         for i, key in enumerate(_keys(answer, text, salt)):
             page = (salt, text[: i + 1])
             if keys.setdefault(page, key) != key:

@@ -80,7 +80,7 @@ def _why_late(shares: Mapping[str, float], policy: Policy, number: int) -> str:
     """Return a question about a policy that does not keep both; it has kept both in the rushes before `number`."""
     if policy.rank(_came("chat", 3.0)) > policy.rank(_came("chat", 30.0)):
         return "Of two chats, the one that came later goes first. Is the smaller rank the more urgent one?"
-    if number == len(RUSHES) - 1:
+    if number == len(RUSHES) - 1 and policy.rank(_came("chat", 3.0)) != policy.rank(_came("chat", 3.0, 1000)):
         return "Here some chats have long prompts, and some documents short ones. What tells one kind from the other?"
     if shares["document"] >= SHARE:
         return "Chats are late. Does a document that could wait for longer go before a chat that cannot?"
@@ -89,9 +89,9 @@ def _why_late(shares: Mapping[str, float], policy: Policy, number: int) -> str:
     return "Both are late. How long can each still wait?"
 
 
-def _came(client: str, arrived: float) -> RequestState:
+def _came(client: str, arrived: float, prompt: int = 30) -> RequestState:
     """Return a request that waits."""
-    request = Request(0, [1] * 30, 200, client=client, priority=list(PROMISES).index(client))
+    request = Request(0, [1] * prompt, 200, client=client, priority=list(PROMISES).index(client))
     return RequestState(request, arrived, order=1)
 
 

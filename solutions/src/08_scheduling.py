@@ -250,7 +250,7 @@ for short in (0.5, 0.8, 0.9, 1.0, 1.5):
 # %% [markdown]
 # ## 8.5 Keep two promises ●●● 25 minutes
 #
-# Two kinds of clients share four seats. **Chats** are short, and are promised a first token within 2 seconds. **Documents** mostly
+# Two kinds of clients share four seats. **Chats** are mostly short, and are promised a first token within 2 seconds. **Documents** mostly
 # have long prompts, and are promised theirs within 10. For 24 seconds there are so many chats that they alone fill the engine; then it
 # gets calm. Each promise must hold for 95 % of its clients. What the usual policies do:
 

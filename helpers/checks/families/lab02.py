@@ -410,7 +410,7 @@ def table_cases(draw: random.Random) -> Iterator[Case]:
     yield {"rows": [], "wall": 5.0, "names": ["addmm"], "factor": 2.0}
     yield {"rows": [("mul", 3, 4.0, 4.0)], "wall": 4.0, "names": ["mul"], "factor": 2.0}
     while True:
-        words = ("linear", "addmm", "rms_norm", "mean", "mul", "silu")
+        words = ("linear", "add", "addmm", "norm", "rms_norm", "mul", "matmul")
         rows: list[Row] = []
         for _ in range(draw.randrange(1, 8)):
             own = draw.randrange(1, 100) / 4

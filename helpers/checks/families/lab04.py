@@ -77,7 +77,7 @@ def match_cases(draw: random.Random) -> Iterator[Case]:
     while True:
         tokens, page_size = draw.choice((2, 3, 10, 50_000)), draw.choice((1, 1, 2, 3, 4, 7, 16))
         prompt = _text(draw, 24, tokens)
-        stored = [_text(draw, 12, tokens) for _ in range(draw.randrange(4))]
+        stored = [_text(draw, 12, tokens) for _ in range(draw.randrange(draw.choice((4, 4, 4, 40))))]
         for _ in range(draw.randrange(4)):  # what begins as the prompt does
             stored.append(prompt[: draw.randrange(len(prompt) + 1)] + _text(draw, 6, tokens))
         draw.shuffle(stored)
@@ -155,7 +155,7 @@ def evict_cases(draw: random.Random) -> Iterator[Case]:
     ):  # fmt: skip
         yield {"nodes": tree, "wanted": wanted}
     while True:
-        names = draw.sample("abcdefghijklmnop", draw.randrange(1, draw.choice((4, 9, 16))))
+        names = draw.sample("abcdefghijklmnop", draw.randrange(1, draw.choice((4, 9, 17))))
         times, nodes = draw.sample(range(100), len(names)), Nodes()
         deep = draw.random()
         for i, name in enumerate(names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +61,7 @@ def padding_cases(draw: random.Random) -> Iterator[Case]:
     ):  # fmt: skip
         yield {"prompts": prompts, "answers": answers, "batch_size": batch_size}
     while True:
-        count, longest = draw.randrange(1, draw.choice((4, 8, 20))), draw.choice((3, 12, 4000))
+        count, longest = draw.randrange(1, draw.choice((4, 8, 20, 90))), draw.choice((3, 12, 4000))
         yield {
             "prompts": [draw.randrange(1, longest + 1) for _ in range(count)],
             "answers": [draw.randrange(1, longest + 1) for _ in range(count)],
@@ -159,7 +160,10 @@ def pack_cases(draw: random.Random) -> Iterator[Case]:
     ):  # fmt: skip
         yield {"requests": requests}
     while True:
-        yield {"requests": [_random_request(draw) for _ in range(draw.randrange(1, draw.choice((2, 4, 8))))]}
+        requests = [_random_request(draw) for _ in range(draw.randrange(1, draw.choice((2, 4, 8, 20))))]
+        if draw.random() < 0.3:  # two that are alike
+            requests.insert(draw.randrange(len(requests) + 1), copy.deepcopy(draw.choice(requests)))
+        yield {"requests": requests}
 
 
 def _random_request(draw: random.Random) -> Request:
@@ -360,7 +364,8 @@ def _random_queue(draw: random.Random) -> Case:
             found.append({"name": next(names), "length": length, "computed": done})
         return found
 
-    running, waiting = some(draw.randrange(5), 0.5), some(draw.randrange(5), 0.0)
+    most = draw.choice((5, 5, 12))
+    running, waiting = some(draw.randrange(most), 0.5), some(draw.randrange(most), 0.0)
     lacking = sum(r["length"] - r["computed"] for r in (*running, *waiting))
     need = sum(-(-r["length"] // page_size) for r in waiting)
     return {

@@ -237,9 +237,9 @@ def passes_cases(draw: random.Random) -> Iterator[Case]:
         yield {"request": {"client": client, "prompt": prompt, "cap": cap}, "ended": past, "budget": budget}
     while True:
         budget, longest = draw.choice((1, 7, 64, 512)), draw.choice((4, 60, 500))
-        clients = draw.choice(("ab", "abc", "a"))
+        clients = draw.choice((("a", "b"), ("a", "ab", "A"), ("a",), ("Ann", "Anna")))
         past = []
-        for _ in range(draw.choice((0, 1, 2, 5, 12, 40))):
+        for _ in range(draw.choice((0, 1, 2, 5, 12, 40, 120))):
             past.append({"client": draw.choice(clients), "prompt": draw.randrange(1, 900), "cap": longest,
                          "answer": draw.randrange(1, longest + 1)})  # fmt: skip
         request = {"client": draw.choice([*clients, "d"]), "cap": draw.randrange(1, longest + 1),
