@@ -68,17 +68,33 @@ def check_cache(answer: Function) -> None:
             _step(cache, kept, n, before, layers, capacity, shape)
             before += n
         _check_full(cache, kept, before, layers, capacity, shape)
+    _check_apart(answer)
+
+
+def _check_apart(answer: Function) -> None:
+    """Raise CheckFailed unless two caches of the same sizes have nothing to do with each other."""
+    shape, kept = (2, 4), [[list[tuple[Tensor, Tensor]](), list[tuple[Tensor, Tensor]]()] for _ in "ab"]
+    caches = [attempt(answer, num_layers=2, capacity=6, kv_heads=2, head_dim=4) for _ in "ab"]
+    try:
+        for which, n, before in ((0, 2, 0), (1, 3, 0), (0, 1, 2), (1, 1, 3)):
+            _step(caches[which], kept[which], n, before, 2, 6, shape, seed_of=100_000 * (which + 1))
+    except CheckFailed as failure:
+        hint = "Each cache needs buffers and a length of its own. Do two caches share one of them?"
+        raise CheckFailed(
+            "two caches at the same time disturb each other", got=failure.broken, hint=hint
+        ) from None
 
 
 def _step(
-    cache: Any, kept: Kept, n: int, before: int, layers: int, capacity: int, shape: tuple[int, int]
+    cache: Any, kept: Kept, n: int, before: int, layers: int, capacity: int, shape: tuple[int, int],
+    seed_of: int = 0,
 ) -> None:  # fmt: skip
     """One pass of `n` tokens through all layers, checked layer by layer."""
     for layer in range(layers):
         shown = {"layer": layer, "of": layers, "new tokens": n, "tokens before": before}
         k, v = (
-            _tokens(n, 1000 * before + 10 * layer, shape),
-            _tokens(n, 1000 * before + 10 * layer + 5, shape),
+            _tokens(n, seed_of + 1000 * before + 10 * layer, shape),
+            _tokens(n, seed_of + 1000 * before + 10 * layer + 5, shape),
         )
         kept[layer].append((k.clone(), v.clone()))
         got = _update(cache, layer, k, v)

@@ -202,6 +202,23 @@ class OnlySteps(Right):
             self.length += 1
 
 
+class Shared(Right):
+    """All caches of a size have the same buffers."""
+
+    buffers = {}  # noqa: RUF012
+
+    def __init__(self, num_layers, capacity, kv_heads, head_dim):
+        super().__init__(num_layers, capacity, kv_heads, head_dim)
+        sizes = num_layers, capacity, kv_heads, head_dim
+        self.k, self.v = Shared.buffers.setdefault(sizes, (self.k, self.v))
+
+
+class Scaling(Right):
+    def update(self, layer_idx, k, v):
+        k *= 0.5
+        return super().update(layer_idx, k, v)
+
+
 class NoUpdate:
     def __init__(self, **_): ...
 
@@ -221,6 +238,8 @@ class NoUpdate:
         (TooEarly, "Not every layer has the new tokens yet."),
         (CountsLate, "Every layer has the new tokens now."),
         (OnlySteps, "the value is wrong"),
+        (Shared, "Do two caches share one of them?"),
+        (Scaling, "The caller still needs its keys."),
         (NoLength, "there is no value yet"),
         (NoUpdate, "the cache has no method update"),
         (unwritten, "not done yet"),

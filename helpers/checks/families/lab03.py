@@ -117,6 +117,7 @@ MASK = Family(
         "Positions behind the row's end hold nothing. Are they hidden?": _mask(rest=True),
     }),),
     kind=mask_kind,
+    tensors=True,
     valid=lambda lengths, new, capacity: len(lengths) > 0 and new >= 1 and max(lengths) + new <= capacity,
 )  # fmt: skip
 

@@ -227,6 +227,7 @@ GATHER = Family(
             lambda cache, table, length: gather(cache, table, length).float(), lambda cache, table, length: gather(cache, table, length).double()),
     }),),
     kind=gather_kind,
+    tensors=True,
     shown=gather_shown,
     count=120,
 )  # fmt: skip

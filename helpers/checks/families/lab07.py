@@ -252,6 +252,7 @@ UPDATE = Family(
         for i, name in enumerate(("maximum", "total", "weighted"))
     ),
     kind=tensors_kind("maximum, total, weighted"),
+    tensors=True,
     joint=_whole_updates(),
     shown=in_numbers,
 )  # fmt: skip
@@ -435,6 +436,7 @@ MERGE = Family(
         Part("lse", broken=tensor_broken, mistakes=_merges(1, _LSES), same=roughly, shown=tensor_shown, facts=nan_facts),
     ),
     kind=tensors_kind("out, lse"),
+    tensors=True,
     shown=in_numbers,
 )  # fmt: skip
 

@@ -134,7 +134,11 @@ def _queue(draw: random.Random) -> Case:
         if exact and waiting and draw.random() < 0.5:  # as urgent as another one, or nearly so
             other = draw.choice(waiting)
             priority = draw.randrange(4)
-            at = _moment(other, 0.0, ageing) - ageing * priority + draw.choice((0.0, 0.0, 0.25, -0.125))
+            at = (
+                _moment(other, 0.0, ageing)
+                - ageing * priority
+                + draw.choice((0.0, 0.0, 0.25, -0.125, 1 / 512))
+            )
         else:
             priority = draw.choice((0, 0, 1, 2, 3, draw.randrange(9)))
         if at >= 0:
@@ -150,7 +154,7 @@ def is_queue(waiting: Sequence[Job], now: float, ageing: float) -> bool:
     if any(job["priority"] < 0 for job in waiting) or len({job["name"] for job in waiting}) < len(waiting):
         return False
     keys = sorted((_moment(job, now, ageing), job["arrived"]) for job in waiting)
-    exact = all(n * 256 == int(n * 256) for n in (now, ageing, *(job["arrived"] for job in waiting)))
+    exact = all(n * 1024 == int(n * 1024) for n in (now, ageing, *(job["arrived"] for job in waiting)))
     exact = exact and math.log2(ageing) % 1 == 0
     gaps = [b[0] - a[0] for a, b in itertools.pairwise(keys)]
     return len({*keys}) == len(keys) and all(gap > 1e-6 or (exact and gap == 0) for gap in gaps)
@@ -185,7 +189,7 @@ FIRST = Family(
             *_ruled(lambda j, n, a: j["priority"] - (n - j["arrived"]) // a), *_ruled(lambda j, n, a: j["priority"] - round((n - j["arrived"]) / a))),
         "Every second counts alike, and parts of a second too. Are moments rounded?": (
             *_ruled(lambda j, n, a: round(_moment(j, n, a))), *_ruled(lambda j, n, a: math.floor(_moment(j, n, a))),
-            *_ruled(lambda j, n, a: round(_moment(j, n, a), 1))),
+            *_ruled(lambda j, n, a: round(_moment(j, n, a), 1)), *_ruled(lambda j, n, a: round(_moment(j, n, a), 2))),
         "Does urgency end at 0? Then all who have waited for long are equal.": _ruled(lambda j, n, a: max(0.0, j["priority"] - (n - j["arrived"]) / a)),
         "Does ageing end after some time? Every second of waiting counts, the last one too.": tuple(
             one for most in _ENDS for one in _ruled(lambda j, n, a, most=most: j["priority"] - min(n - j["arrived"], most) / a)),  # type: ignore[misc]

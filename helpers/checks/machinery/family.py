@@ -71,7 +71,7 @@ class Family:
 
     `right` returns one value, or a tuple where there are several parts. `valid` says whether a smaller case is allowed.
     `spent` names arguments that a call may use up; `together` lists that have one entry for each request. `joint` are wrong
-    answers to all parts together, which are tried first.
+    answers to all parts together, which are tried first. `tensors` says that a result holds tensors, which stay what they are.
     """
 
     right: Callable[..., Any]
@@ -84,6 +84,7 @@ class Family:
     shown: Callable[[Case], Mapping[str, Any]] = dict
     call: Callable[[Wrong, Case], Any] | None = None
     refusals: tuple[str, str] = ("", "")
+    tensors: bool = False
     joint: Mistakes = field(default_factory=dict)
     count: int = COUNT
 
@@ -142,7 +143,7 @@ def _try(answer: Any, family: Family, case: Case) -> Tried:
     one = Tried(case, family.solved(case))
     try:
         got = family.call(answer, case) if family.call else attempt_spending(family.spent, answer, **case)
-        one.got = family.kind(plain(got), case)
+        one.got = family.kind(got if family.tensors else plain(got), case)
     except CheckFailed as failure:
         if family.refusals[0] and isinstance(failure.error, ValueError):
             one.got = (REFUSED,) * len(family.parts)
