@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.checks.machinery import flash_answers as answers
+from helpers.checks.families import flash_answers as answers
+from helpers.checks.families.flash_answers import NONE
 from helpers.checks.machinery.failure import CheckFailed, Words, describe
 from helpers.checks.machinery.family import Case, Family, Part, Wrong
-from helpers.checks.machinery.flash_answers import NONE
 from helpers.checks.machinery.values import close, is_whole, plain
 
 # 1: the traffic
