@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.checks.families import lab01 as families
+from helpers.checks.families.lab01.crossover import CROSS
+from helpers.checks.families.lab01.deployment import OFFER
+from helpers.checks.families.lab01.int4 import INT4
+from helpers.checks.families.lab01.kv_bytes import KV
 from helpers.checks.machinery.core import CheckFailed, exercise, require_number
 from helpers.checks.machinery.family import check_family
 from helpers.model.shapes import PUBLISHED
@@ -39,22 +42,22 @@ def check_token_bytes(answer: Any) -> None:
 @exercise(LAB, 2, "mend the KV cache formula")
 def check_kv_bytes(answer: Any) -> None:
     """`answer(shape, batch_size, seq_len, element_size)` -> bytes."""
-    check_family(answer, families.KV)
+    check_family(answer, KV)
 
 
 @exercise(LAB, 3, "four bits in groups")
 def check_int4_bytes(answer: Any) -> None:
     """`answer(num_weights, group_size, scale_bits, zero_point_bits)` -> bytes, whole groups."""
-    check_family(answer, families.INT4)
+    check_family(answer, INT4)
 
 
 @exercise(LAB, 4, "when the cache outgrows the weights")
 def check_crossover(answer: Any) -> None:
     """`answer(shape, seq_len, weight_size, element_size)` -> the smallest number of requests whose cache is the larger."""
-    check_family(answer, families.CROSS)
+    check_family(answer, CROSS)
 
 
 @exercise(LAB, 5, "choose a deployment")
 def check_deployment(answer: Any) -> None:
     """`answer(shape, seq_len, requests, devices)` -> (device name, weight type), the cheapest that holds them; None if none."""
-    check_family(answer, families.OFFER)
+    check_family(answer, OFFER)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.checks.families import lab02 as families
+from helpers.checks.families.lab02.profile import PROFILE
+from helpers.checks.families.lab02.speedup import SPEEDUP
+from helpers.checks.families.lab02.utilisation import DEVICE, UTILISATION
 from helpers.checks.machinery.core import exercise, require_number
 from helpers.checks.machinery.family import check_family
 from helpers.model.shapes import PUBLISHED
@@ -28,22 +30,22 @@ def check_step_time(answer: Any) -> None:
 @exercise(LAB, 2, "a profiler that measures")
 def check_profiler(answer: Any) -> None:
     """`answer(engine, prompt, max_new_tokens)` -> a mapping with `ttft`, `tpot` (seconds) and `tokens`."""
-    check_family(answer, families.PROFILE)
+    check_family(answer, PROFILE)
 
 
 @exercise(LAB, 3, "MFU and MBU")
 def check_utilisation(answer: Any) -> None:
     """`answer(shape, batch_size, context, seconds, peak, bandwidth)` -> (MFU, MBU), shares between 0 and 1, 16-bit numbers."""
-    check_family(answer, families.UTILISATION)
+    check_family(answer, UTILISATION)
 
 
 @exercise(LAB, 4, "a device that is not here")
 def check_other_device(answer: Any) -> None:
     """`answer(shape, batch_size, context, device)` -> seconds of a decode step at best, 16 bits; None without a bandwidth."""
-    check_family(answer, families.DEVICE)
+    check_family(answer, DEVICE)
 
 
 @exercise(LAB, 5, "read an operator table")
 def check_speedup(answer: Any) -> None:
     """`answer(rows, wall, names, factor)` -> how many times as fast the pass becomes; rows are (name, calls, total, self)."""
-    check_family(answer, families.SPEEDUP)
+    check_family(answer, SPEEDUP)

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.checks.families import lab03 as families
+from helpers.checks.families.lab03.mask import MASK
+from helpers.checks.families.lab03.stories import stories
+from helpers.checks.families.lab03.times import TIMES
 from helpers.checks.machinery.core import (
     CheckFailed,
     describe,
@@ -51,7 +53,7 @@ def check_copied(answer: Any) -> None:
 def check_cache(answer: Function) -> None:
     """`answer(num_layers, capacity, kv_heads, head_dim)` makes a cache with `update(layer_idx, k, v)` and `length`."""
     require_callable(answer)
-    for sizes, chunks in itertools.islice(families.stories(random.Random(seed())), _STORIES):
+    for sizes, chunks in itertools.islice(stories(random.Random(seed())), _STORIES):
         layers, capacity, shape = (
             sizes["num_layers"],
             sizes["capacity"],
@@ -199,13 +201,13 @@ def _check_full(
 @exercise(LAB, 3, "a mask for a ragged batch")
 def check_mask(answer: Any) -> None:
     """`answer(lengths, new, capacity)` -> bool `[B, new, capacity]`, True where a query may look."""
-    check_family(answer, families.MASK)
+    check_family(answer, MASK)
 
 
 @exercise(LAB, 4, "when a cache does not pay")
 def check_times(answer: Any) -> None:
     """`answer(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth)` -> seconds (without a cache, with one)."""
-    check_family(answer, families.TIMES)
+    check_family(answer, TIMES)
 
 
 def _tokens(n: int, seed: int, shape: tuple[int, int]) -> Tensor:

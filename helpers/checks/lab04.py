@@ -6,8 +6,10 @@ import random
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-from helpers.checks.families import lab04 as families
-from helpers.checks.families.lab04 import Server
+from helpers.checks.families.lab04.evict import EVICT
+from helpers.checks.families.lab04.match import MATCH
+from helpers.checks.families.lab04.rate import RATE
+from helpers.checks.families.lab04.secret import Asked, Server, secret_family, secret_shown
 from helpers.checks.machinery.core import CheckFailed, describe, exercise, require_callable
 from helpers.checks.machinery.family import Case, check_family, seed
 from helpers.checks.machinery.limit import attempt
@@ -21,39 +23,37 @@ Text = tuple[tuple[int, ...], ...]
 @exercise(LAB, 1, "the longest match")
 def check_match(answer: Any) -> None:
     """`answer(prompt, stored, page_size)` -> tokens of the prompt that need not be computed."""
-    check_family(answer, families.MATCH)
+    check_family(answer, MATCH)
 
 
 @exercise(LAB, 2, "evict without sawing off branches")
 def check_evict(answer: Any) -> None:
     """`answer(nodes, wanted)` -> names of the nodes that go, in order."""
-    check_family(answer, families.EVICT)
+    check_family(answer, EVICT)
 
 
 @exercise(LAB, 3, "predict a hit rate")
 def check_rate(answer: Any) -> None:
     """`answer(prompts, page_size)` -> the reused share of all prompt tokens."""
-    check_family(answer, families.RATE)
+    check_family(answer, RATE)
 
 
 @exercise(LAB, 4, "read what you cannot see")
 def check_secret(answer: Any) -> None:
     """`answer(ask, known, alphabet, length)` -> the secret tokens."""
     asked = list[list[int]]()
-    check_family(
-        answer, families.secret_family(lambda a, case: _recovered(a, case, asked), _secret_facts(asked))
-    )
+    check_family(answer, secret_family(lambda a, case: _recovered(a, case, asked), _secret_facts(asked)))
 
 
 def _recovered(answer: Function, case: Case, asked: list[list[int]]) -> Any:
     """Return what the learner found, and note in `asked` what was asked for it."""
-    shown = families.secret_shown(case)
+    shown = secret_shown(case)
     given: dict[str, Any] = {
         "known": case["known"],
         "alphabet": case["alphabet"],
         "length": len(case["secret"]),
     }
-    ask = families.Asked(case)
+    ask = Asked(case)
     try:
         return attempt(lambda **rest: answer(ask=ask, **rest), **given)
     except CheckFailed as failure:

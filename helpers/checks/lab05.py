@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from helpers.checks.families import lab05 as families
+from helpers.checks.families.lab05.chunk import CHUNK
+from helpers.checks.families.lab05.pack import PACK
+from helpers.checks.families.lab05.padding import PADDING
+from helpers.checks.families.lab05.plan import PLAN
 from helpers.checks.machinery.core import CheckFailed, exercise
 from helpers.checks.machinery.family import check_family
 
@@ -17,25 +20,25 @@ Request = dict[str, Any]
 @exercise(LAB, 1, "count the padding")
 def check_padding(answer: Any) -> None:
     """`answer(prompts, answers, batch_size)` -> tokens that static batches waste."""
-    check_family(answer, families.PADDING)
+    check_family(answer, PADDING)
 
 
 @exercise(LAB, 2, "mend the positions")
 def check_pack(answer: Any) -> None:
     """`answer(requests)` -> (tokens, positions, rows) of a pass."""
-    check_family(answer, families.PACK)
+    check_family(answer, PACK)
 
 
 @exercise(LAB, 3, "schedule under a budget")
 def check_plan(answer: Any) -> None:
     """`answer(running, waiting, token_budget, chunk_size, seats, free_pages, page_size)` -> the next pass."""
-    check_family(answer, families.PLAN)
+    check_family(answer, PLAN)
 
 
 @exercise(LAB, 4, "choose the chunk")
 def check_chunk(answer: Any) -> None:
     """`answer(num_params, kv_bytes, decoding, context, target, peak, bandwidth)` -> tokens of the largest chunk."""
-    check_family(answer, families.CHUNK)
+    check_family(answer, CHUNK)
 
 
 def serve(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.checks.families import lab06 as families
+from helpers.checks.families.lab06.append import APPEND
+from helpers.checks.families.lab06.gather import GATHER
+from helpers.checks.families.lab06.size import SIZE
 from helpers.checks.machinery.core import exercise, require_callable, require_number
 from helpers.checks.machinery.family import check_family, seed
 from helpers.checks.machinery.pool_story import PoolStory, random_story
@@ -35,13 +37,13 @@ def check_pages(answer: Any) -> None:
 @exercise(LAB, 2, "append without over-allocating")
 def check_append(answer: Any) -> None:
     """`answer(table, length, new, page_size, free)` -> the table with room for the new tokens."""
-    check_family(answer, families.APPEND)
+    check_family(answer, APPEND)
 
 
 @exercise(LAB, 3, "gather by block table")
 def check_gather(answer: Any) -> None:
     """`answer(cache, table, length)` -> keys `[length, kv_heads, head_dim]` in the order of the tokens."""
-    check_family(answer, families.GATHER)
+    check_family(answer, GATHER)
 
 
 @exercise(LAB, 4, "copy on write")
@@ -64,4 +66,4 @@ def check_copy_on_write(answer: Any) -> None:
 @exercise(LAB, 5, "find the page size")
 def check_page_size(answer: Any) -> None:
     """`answer(lengths, shared, sizes, most_wasted)` -> the largest size with an acceptable waste, or None."""
-    check_family(answer, families.SIZE)
+    check_family(answer, SIZE)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.checks.families import lab07 as families
+from helpers.checks.families.lab07.core import CORE
+from helpers.checks.families.lab07.merge import MERGE
+from helpers.checks.families.lab07.tiles import TILES
+from helpers.checks.families.lab07.traffic import TRAFFIC
+from helpers.checks.families.lab07.update import UPDATE
 from helpers.checks.machinery.core import exercise
 from helpers.checks.machinery.family import check_family
 
@@ -14,28 +18,28 @@ LAB = "07_flash_attention"
 @exercise(LAB, 1, "count the bytes")
 def check_traffic(answer: Any) -> None:
     """`answer(q_len, kv_len, head_dim, query_block, element_bytes)` -> bytes between device memory and the core."""
-    check_family(answer, families.TRAFFIC)
+    check_family(answer, TRAFFIC)
 
 
 @exercise(LAB, 2, "mend the update")
 def check_update(answer: Any) -> None:
     """`answer(maximum, total, weighted, scores, values)` -> the three after one more block of keys."""
-    check_family(answer, families.UPDATE)
+    check_family(answer, UPDATE)
 
 
 @exercise(LAB, 3, "skip tiles")
 def check_tiles(answer: Any) -> None:
     """`answer(q_len, kv_len, query_block, key_block)` -> the tiles `(q_start, k_start, masked)` that must be computed."""
-    check_family(answer, families.TILES)
+    check_family(answer, TILES)
 
 
 @exercise(LAB, 4, "merge two parts")
 def check_merge(answer: Any) -> None:
     """`answer(out_a, lse_a, out_b, lse_b)` -> out and lse over the keys of both parts."""
-    check_family(answer, families.MERGE)
+    check_family(answer, MERGE)
 
 
 @exercise(LAB, 5, "choose tiles for a core")
 def check_choose(answer: Any) -> None:
     """`answer(head_dim, l0a, l0b, l0c, l1, ub)` -> (query_block, key_block), or None where no tile fits."""
-    check_family(answer, families.CORE)
+    check_family(answer, CORE)

@@ -6,7 +6,10 @@ import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from helpers.checks.families import lab08 as families
+from helpers.checks.families.lab08.begin import BEGIN
+from helpers.checks.families.lab08.first import FIRST
+from helpers.checks.families.lab08.passes import PASSES
+from helpers.checks.families.lab08.wait import WAIT
 from helpers.checks.machinery.core import CheckFailed, describe, exercise, require_callable
 from helpers.checks.machinery.family import SETTINGS, check_family
 from helpers.checks.machinery.limit import attempt
@@ -35,25 +38,25 @@ CALLS = 120_000
 @exercise(LAB, 1, "predict the wait")
 def check_wait(answer: Any) -> None:
     """`answer(seconds)` -> the mean wait of jobs that are served one by one."""
-    check_family(answer, families.WAIT)
+    check_family(answer, WAIT)
 
 
 @exercise(LAB, 2, "mend the ageing")
 def check_first(answer: Any) -> None:
     """`answer(waiting, now, ageing)` -> the name of the next one."""
-    check_family(answer, families.FIRST)
+    check_family(answer, FIRST)
 
 
 @exercise(LAB, 3, "predict the length")
 def check_passes(answer: Any) -> None:
     """`answer(request, ended, budget)` -> passes that the request will take."""
-    check_family(answer, families.PASSES)
+    check_family(answer, PASSES)
 
 
 @exercise(LAB, 4, "when does the long one begin?")
 def check_begin(answer: Any) -> None:
     """`answer(free, short, long, gap, ageing)` -> the moment at which the long job begins, or infinity."""
-    check_family(answer, families.BEGIN)
+    check_family(answer, BEGIN)
 
 
 @exercise(LAB, 5, "keep two promises")

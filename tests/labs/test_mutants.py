@@ -2,6 +2,7 @@
 
 import pytest
 
+from helpers.checks import lab05
 from helpers.checks.machinery import family, limit
 from tools import mutate_labs
 
@@ -29,8 +30,6 @@ def test_mutants_that_are_right_all_the_same_are_mutants():
 def test_a_check_that_looks_at_one_case_is_found_out(monkeypatch):
     monkeypatch.setattr(family.SETTINGS, "explain", False)
     monkeypatch.setattr(limit, "SECONDS", mutate_labs.SECONDS)
-    from helpers.checks.families import lab05
-
     monkeypatch.setattr(lab05, "CHUNK", family.Family(**{**vars(lab05.CHUNK), "count": 1}))
     count, accepted = mutate_labs.survivors(5)
     assert 1 - len(accepted) / count < mutate_labs.LEAST

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from helpers.checks import CheckFailed, lab04, lab05, lab08
-from helpers.checks.families import lab05 as families
+from helpers.checks.families.lab05 import padding
+from helpers.checks.families.lab05 import plan as families
 from helpers.checks.machinery import family, limit, process
 from tests.labs.answers import accepts, refuses
 
@@ -87,7 +88,7 @@ def test_without_processes_a_thread_does(monkeypatch, capsys):
 
 def test_another_seed_draws_other_cases(monkeypatch):
     def drawn():
-        cases = families.PADDING.cases(__import__("random").Random(family.seed()))
+        cases = padding.PADDING.cases(__import__("random").Random(family.seed()))
         return list(itertools.islice(cases, 30))
 
     fixed = drawn()
@@ -117,13 +118,13 @@ class Callable5:
 
 
 def by_import(**given):
-    from helpers.checks.families import lab05 as cases
+    from helpers.checks.families.lab05 import plan as cases
 
     return cases.plan(**given)
 
 
 def by_module(**given):
-    return sys.modules["helpers.checks.families.lab05"].plan(**given)
+    return sys.modules["helpers.checks.families.lab05.plan"].plan(**given)
 
 
 REFERENCE = families.plan
@@ -136,7 +137,7 @@ REFERENCE = families.plan
         families.PLAN.right,
         functools.partial(families.plan),
         lambda **given: families.plan(**given),
-        lambda **given: lab05.families.PLAN.right(**given),
+        lambda **given: lab05.PLAN.right(**given),
         lambda **given: REFERENCE(**given),
         lambda *given: lambda **rest: families.plan(*given, **rest),
         by_import,

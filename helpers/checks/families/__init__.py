@@ -1,1 +1,1 @@
-"""What each exercise allows: cases, right results, and wrong answers that have a name; one file per lab."""
+"""What each exercise allows: cases, right results, and wrong answers that have a name; one package per lab."""
