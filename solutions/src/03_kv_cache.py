@@ -91,7 +91,7 @@ class MyCache(ArticleCache):
         ### BEGIN SOLUTION
         end = self.length + len(k)
         if end > self.k.shape[1]:
-            raise ValueError(f"{end} tokens do not fit into {self.k.shape[1]} places")
+            raise ValueError(f"{end} tokens do not fit")
         self.k[layer_idx, self.length : end] = k
         self.v[layer_idx, self.length : end] = v
         if layer_idx == len(self.k) - 1:
@@ -113,7 +113,7 @@ assert hidden.length == 4
 # ## 3.3 A mask for a ragged batch ●●○ 15 minutes
 #
 # Rows of different lengths are sometimes computed in one call over the whole buffer `[B, capacity]`. Then a mask says which
-# places each query may see. Row `b` holds `lengths[b]` tokens, and `new` more follow them in this pass, in every row.
+# positions each query may see. Row `b` holds `lengths[b]` tokens, and `new` more follow them in this pass, in every row.
 # True means: *may look*.
 #
 # <details><summary>Hint 1</summary>At which position of its sequence stands the <code>i</code>-th new token of row
@@ -125,7 +125,7 @@ assert hidden.length == 4
 
 # %% nbgrader={"grade": false, "grade_id": "mask", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def ragged_mask(lengths, new, capacity):
-    """Bool `[B, new, capacity]`, True where a new token's query may look at a place of its row.
+    """Bool `[B, new, capacity]`, True where a new token's query may look at a position of its row.
 
     `lengths` is a list of B whole numbers, the tokens that the rows hold already.
     """

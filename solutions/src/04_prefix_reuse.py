@@ -137,7 +137,10 @@ for page_size in (1, 16, 64, 128, 512):
 # A server shares prefixes among all its guests, in pages of one token. You are one of them; you see the time to *your* first token
 # and nothing else. Another guest has sent `known` followed by a secret of `length` tokens out of `alphabet`. Find it.
 #
-# <details><summary>Hint 1</summary>Whose prompt is known gets its first token sooner.</details>
+# `alphabet` is a list of different whole numbers, in any order and with gaps. You may send any whole number as a token, also one
+# that is not in `alphabet`. Servers differ: some are fast, some slow, and every time is a bit off.
+#
+# <details><summary>Hint 1</summary>A prompt that is known gets its first token sooner.</details>
 # <details><summary>Hint 2</summary>Find one token at a time: <code>known + [guess]</code>, and something behind it,
 # because a prompt's last token is always computed.</details>
 # <details><summary>Hint 3</summary>Your own tries are stored as well. What stands behind a try must not look like the next token
@@ -146,7 +149,7 @@ for page_size in (1, 16, 64, 128, 512):
 
 # %% nbgrader={"grade": false, "grade_id": "secret", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def recover(ask, known, alphabet, length):
-    """The secret, a list of `length` tokens.
+    """The secret, a list of `length` tokens of the list `alphabet`.
 
     `ask(prompt)` sends a list of tokens and returns the seconds to the first token of the answer.
     """
@@ -163,14 +166,15 @@ def recover(ask, known, alphabet, length):
 lab04.check_secret(recover)
 
 # %% [markdown]
-# ## 4.5 Salt it ●●● 10 minutes
+# ## 4.5 Salt it ●●○ 10 minutes
 #
 # The server finds pages by **keys**. A text's pages get their keys in order; each depends on the one before, so that equal keys mean
-# equal texts from the start. Write the key of a page so that different tenants never share one, and the same tenant does.
+# equal texts from the start. Write the key of a page so that different tenants never share one, and the same tenant does. A tenant
+# may have any text as its salt, also one that looks like a part of a key.
 #
 # <details><summary>Hint 1</summary>Where must the salt go in, so that it reaches all pages of a text?</details>
 # <details><summary>Hint 2</summary>A key need not be a number: a tuple compares part by part, and nothing can collide.</details>
-# <details><summary>Hint 3</summary>The first page has no key before it. Something else may stand in that place.</details>
+# <details><summary>Hint 3</summary>The first page has no key before it. Which text must its key depend on instead?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "key", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -194,9 +198,9 @@ lab04.check_key(page_key)
 # %%
 server = lab04.Server(page_key)
 server.ask([5, 6, 7, 8, 9, 0], salt="Petra")
-stolen = recover(lambda prompt: server.ask(prompt, salt="me"), [5, 6], range(10), 3)
+stolen = recover(lambda prompt: server.ask(prompt, salt="me"), [5, 6], list(range(10)), 3)
 print("hidden from another tenant:", stolen != [7, 8, 9])
-own = recover(lambda prompt: server.ask(prompt, salt="Petra"), [5, 6], range(10), 3)
+own = recover(lambda prompt: server.ask(prompt, salt="Petra"), [5, 6], list(range(10)), 3)
 print("found by a colleague:      ", own == [7, 8, 9])
 
 # %% [markdown]

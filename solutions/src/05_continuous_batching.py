@@ -28,9 +28,9 @@ from helpers.checks import lab05, progress
 #
 # A server takes requests in the order given, `batch_size` at a time (the last batch may be smaller). In each batch all prompts are padded to
 # the longest of that batch and computed in one pass, which also gives everybody's first token. Then the whole batch decodes, one token for every
-# row and pass, until its longest answer is complete. How many tokens are computed **for nothing**?
+# row and pass, until its longest answer is complete. How many computed tokens are **wasted**?
 #
-# A request needs its prompt and its answer computed, but for the answer's last token, which is never sent in.
+# A request needs its prompt and its answer computed, except the answer's last token, which is never sent in.
 #
 # <details><summary>Hint 1</summary>Count what is computed and what is needed, and subtract.</details>
 # <details><summary>Hint 2</summary>In one batch: how many rows, and how many tokens in each?</details>
@@ -39,9 +39,10 @@ from helpers.checks import lab05, progress
 
 # %% nbgrader={"grade": false, "grade_id": "padding", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def padding(prompts, answers, batch_size):
-    """Tokens computed for nothing, a whole number.
+    """Wasted tokens, computed and not needed: a whole number.
 
-    `prompts` and `answers` are lists of lengths in tokens, one of each per request, all at least 1.
+    `prompts` and `answers` are lists of lengths in tokens, one of each per request, all at least 1;
+    both are empty when no request came.
     """
     ### BEGIN SOLUTION
     wasted = 0
@@ -65,12 +66,12 @@ assert padding([1, 2, 3, 4], [4, 3, 2, 1], 3) == 6
 lengths = [(192, 40), (768, 12), (256, 56), (1536, 24), (128, 8), (512, 48), (64, 16), (1024, 60)]
 for name, key in (("as they come", None), ("prompt", lambda x: x[0]), ("answer", lambda x: x[1])):
     p, a = zip(*(lengths if key is None else sorted(lengths, key=key)))
-    print(f"{name:12}: {padding(list(p), list(a), 4):5} tokens for nothing")
+    print(f"{name:12}: {padding(list(p), list(a), 4):5} wasted tokens")
 
 # %% [markdown]
 # By prompts, yes. But the length of an answer is known only afterwards, and who is sorted to the end waits.
 #
-# ## 5.2 Mend the places ●●○ 15 minutes
+# ## 5.2 Mend the positions ●●○ 15 minutes
 #
 # Several requests share one pass: one flat list of new tokens, and for each token its position in its own text. This version is
 # wrong in three ways; the cell below it shows what comes out.
@@ -92,7 +93,8 @@ def plausible_pack(requests):
 # %%
 reading = {"prompt": [5, 6, 7, 8, 9], "answer": [], "computed": 2, "count": 2}
 speaking = {"prompt": [1, 2, 3], "answer": [4], "computed": 3, "count": 1}
-print(plausible_pack([reading, speaking]))
+print("it gives:", plausible_pack([reading, speaking]))
+print("right:   ", ([7, 8, 4], [2, 3, 3], {1: 2}))
 
 # %% [markdown]
 # Write it right. Each request is a dictionary: its `prompt` and the `answer` so far (lists of tokens), how many tokens of the two are
@@ -111,7 +113,7 @@ def pack(requests):
     """`(tokens, positions, rows)` of a pass.
 
     `tokens` and `positions` are lists of equal length. `rows` is a dictionary from a request's
-    place in `requests` to the row of logits that its next token is chosen from, if it gets one.
+    index in `requests` to the row of logits that its next token is chosen from, if it gets one.
     """
     ### BEGIN SOLUTION
     tokens, positions, rows = [], [], {}
@@ -135,17 +137,18 @@ lab05.check_pack(pack)
 # Who computes how many tokens in the next pass? A request is a dictionary with `name`, `length` (tokens of its text so far) and
 # `computed` (how many of them the cache holds).
 #
-# - `running` and `waiting` are lists of requests; every request lacks at least one token.
+# - `running` and `waiting` are lists of requests; every request lacks at least one token. A waiting request may have `computed`
+#   above 0, too, when the cache holds the beginning of its text already.
 # - A pass has at most `token_budget` tokens, and at most `chunk_size` of one request.
-# - Those who run come first, in order; each gets what it lacks, as far as budget and chunk allow. They have their pages already.
-# - Then those who wait are admitted, in order, as long as there is budget and a free one of `seats`. Everybody who runs holds a seat, in
-#   this pass or not.
-# - Who is admitted takes pages for its **whole** text at once: `page_size` tokens fit on one, and `free_pages` are left. If they do
-#   not suffice, it waits on, and nobody overtakes it.
+# - Running requests come first, in order; each gets what it lacks, as far as budget and chunk allow. They have their pages already.
+# - Then waiting requests are admitted, in order, as long as there is budget and fewer than `seats` are running. Every running request
+#   holds a seat, in this pass or not.
+# - An admitted request takes pages for its **whole** text at once: `page_size` tokens fit on one, and `free_pages` are left. If they do
+#   not suffice, it waits on, and no other request overtakes it.
 #
 # <details><summary>Hint 1</summary>Two loops, one for each list, and a budget that both of them reduce.</details>
 # <details><summary>Hint 2</summary>One <code>min</code> of three numbers says what a request gets.</details>
-# <details><summary>Hint 3</summary>The second loop has four reasons to stop: no budget, no seat, no pages, nobody left. Pages round
+# <details><summary>Hint 3</summary>The second loop has four reasons to stop: no budget, no seat, no pages, no request left. Pages round
 # up: <code>-(-length // page_size)</code>.</details>
 
 
@@ -189,7 +192,7 @@ for chunk_size in (256, 64, 16):
 # every pass has `decoding` tokens and the chunk's. The users want a new token every `target` seconds. What is the largest chunk?
 #
 # A pass takes the longer of two times: computing, two operations for each weight and token; and reading the weights, two bytes each, and
-# `kv_bytes` for each cached token of those who decode. Leave everything else out.
+# `kv_bytes` for each cached token of the decoding requests. Leave everything else out.
 #
 # <details><summary>Hint 1</summary>Reading does not depend on the chunk. Is it fast enough?</details>
 # <details><summary>Hint 2</summary>How many tokens can be computed within the target? Some of them are spoken for.</details>

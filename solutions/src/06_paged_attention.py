@@ -101,7 +101,7 @@ assert append_tokens([3], 4, 1, 4, [9, 8]) == [3, 9]
 # Keys lie in pages, `[num_pages, page_size, kv_heads, head_dim]`. Collect those of one request, in the order of its
 # tokens, without the unused slots of its last page.
 #
-# <details><summary>Hint 1</summary>In which page is token <code>t</code>, and at which place in it?</details>
+# <details><summary>Hint 1</summary>In which page is token <code>t</code>, and in which slot of it?</details>
 # <details><summary>Hint 2</summary>A tensor can be indexed by a list of pages: <code>cache[table]</code>.</details>
 # <details><summary>Hint 3</summary>Then pages and their slots become one dimension (<code>flatten</code>), which is cut
 # at the request's length.</details>
@@ -194,8 +194,13 @@ print("A wrote 1, 2, 3 and reads", pool.read("A"))
 # %% nbgrader={"grade": false, "grade_id": "cow-fork", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class Forking(Pool):
     def fork(self, parent, child):
-        """Begins a request `child` with all tokens of `parent`; takes no page."""
+        """Begins a request `child` with all tokens of `parent`; takes no page.
+
+        ValueError if there is a request of the name `child` already.
+        """
         ### BEGIN SOLUTION
+        if child in self.tables:
+            raise ValueError(f"there is a request {child!r} already")
         self.tables[child] = list(self.tables[parent])
         self.lengths[child] = self.lengths[parent]
         for page in self.tables[child]:

@@ -26,7 +26,7 @@ import torch
 from helpers.checks import lab07, progress
 
 # %% [markdown]
-# ## 7.1 Predict the traffic ●○○ 10 minutes
+# ## 7.1 Count the bytes ●○○ 10 minutes
 #
 # One head's attention, tile by tile, on one core; every query sees every key. The core keeps one block of `query_block` queries and their
 # results. For each such block (the last one may be shorter) all keys and values pass through the core once; scores never leave it.
@@ -154,10 +154,10 @@ for size in (1, 7, 64, 1000):
 # earlier one a key less. Scores are cut into tiles of `query_block` by `key_block`; the last ones may be smaller. Which tiles must be
 # computed, and which of these need a mask, because some query of the tile does not see some key of it?
 #
-# <details><summary>Hint 1</summary>Query <code>i</code> stands at place <code>i + kv_len - q_len</code> of the text.</details>
+# <details><summary>Hint 1</summary>Query <code>i</code> stands at position <code>i + kv_len - q_len</code> of the text.</details>
 # <details><summary>Hint 2</summary>Of a block of queries, the last one sees furthest: it decides what is computed. The first one sees
 # least: it decides what is masked.</details>
-# <details><summary>Hint 3</summary>A tile is computed if its first key is not behind the last query's place, and masked if its last key
+# <details><summary>Hint 3</summary>A tile is computed if its first key is not behind the last query's position, and masked if its last key
 # is behind the first query's.</details>
 
 
@@ -212,12 +212,13 @@ for q_len, kv_len in ((4096, 4096), (1024, 4096), (1, 4096)):
 
 # %% nbgrader={"grade": false, "grade_id": "merge", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def merge(out_a, lse_a, out_b, lse_b):
-    """`(out, lse)` over the keys of both parts, fp32.
+    """`(out, lse)` over the keys of both parts, fp32; the parts are of any floating-point type.
 
     `out` is `[queries, dim]`, `lse` is `[queries]`. A query that sees no key of a part has 0 in its
     `out` and an `lse` of minus infinity; so it is in the result if it sees none in both.
     """
     ### BEGIN SOLUTION
+    out_a, lse_a, out_b, lse_b = (part.float() for part in (out_a, lse_a, out_b, lse_b))
     lse = torch.logaddexp(lse_a, lse_b)
     shift = torch.where(lse == float("-inf"), 0.0, lse)
     share_a, share_b = ((part - shift).exp()[:, None] for part in (lse_a, lse_b))
@@ -245,7 +246,8 @@ for ends in ((500, 1000), (1, 17, 300, 1000), tuple(range(40, 1001, 40))):
 # ## 7.5 Choose tiles for a core ●●● 20 minutes
 #
 # A core of an Ascend NPU multiplies matrices in its cube unit: the left factor comes from the buffer L0A, the right one from L0B, the result goes into
-# L0C. L1 feeds L0A and L0B. Two vector units with a buffer UB each do the softmax, each for half of a tile's queries. Inputs and weights have
+# L0C. L1 feeds L0A and L0B. Two vector units do the softmax. Each has a buffer UB of its
+# own (`ub` bytes) and takes half of a tile's queries. Inputs and weights have
 # 2 bytes for each element, scores and other results are fp32. A simple kernel brings whole blocks to the units; at its worst moment
 #
 # | buffer | holds |
@@ -254,7 +256,7 @@ for ends in ((500, 1000), (1, 17, 300, 1000), tuple(range(40, 1001, 40))):
 # | L0B | a block of keys, or in the second product of values `[key_block, head_dim]` |
 # | L0C | the scores `[query_block, key_block]`, or the weighted values `[query_block, head_dim]` |
 # | L1 | the block of queries, their weights, two blocks of keys and two of values (one in use, one arriving) |
-# | UB | scores and weights, for half of the queries |
+# | UB | scores and weights, for the half of a tile's queries that this vector unit has |
 #
 # Both sizes are multiples of 16, since the cube unit multiplies pieces of 16 x 16. Choose the tile that moves the fewest bytes (7.1); among
 # those, the one with the largest block of keys, which makes the fewest steps. Leave everything else out.
@@ -273,8 +275,7 @@ def choose(head_dim, l0a, l0b, l0c, l1, ub):
     fitting = []
     for q in range(16, l0a // (2 * head_dim) + 1, 16):
         for k in range(16, l0b // (2 * head_dim) + 1, 16):
-            widest = max(head_dim, k)
-            small = 2 * q * widest <= l0a and 2 * k * head_dim <= l0b and 4 * q * widest <= l0c
+            small = 2 * q * k <= l0a and 4 * q * max(head_dim, k) <= l0c
             in_l1 = 2 * (q * head_dim + q * k + 4 * k * head_dim) <= l1
             if small and in_l1 and (4 + 2) * q * k // 2 <= ub:
                 fitting.append((q, k))

@@ -40,7 +40,7 @@ from helpers.checks import lab08, progress
 def mean_wait(seconds):
     """The mean of the seconds that each job waits; `seconds` is a list of at least one length."""
     ### BEGIN SOLUTION
-    behind = range(len(seconds) - 1, -1, -1)
+    behind = reversed(range(len(seconds)))
     return sum(s * others for s, others in zip(seconds, behind)) / len(seconds)
     ### END SOLUTION
 
@@ -144,7 +144,7 @@ for ageing in (1.0, 5.0, 20.0, 1000.0):
 # (`cap`), who asks, and how long the answers of those were that have `ended`. Predict the **passes** that a request will take:
 #
 # - The answer is as long as this client's answers were on average, but not longer than the request allows.
-# - Of a client nobody of whom has ended yet, expect what the request allows.
+# - For a client with no finished request, expect what the request allows.
 # - A pass computes up to `budget` tokens of a prompt. The prompt's last pass gives the first token of the answer, each further pass one more.
 #
 # <details><summary>Hint 1</summary>First the answer's length, then the passes.</details>
@@ -209,8 +209,9 @@ comparison(reports, columns=("TTFT p50", "end to end p50", "worst wait"))
 # `free`. Short jobs, `short` seconds each, come at the moments `gap`, `2 * gap`, `3 * gap` and so on, for ever. When does the long job
 # begin?
 #
-# With `ageing` (seconds of waiting that outweigh one second of length) the order is that of `arrived + ageing * length`, of equals by
-# arrival. Without (`None`), it is that of the lengths. Who comes at the very moment at which the seat becomes free is there.
+# With `ageing` (seconds of waiting that outweigh one second of length) the job with the smallest `arrived + ageing * length` goes
+# first. Where two are equal, the one that came first goes first: the long job came at 0, before all others. Without ageing (`None`),
+# the shortest goes first. A job that comes at the very moment at which the seat becomes free is there already.
 #
 # <details><summary>Hint 1</summary>Go through the short jobs one by one. When does a short one go first?</details>
 # <details><summary>Hint 2</summary>If it is here, and if it is ahead in the order. The first one that is not ends the story.</details>
@@ -249,8 +250,8 @@ for short in (0.5, 0.8, 0.9, 1.0, 1.5):
 # %% [markdown]
 # ## 8.5 Keep two promises ●●● 25 minutes
 #
-# Two kinds of clients share four seats. **Chats** are short, and are promised a first token within 2 seconds. **Documents** have
-# long prompts, and are promised theirs within 10. For 24 seconds there are so many chats that they alone fill the engine; then it
+# Two kinds of clients share four seats. **Chats** are mostly short, and are promised a first token within 2 seconds. **Documents** mostly
+# have long prompts, and are promised theirs within 10. For 24 seconds there are so many chats that they alone fill the engine; then it
 # gets calm. Each promise must hold for 95 % of its clients. What the usual policies do:
 
 # %%
@@ -267,12 +268,13 @@ lab08.promises(
 # %% [markdown]
 # Write a policy that keeps both. `rank` says who goes first, smaller ones first; it must not change while a request waits. Look at
 # `state.arrived` (seconds) and `state.request`: its `client` (`"chat"` or `"document"`), `prompt_ids`, `max_tokens` (200 for all), `priority`
-# (0 for chats, 1 for documents). Your class is tried in two rushes, of which the table shows the first.
+# (0 for chats, 1 for documents). Your class is tried in three rushes, of which the table shows
+# the first; in the last one some chats have long prompts, and some documents short ones.
 #
 # <details><summary>Hint 1</summary>Two requests, and one seat becomes free. Which one can still wait?</details>
 # <details><summary>Hint 2</summary>Each has a moment by which it must have been answered.</details>
-# <details><summary>Hint 3</summary>The rank is that moment. (Earliest deadline first: where jobs can be interrupted, it keeps all promises
-# whenever any order does.)</details>
+# <details><summary>Hint 3</summary>The request whose moment is nearest goes first (<i>earliest deadline first</i>). Which number says
+# that, and stays the same while the request waits?</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "both", "locked": false, "schema_version": 3, "solution": true, "task": false}

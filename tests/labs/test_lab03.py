@@ -11,7 +11,7 @@ from tests.labs.answers import accepts, refuses, unwritten
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(limit, "SECONDS", 0.5)
+    monkeypatch.setattr(limit, "SECONDS", 1.0)
 
 
 COPIED = 100 + sum(range(101, 151))
@@ -97,7 +97,8 @@ def test_2_right(capsys):
         def update(self, layer_idx, k, v):
             start = len(self.cache.get(layer_idx, 0)[0][0])
             k, v = (t.transpose(0, 1)[None] for t in (k, v))
-            self.cache.update(layer_idx, k, v, [list(range(start, start + k.shape[2]))])
+            if k.shape[2]:
+                self.cache.update(layer_idx, k, v, [list(range(start, start + k.shape[2]))])
             return [t.transpose(0, 1) for t in self.cache.get(layer_idx, 0)]
 
     accepts(lab03.check_cache, OfTheLibrary, capsys)
@@ -201,6 +202,23 @@ class OnlySteps(Right):
             self.length += 1
 
 
+class Shared(Right):
+    """All caches of a size have the same buffers."""
+
+    buffers = {}  # noqa: RUF012
+
+    def __init__(self, num_layers, capacity, kv_heads, head_dim):
+        super().__init__(num_layers, capacity, kv_heads, head_dim)
+        sizes = num_layers, capacity, kv_heads, head_dim
+        self.k, self.v = Shared.buffers.setdefault(sizes, (self.k, self.v))
+
+
+class Scaling(Right):
+    def update(self, layer_idx, k, v):
+        k *= 0.5
+        return super().update(layer_idx, k, v)
+
+
 class NoUpdate:
     def __init__(self, **_): ...
 
@@ -220,6 +238,8 @@ class NoUpdate:
         (TooEarly, "Not every layer has the new tokens yet."),
         (CountsLate, "Every layer has the new tokens now."),
         (OnlySteps, "the value is wrong"),
+        (Shared, "Do two caches share one of them?"),
+        (Scaling, "The caller still needs its keys."),
         (NoLength, "there is no value yet"),
         (NoUpdate, "the cache has no method update"),
         (unwritten, "not done yet"),
@@ -303,7 +323,7 @@ def test_3_right(capsys):
         ({"invert": True}, "Is it the other way round?"),
         ({"future": True}, "those that come after them?"),
         ({"shift": -1}, "May a token look at itself?"),
-        ({"start": 0}, "Is its place 0?"),
+        ({"start": 0}, "Is its position 0?"),
         ({"own": False}, "Has every row its own length?"),
         ({"history": False}, "Is the row's history visible"),
         ({"rest": True}, "Are they hidden?"),

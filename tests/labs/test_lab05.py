@@ -11,7 +11,7 @@ from tests.labs.answers import NO_NUMBER, accepts, refuses, unwritten
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(limit, "SECONDS", 0.5)
+    monkeypatch.setattr(limit, "SECONDS", 1.0)
 
 
 def cut(items, size):
@@ -24,7 +24,7 @@ def padding(prompts, answers, batch_size, *, needed=True, rows=None, own=True, l
     computed = 0
     for p, a in zip(cut(prompts, batch_size), cut(answers, batch_size), strict=True):
         longest = max(p if own else prompts), max(a if own else answers)
-        for mine in [*zip(p, a, strict=True), *[(0, 0)] * ((rows or len(p)) - len(p))]:
+        for mine in [*zip(p, a, strict=True), *[(0, 0)] * ((batch_size if rows else len(p)) - len(p))]:
             computed += longest[0] if prefill else mine[0]
             computed += (longest[1] if decode else mine[1]) - 1 + extra
     useful = sum(prompts) + sum(a - (1 if last else 0) for a in answers)
@@ -43,7 +43,7 @@ def test_1_right(capsys):
         ({"decode": False}, "Those who have finished keep their rows."),
         ({"prefill": False}, "Short prompts are padded."),
         ({"own": False}, "the longest of its own batch"),
-        ({"rows": 3}, "The last batch may be smaller."),
+        ({"rows": "full"}, "The last batch may be smaller."),
         ({"last": 0}, "An answer's last token is never sent in."),
         ({"extra": 1}, "Everybody's first token comes with that."),
     ],
@@ -115,11 +115,11 @@ def test_2_wrong(options, words):
         (lambda requests: (None, [], {}), "tokens: expected a list of whole numbers"),
         (lambda requests: (pack(requests)[0], [0.5], {}), "positions: expected a list of whole numbers"),
         (lambda requests: (*pack(requests)[:2], [0]), "rows: expected a dictionary"),
-        (lambda requests: (*pack(requests)[:2], {}), "Is somebody missing?"),
+        (lambda requests: (*pack(requests)[:2], {}), "Is one missing?"),
         (lambda requests: (*pack(requests)[:2], {"x": 0}), "Keys are the requests' places in the list."),
         (lambda requests: (*pack(requests)[:2], {99: 0, **pack(requests)[2]}), "Keys are the requests' places"),
         (lambda requests: (*pack(requests)[:2], {len(requests) - 1: None}), "rows: not right"),
-        (lambda requests: requests.clear(), "it changed its input"),
+        (lambda requests: (pack(requests), requests.clear())[0], "it changed its input"),
         (lambda requests: ([r["prompt"][r["computed"] : r["computed"] + r["count"]] for r in requests], [], {}),
          "tokens: expected a list of whole numbers"),
         (lambda requests: ([t for r in requests for t in r["prompt"][r["computed"] : r["computed"] + r["count"]]], [], {}),
@@ -175,20 +175,20 @@ def test_3_right(capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"zero": True}, "Who gets no token has no place in the pass."),
+        ({"zero": True}, "A request that gets no token is not in the pass."),
         ({"lacks": False}, "Does one request get more than it lacks?"),
         ({"chunked": False}, "chunk_size bounds what one request gets."),
         ({"shared": False}, "Is the budget for all together"),
         ({"decode_counts": False}, "Is the budget for all together"),
-        ({"waiting_first": True}, "Those who run come first."),
-        ({"holding": False}, "Do those who run hold seats, too?"),
-        ({"seated": False}, "Do those who run hold seats, too?"),
-        ({"overtake": True}, "Does one overtake another"),
-        ({"memory": False}, "rounded up"),  # the article's
-        ({"pages": math.floor}, "rounded up"),
-        ({"taken": False}, "each one's share taken off"),
-        ({"whole": False}, "of the whole text?"),
-        ({"pages": lambda x: math.floor(x) + 1}, "turned away without need?"),
+        ({"waiting_first": True}, "Running requests come first."),
+        ({"holding": False}, "Do running requests hold seats, too?"),
+        ({"seated": False}, "Do running requests hold seats, too?"),
+        ({"overtake": True}, "Does one request overtake another"),
+        ({"memory": False}, "Are the free pages looked at"),  # the article's
+        ({"pages": math.floor}, "Is the number of pages rounded up?"),
+        ({"taken": False}, "share taken off the free pages?"),
+        ({"whole": False}, "for what it lacks, or for a chunk?"),
+        ({"pages": lambda x: math.floor(x) + 1}, "when a text fills its pages?"),
     ],
 )
 def test_3_wrong(options, words):
@@ -207,8 +207,8 @@ def test_3_wrong(options, words):
         (lambda **_: [(["d"], 3)], "expected pairs"),
         (lambda **_: ["d"], "expected pairs"),
         (lambda **_: [], "turned away without need?"),
-        (lambda **_: [("d", 1), ("d", 1)], "stand in it twice?"),
-        (lambda **_: [("d", -1)], "with 0, or less?"),
+        (lambda **given: plan(**given) * 2, "stand in it twice?"),
+        (lambda **given: [(name, -n) for name, n in plan(**given)], "with 0, or less?"),
         (lambda **given: plan(**given)[::-1], "keep the order of the lists?"),
         (lambda **given: [(name, 1) for name, _ in plan(**given)], "what is left of the budget used?"),
         (lambda **given: given["waiting"].clear() or plan(**given), "it changed its input"),

@@ -4,53 +4,27 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from helpers.checks.machinery import record
+from helpers.checks.machinery import limit, process, record
 from helpers.checks.machinery.exercises import EXERCISES, Exercise
+from helpers.checks.machinery.failure import CheckFailed, describe
+from helpers.checks.machinery.own_code import require_own
+from helpers.checks.machinery.values import as_float, is_number, plain
 
-
-class CheckFailed(AssertionError):
-    """An answer that does not hold: which property broke, on which input, expected and got, and a question to think about."""
-
-    def __init__(
-        self,
-        broken: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        expected: object = None,
-        got: object = None,
-        hint: str = "",
-    ):
-        self.broken, self.hint = broken, hint
-        lines = [broken]
-        if arguments:
-            lines.append(
-                "  for:      " + ", ".join(f"{name}={describe(value)}" for name, value in arguments.items())
-            )
-        lines += [f"  expected: {expected}"] if expected is not None else []
-        lines += [f"  got:      {got}"] if got is not None else []
-        lines += [f"  {hint}"] if hint else []
-        super().__init__("\n".join(lines))
-
-    def _render_traceback_(self) -> list[str]:
-        """What IPython shows: the message alone, because the frames are the check's, not the learner's.
-
-        Without a colour: JupyterLab shows errors on red, where red words are hard to read.
-        """
-        return [str(self)]
-
-
+__all__ = [
+    "Check", "CheckFailed", "describe", "exercise", "require_callable", "require_finite", "require_number",
+    "require_tensor",
+]  # fmt: skip
 Check = Callable[[Any], None]
 
 
 def exercise(lab: str, number: int, title: str) -> Callable[[Check], Check]:
-    """Makes a check of a function that raises CheckFailed: it names the exercise, reports success and records it."""
+    """Make a check of a function that raises CheckFailed: it names the exercise, reports success and records it."""
     item = Exercise(lab, number, title)
     EXERCISES.append(item)
 
@@ -58,7 +32,11 @@ def exercise(lab: str, number: int, title: str) -> Callable[[Check], Check]:
         @functools.wraps(body)
         def check(answer: Any) -> None:
             try:
-                body(answer)
+                require_own(answer)
+                if process.possible() and process.watch() is None:
+                    process.isolated(lambda: body(answer), limit.SECONDS)
+                else:
+                    body(answer)
             except CheckFailed as failure:
                 failure.args = (f"{item}: {failure.args[0]}",)
                 raise
@@ -71,11 +49,22 @@ def exercise(lab: str, number: int, title: str) -> Callable[[Check], Check]:
 
 
 def require_callable(answer: Any) -> None:
-    """CheckFailed unless the answer can be called."""
+    """Raise CheckFailed unless the answer can be called."""
     if not callable(answer):
         raise CheckFailed(
             f"expected a function, got {describe(answer)}", hint="Was it given without calling it?"
         )
+
+
+def require_finite(got: Any, arguments: Mapping[str, Any] | None = None, shown: str | None = None) -> Any:
+    """Return a number as Python's own. Raises CheckFailed for anything else; infinity is a number."""
+    if got is None or got is Ellipsis:
+        hint = "Replace the dots by your answer." if got is Ellipsis else "Is a return missing?"
+        raise CheckFailed("there is no value yet", arguments, got=got, hint=hint)
+    value = plain(got)
+    if not is_number(value):
+        raise CheckFailed(f"expected a number, got {describe(got)}", arguments, expected=shown)
+    return value
 
 
 def require_number(
@@ -87,30 +76,17 @@ def require_number(
     rel: float = 1e-9,
     reveal: bool = True,
 ) -> None:
-    """CheckFailed unless `got` is `expected`, to `rel`; `mistakes` maps a question to the wrong value, or values, that it explains.
+    """Raise CheckFailed unless `got` is `expected`, to `rel`; `mistakes` maps a question to the wrong values it explains.
 
     `reveal=False` keeps the expected value out of the message, for exercises that ask for a number.
     """
     shown = f"{expected:,}" if reveal else None
-    if got is None or got is Ellipsis:
-        hint = "Replace the dots by your answer." if got is Ellipsis else "Is a return missing?"
-        raise CheckFailed("there is no value yet", arguments, got=got, hint=hint)
-    if isinstance(got, Tensor) and not got.ndim:
-        got = got.item()
-    if isinstance(got, bool) or not isinstance(got, numbers.Real):
-        raise CheckFailed(f"expected a number, got {describe(got)}", arguments, expected=shown)
-    value = _as_float(got)
+    value = as_float(require_finite(got, arguments, shown))
     if math.isfinite(value) and math.isclose(value, expected, rel_tol=rel, abs_tol=1e-12):
         return
-    hint = next(
-        (
-            question
-            for question, wrong in (mistakes or {}).items()
-            if _is_one_of(value, wrong, max(rel, 1e-6))
-        ),
-        "",
-    )
-    raise CheckFailed("the value is wrong", arguments, expected=shown, got=describe(got), hint=hint)
+    wrong = (mistakes or {}).items()
+    hint = next((words for words, values in wrong if _is_one_of(value, values, max(rel, 1e-6))), "")
+    raise CheckFailed("the value is wrong", arguments, expected=shown, got=describe(plain(got)), hint=hint)
 
 
 def require_tensor(
@@ -122,7 +98,7 @@ def require_tensor(
     hint: str = "",
     atol: float = 1e-5,
 ) -> None:
-    """CheckFailed unless `got` is a tensor of that shape and type whose values lie within `atol`; `hint` is for wrong values."""
+    """Raise CheckFailed unless `got` is a tensor of that shape and type whose values lie within `atol`."""
     if got is None:
         raise CheckFailed(f"{what}: nothing was returned", arguments, hint="Is a return missing?")
     if not isinstance(got, Tensor):
@@ -135,7 +111,7 @@ def require_tensor(
     wrong = ~torch.isclose(got.double(), expected.double(), rtol=0, atol=atol, equal_nan=False)
     if bool(wrong.any()):
         place = tuple(wrong.nonzero()[0].tolist())
-        at = f" at {list(place)}, the first of {int(wrong.sum())} wrong places of {wrong.numel()}"
+        at = f" at {list(place)}, the first of {int(wrong.sum())} wrong values of {wrong.numel()}"
         raise CheckFailed(
             f"{what}: wrong values",
             arguments,
@@ -145,37 +121,7 @@ def require_tensor(
         )
 
 
-def _as_float(number: numbers.Real) -> float:
-    """The number as a float; one too large for that counts as infinite."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
-
-
 def _is_one_of(value: float, wrong: float | tuple[float, ...], rel: float) -> bool:
-    """Whether the value is one of the wrong ones."""
+    """Return whether the value is one of the wrong ones."""
     several = wrong if isinstance(wrong, tuple) else (wrong,)
     return any(math.isclose(value, each, rel_tol=rel) for each in several)
-
-
-def describe(value: object) -> str:
-    """A value in about 80 characters: numbers with separators, tensors and models by kind and size."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return "a number beyond 1e30" if abs(value) >= 1e30 else f"{value:,}"
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"a tensor of shape {tuple(value.shape)}, {value.dtype}"
-    if isinstance(value, tuple | list) and any(isinstance(item, Tensor) for item in value):
-        more = [f"and {len(value) - 3} more"] if len(value) > 3 else []
-        return f"{type(value).__name__} of " + "; ".join([*map(describe, value[:3]), *more])
-    name = getattr(value, "name", None)
-    text = name if isinstance(name, str) else _repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _repr(value: object) -> str:
-    """The value's repr, also when that is broken."""
-    try:
-        return repr(value)
-    except Exception:  # a learner's class may do anything
-        return f"a {type(value).__name__} that cannot be shown"

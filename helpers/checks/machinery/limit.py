@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextvars
-import copy
 import ctypes
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from helpers.checks.machinery.core import CheckFailed, describe
+from helpers.checks.machinery.failure import CheckFailed, describe, listed
+from helpers.checks.machinery.process import watch
+from helpers.checks.machinery.values import copied, unchanged
 
 SECONDS = 5.0
 
@@ -19,32 +20,86 @@ class _Stop(BaseException):
 
 
 def attempt(function: Callable[..., Any], **arguments: Any) -> Any:
-    """What `function` returns for copies of the arguments; CheckFailed when it raises, does not end, or changes its input."""
-    given = copy.deepcopy(arguments)
+    """Return what `function` returns for copies of the arguments. Raises CheckFailed when it raises, does not end, or
+    changes its input.
+    """
+    return attempt_spending((), function, **arguments)
+
+
+def attempt_spending(spent: tuple[str, ...], function: Callable[..., Any], **arguments: Any) -> Any:
+    """Return what `attempt` returns; the arguments named in `spent` may be changed."""
+    given = copied(arguments)
     result, error = _run(function, given, SECONDS)
     if isinstance(error, NotImplementedError):
-        raise CheckFailed(f"not done yet: {error or 'replace the stub by your code'}")
+        raise CheckFailed(f"not done yet: {error or 'replace the stub by your code'}", error=error)
     if isinstance(error, _Stop):
         raise CheckFailed(
             f"it did not end within {SECONDS:g} seconds", arguments, hint="Is there a loop that never ends?"
         )
+    if isinstance(error, CheckFailed):
+        raise error
     if error is not None:
-        raise CheckFailed(f"it raised {type(error).__name__}: {error}", arguments)
-    changed = [name for name in arguments if repr(given[name]) != repr(arguments[name])]
+        hint = "That is far too much memory." if isinstance(error, MemoryError) else ""
+        raise CheckFailed(f"it raised {type(error).__name__}: {error}", arguments, hint=hint, error=error)
+    changed = [
+        name for name in arguments if name not in spent and not unchanged(given[name], arguments[name])
+    ]
     if changed:
         raise CheckFailed(
             "it changed its input",
             {name: arguments[name] for name in changed},
-            got=", ".join(f"{name}={describe(given[name])}" for name in changed),
+            got=", ".join(_change(name, arguments[name], given[name]) for name in changed),
             hint="Should a calculation alter what it is given?",
         )
+    if _is_argument(result, given):
+        raise CheckFailed(
+            "it returned one of its arguments, not something new", arguments,
+            hint="Who changes the result later changes the caller's own list, too. Is a copy returned?",
+        )  # fmt: skip
     return result
+
+
+def _is_argument(result: Any, given: dict[str, Any]) -> bool:
+    """Return whether the result is one of the lists that were given, so that later changes reach the caller."""
+    return isinstance(result, list | dict) and any(result is value for value in given.values())
+
+
+def _change(name: str, before: Any, after: Any) -> str:
+    """Return what an argument has become; of a list or a dictionary the first entry that changed."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        gone = [key for key in before if key not in after]
+        if gone:
+            return f"{name} without {gone[0]!r}"
+        key = next(
+            (key for key in after if key not in before or not unchanged(after[key], before[key])), None
+        )
+        return f"{name}[{key!r}]={describe(after[key])}" if key is not None else f"{name} in another order"
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        i = next(i for i in range(len(after)) if not unchanged(after[i], before[i]))
+        return f"{name}[{i}]={describe(after[i])}"
+    return f"{name}={describe(after)}"
 
 
 def _run(
     function: Callable[..., Any], arguments: dict[str, Any], seconds: float
 ) -> tuple[Any, BaseException | None]:
-    """`(result, error)` of the call; a call that takes longer is told to stop, and left behind when it does not listen."""
+    """Return `(result, error)` of the call; in a process that is watched directly, elsewhere in a thread."""
+    shared = watch()
+    if shared is None:
+        return _run_in_thread(function, arguments, seconds)
+    shared.begin(listed(arguments))
+    try:
+        return function(**arguments), None
+    except BaseException as error:  # whatever it is, SystemExit too: the check must say so
+        return None, error
+    finally:
+        shared.end()
+
+
+def _run_in_thread(
+    function: Callable[..., Any], arguments: dict[str, Any], seconds: float
+) -> tuple[Any, BaseException | None]:
+    """Return `(result, error)` of the call; a call that takes longer is told to stop, and left when it does not listen."""
     outcome: list[tuple[Any, BaseException | None]] = []
 
     def call() -> None:

@@ -64,7 +64,10 @@ class PoolStory:
             self._call(what, name, *rest)
             self._compare(name, what)
             if what == "free":
+                self._require_gone(name)
                 self._free_again(name)
+        if len(self.texts) > 1:
+            self._fork_again(*list(self.texts)[-2:])
 
     def _append(self, name: str) -> None:
         """One number more."""
@@ -102,14 +105,38 @@ class PoolStory:
         except CheckFailed as failure:
             if failure.broken.startswith("not done yet"):
                 raise CheckFailed(f"{method}: {failure.broken}") from None
-            raise CheckFailed(f"{method}: {failure.broken}", self.shown, hint=failure.hint) from None
+            raise CheckFailed(
+                f"{method}: {failure.broken}", self.shown, hint=failure.hint, error=failure.error
+            ) from None
+
+    def _require_gone(self, name: str) -> None:
+        """Raise CheckFailed unless nothing is left of a request that has ended."""
+        for what in ("tables", "lengths"):
+            if name in getattr(self.pool, what, {}):
+                hint = "A request that has ended has neither a table nor a length. Is one of them left?"
+                raise CheckFailed(f"{what} still has {name}", self.shown, hint=hint)
+
+    def _fork_again(self, parent: str, child: str) -> None:
+        """Raise CheckFailed unless a fork to a name that is taken raises ValueError and changes nothing."""
+        try:
+            self._call("fork", parent, child)
+        except CheckFailed as failure:
+            if not isinstance(failure.error, ValueError):
+                hint = "Ask whether there is such a request already, and raise ValueError."
+                raise CheckFailed(
+                    "a fork to a name that is taken must be refused with ValueError", self.shown, got=failure.broken, hint=hint
+                ) from None  # fmt: skip
+        else:
+            hint = "What becomes of the pages of a request when another one takes its name?"
+            raise CheckFailed("a fork took the name of another request", self.shown, hint=hint)
+        self._compare(child, "fork")
 
     def _free_again(self, name: str) -> None:
         """CheckFailed unless a second free of a request raises ValueError and changes nothing."""
         try:
             self._call("free", name)
         except CheckFailed as failure:
-            if "it raised ValueError" not in failure.broken:
+            if not isinstance(failure.error, ValueError):
                 hint = "Ask whether there is such a request, and raise ValueError."
                 raise CheckFailed(
                     "freeing twice must be refused with ValueError", self.shown, got=failure.broken, hint=hint

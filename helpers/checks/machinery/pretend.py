@@ -12,9 +12,15 @@ class PretendEngine:
     all that was ordered is done. Its first prefill and its first decode step ever take much longer than later ones.
     """
 
-    def __init__(self, prefill: float = 0.4, decode: float = 0.02, setback: float = 3600.0):
-        """`prefill` and `decode` are seconds of one pass; in every third reading the calendar is set back by `setback`."""
-        self._prefill, self._decode, self._setback = prefill, decode, setback
+    def __init__(
+        self, prefill: float = 0.4, decode: float = 0.02, setback: float = 3600.0, growth: float = 0.0
+    ):
+        """`prefill` and `decode` are seconds of one pass; in every third reading the calendar is set back by `setback`.
+
+        Each decode step of a request takes `growth` (a share of `decode`) longer than the one before.
+        """
+        self._prefill, self._decode, self._setback, self._growth = prefill, decode, setback, growth
+        self._steps = 0
         self._now = self._ready = 1000.0
         self._warm: set[str] = set()
         self._text: list[int] = []
@@ -22,14 +28,15 @@ class PretendEngine:
 
     def start(self, prompt: Sequence[int]) -> int:
         """Begins a new request, forgetting the one before: orders the prefill of `prompt`; gives the first new token."""
-        self._text = list(prompt)
+        self._text, self._steps = list(prompt), 0
         self._order("prefill", self._prefill * len(prompt) / 100)
         return self._choose()
 
     def next(self, token: int) -> int:
         """Orders a decode step with the last token of the request; gives the next token."""
         self._text.append(token)
-        self._order("decode", self._decode)
+        self._order("decode", self._decode * (1 + self._growth * self._steps))
+        self._steps += 1
         return self._choose()
 
     def wait(self) -> None:

@@ -95,24 +95,29 @@ def serve(trace: Trace, policy: Callable[[], Policy], seats: int = 4) -> Report:
     return simulate(trace, engine)
 
 
-def rush(every: float, document_every: float, seed: int) -> Trace:
-    """Half a minute: 24 seconds of chats that fill the engine alone, documents among them, and calm afterwards."""
+def rush(every: float, document_every: float, seed: int, unusual: float = 0.0) -> Trace:
+    """Return half a minute: 24 seconds of chats that fill the engine alone, documents among them, and calm afterwards.
+
+    `unusual` is the share of chats with a long text pasted in, and of documents that are short.
+    """
     rng = random.Random(seed)
     arrivals, at = [], 0.0
     while at < 30:
-        arrivals.append(Arrival(at, rng.randrange(20, 200), rng.randrange(20, 60), 200, "chat"))
+        prompt = rng.randrange(20, 200)
+        prompt = rng.randrange(600, 1200) if unusual and rng.random() < unusual else prompt
+        arrivals.append(Arrival(at, prompt, rng.randrange(20, 60), 200, "chat"))
         at += every * (1 if at < 24 else 2) * rng.uniform(0.7, 1.3)
     at = 1.0
     while at < 24:
-        arrivals.append(
-            Arrival(at, rng.randrange(1000, 3000), rng.randrange(30, 90), 200, "document", priority=1)
-        )
+        prompt = rng.randrange(1000, 3000)
+        prompt = rng.randrange(100, 400) if unusual and rng.random() < unusual else prompt
+        arrivals.append(Arrival(at, prompt, rng.randrange(30, 90), 200, "document", priority=1))
         at += document_every
     return Trace(sorted(arrivals, key=lambda arrival: arrival.at), "rush", seed)
 
 
-RUSHES = (rush(0.21, 4, seed=4), rush(0.215, 3, seed=1))
-"""The two that exercise 5 is checked with."""
+RUSHES = (rush(0.21, 4, seed=4), rush(0.215, 3, seed=1), rush(0.21, 2, seed=2, unusual=0.3))
+"""Those that exercise 5 is checked with; in the last one some chats are long, and some documents short."""
 
 
 def kept(report: Report) -> dict[str, float]:

@@ -25,24 +25,29 @@ def traffic(
 def update(
     maximum: Tensor, total: Tensor, weighted: Tensor, scores: Tensor, values: Tensor, *, largest: str = "all",
     guarded: bool = True, rescale: tuple[bool, bool] = (True, True), sign: int = 1, half: str = "", divide: bool = False,
-    shifted: bool = True,
+    shifted: bool = True, lowest: float = NONE, counted: bool = False,
 ) -> State:  # fmt: skip
     """The reference, and with one of the options changed a wrong one."""
     of_block = scores.float().amax(dim=1, keepdim=True)
-    new = {"all": torch.maximum(maximum, of_block), "block": of_block, "old": maximum}[largest]
+    first = torch.where(maximum == NONE, of_block, maximum)
+    new = {"all": torch.maximum(maximum, of_block), "block": of_block, "old": maximum, "first": first}[
+        largest
+    ]
     shift = torch.where(new == NONE, 0.0, new) if guarded else new
+    shift = new.clamp(min=lowest) if lowest != NONE else shift
     weights = (scores.float() - (shift if shifted else 0.0)).exp()
     weights = weights.half().float() if half == "weights" else weights
     correction = (sign * (maximum - shift)).exp() if shifted else torch.ones_like(maximum)
     keep = [correction if on else torch.ones_like(correction) for on in rescale]
     added = (weights.half().float() if half else weights) @ values.float()
-    total, weighted = total * keep[0] + weights.sum(dim=1, keepdim=True), weighted * keep[1] + added
+    summed = weights.sum(dim=1, keepdim=True) if not counted else torch.full_like(total, scores.shape[1])
+    total, weighted = total * keep[0] + summed, weighted * keep[1] + added
     return new, total, weighted / total if divide else weighted
 
 
 def tiles(
     q_len: int, kv_len: int, query_block: int, key_block: int, *, offset: int | None = None, skips: str = "last",
-    masks: str = "first", late: int = 0, whole: bool = False,
+    masks: str = "first", late: int = 0, whole: bool = False, early: int = 0,
 ) -> TileList:  # fmt: skip
     """The reference, and with one of the options changed a wrong one. `skips`, `masks`: the query that decides."""
     shift = kv_len - q_len if offset is None else offset
@@ -57,7 +62,7 @@ def tiles(
         }
         for k_start in range(0, kv_len, key_block):
             k_end = k_start + key_block if whole else min(k_start + key_block, kv_len)
-            masked = {"all": True, "never": False}.get(masks, k_end - 1 > places.get(masks, 0))
+            masked = {"all": True, "never": False}.get(masks, k_end - 1 > places.get(masks, 0) - early)
             if k_start <= places[skips] - late:
                 found.append((q_start, k_start, masked))
     return found
@@ -68,6 +73,7 @@ def merge(
     guarded: bool = True, shifted: bool = True, swapped: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The reference, and with one of the options changed a wrong one."""
+    out_a, lse_a, out_b, lse_b = (part.float() for part in (out_a, lse_a, out_b, lse_b))
     a, b = (lse.exp() for lse in (lse_a, lse_b))
     right = torch.logaddexp(lse_a, lse_b) if shifted else (a + b).log()
     base = torch.where(right == NONE, 0.0, right) if guarded else right

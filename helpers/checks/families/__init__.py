@@ -1,0 +1,1 @@
+"""What each exercise allows: cases, right results, and wrong answers that have a name; one package per lab."""

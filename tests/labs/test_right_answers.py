@@ -1,0 +1,734 @@
+"""Right answers in unusual styles are accepted: numpy's numbers, tuples for lists, other types of infinity, other ways."""
+
+import bisect
+import collections
+import decimal
+import fractions
+import functools
+import heapq
+import importlib
+import itertools
+import math
+import statistics
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.engine import Policy
+from helpers.estimates import GiB
+from tests.labs.answers import accepts
+
+
+def kv_numpy(shape, batch_size, seq_len, element_size):
+    return np.prod(
+        np.array(
+            [2, batch_size, seq_len, element_size, shape.num_layers, shape.num_kv_heads, shape.head_dim],
+            dtype=object,
+        )
+    )
+
+
+def kv_by_layers(shape, batch_size, seq_len, element_size):
+    per_token = sum(2 * shape.num_kv_heads * shape.head_dim for _ in range(shape.num_layers))
+    return fractions.Fraction(per_token * element_size) * batch_size * seq_len
+
+
+def int4_decimal(num_weights, group_size, scale_bits, zero_point_bits):
+    full, rest = divmod(num_weights, group_size)
+    groups = full + bool(rest)
+    return float(
+        decimal.Decimal(num_weights) / 2 + decimal.Decimal(groups * (scale_bits + zero_point_bits)) / 8
+    )
+
+
+def int4_numpy(num_weights, group_size, scale_bits, zero_point_bits):
+    groups = np.ceil(np.float64(num_weights) / group_size)
+    return np.float64(num_weights) * 0.5 + groups * (scale_bits + zero_point_bits) / 8
+
+
+def crossover_numpy(shape, seq_len, weight_size, element_size):
+    return np.int64(
+        shape.num_params * weight_size // (seq_len * element_size * shape.kv_elements_per_token) + 1
+    )
+
+
+def crossover_by_search(shape, seq_len, weight_size, element_size):
+    one = seq_len * element_size * shape.kv_elements_per_token
+    return bisect.bisect_right(range(10**7), shape.num_params * weight_size, key=lambda n: n * one)
+
+
+def deployment_by_filter(shape, seq_len, requests, devices):
+    table = (("bf16", 2.0), ("int8", 1.0), ("int4", 0.5195))
+    held = requests * seq_len * shape.kv_elements_per_token * 2
+    fits = [(d, t) for d in devices for t, s in table if shape.num_params * s + held <= 0.9 * d[1] * GiB]
+    fits.sort(key=lambda pair: (pair[0][2], [t for t, _ in table].index(pair[1])))
+    return [fits[0][0][0], np.str_(fits[0][1])] if fits else None
+
+
+def deployment_by_heap(shape, seq_len, requests, devices):
+    heap = [(price, name, gib) for name, gib, price in devices]
+    heapq.heapify(heap)
+    while heap:
+        _, name, gib = heapq.heappop(heap)
+        room = gib * GiB * 0.9 - requests * seq_len * shape.kv_elements_per_token * 2
+        for dtype, size in (("bf16", 2), ("int8", 1), ("int4", 0.5195)):
+            if shape.num_params * size <= room:
+                return name, dtype
+
+
+def profile_by_list(engine, prompt, max_new_tokens):
+    warm = engine.start([1, 2])
+    engine.wait()
+    engine.next(warm)
+    engine.wait()
+    times, tokens = [engine.clock()], collections.deque()
+    while len(tokens) < max_new_tokens:
+        tokens.append(engine.next(tokens[-1]) if tokens else engine.start(prompt))
+        engine.wait()
+        times.append(engine.clock())
+    steps = np.diff(times)
+    return dict(
+        ttft=steps[0], tpot=steps[1:].mean() if len(steps) > 1 else np.float64(0), tokens=list(tokens)
+    )
+
+
+def profile_ordered(engine, prompt, max_new_tokens):
+    for _ in range(3):
+        engine.next(engine.start(prompt))
+    engine.wait()
+    found = collections.OrderedDict(tokens=[], ttft=None, tpot=0)
+    start = engine.clock()
+    found["tokens"].append(engine.start(prompt))
+    engine.wait()
+    found["ttft"] = (middle := engine.clock()) - start
+    for _ in itertools.repeat(None, max_new_tokens - 1):
+        found["tokens"].append(engine.next(found["tokens"][-1]))
+    engine.wait()
+    if max_new_tokens > 1:
+        found["tpot"] = (engine.clock() - middle) / (max_new_tokens - 1)
+    return found
+
+
+def utilisation_numpy(shape, batch_size, context, seconds, peak, bandwidth):
+    nbytes = 2 * (shape.num_params + batch_size * context * shape.kv_elements_per_token)
+    done = np.array([2 * shape.num_params * batch_size, nbytes], dtype=np.float64)
+    return tuple(done / np.array([peak, bandwidth]) / seconds)
+
+
+def utilisation_named(shape, batch_size, context, seconds, peak, bandwidth):
+    pair = collections.namedtuple("pair", "mfu mbu")
+    nbytes = (
+        2 * shape.num_params
+        + 4 * shape.num_layers * shape.num_kv_heads * shape.head_dim * context * batch_size
+    )
+    return pair(2 * batch_size * shape.num_params / (peak * seconds), nbytes / (bandwidth * seconds))
+
+
+def device_numpy(shape, batch_size, context, device):
+    if device.bandwidth.value is None:
+        return None
+    nbytes = 2 * (shape.num_params + batch_size * context * shape.kv_elements_per_token)
+    return np.maximum(
+        nbytes / device.bandwidth.value, 2 * shape.num_params * batch_size / device.peak("fp16").value
+    )
+
+
+def device_sorted(shape, batch_size, context, device):
+    bandwidth = getattr(device.bandwidth, "value", None)
+    nbytes = 2.0 * shape.num_params + 2.0 * batch_size * context * shape.kv_elements_per_token
+    peak = device.peak("fp16").value
+    return bandwidth and sorted((nbytes / bandwidth, 2.0 * shape.num_params * batch_size / peak))[-1]
+
+
+def speedup_numpy(rows, wall, names, factor):
+    own = np.array([row[3] for row in rows if row[0] in names], dtype=float)
+    return np.float64(wall) / (wall - own.sum() * (1 - 1 / factor))
+
+
+def speedup_counted(rows, wall, names, factor):
+    table = collections.defaultdict(float)
+    for name, *_, own in rows:
+        table[name] += own
+    return 1 / (1 - sum(table[n] for n in set(names)) / wall * (1 - 1 / factor))
+
+
+class Growing:
+    """Keeps what it has in lists of tensors and a count of its own."""
+
+    def __init__(self, num_layers, capacity, kv_heads, head_dim):
+        self.kept, self.capacity, self.length = [[] for _ in range(num_layers)], capacity, np.int64(0)
+
+    def update(self, layer_idx, k, v):
+        if self.length + k.shape[0] > self.capacity:
+            raise ValueError
+        self.kept[layer_idx].append((k.detach().clone(), v.detach().clone()))
+        if layer_idx + 1 == len(self.kept):
+            self.length += k.size(0)
+        return [torch.cat(part) for part in zip(*self.kept[layer_idx], strict=True)]
+
+
+class Flat:
+    """Keys and values side by side in one buffer; the length is a property."""
+
+    def __init__(self, num_layers, capacity, kv_heads, head_dim):
+        self.buffer = torch.empty(2, num_layers, capacity, kv_heads, head_dim)
+        self.counts = [0] * num_layers
+
+    @property
+    def length(self):
+        return self.counts[-1]
+
+    def update(self, layer_idx, k, v):
+        start = self.counts[layer_idx]
+        end = start + len(v)
+        if not end <= self.buffer.shape[2]:
+            raise type("TooMany", (ValueError,), {})("too many")
+        self.buffer[:, layer_idx, start:end] = torch.stack((k, v))
+        self.counts[layer_idx] = end
+        return tuple(self.buffer[:, layer_idx, :end].unbind())
+
+
+def mask_numpy(lengths, new, capacity):
+    last = np.asarray(lengths)[:, None] + np.arange(new)[None]
+    return torch.from_numpy(np.arange(capacity)[None, None] <= last[..., None])
+
+
+def mask_tril(lengths, new, capacity):
+    whole = torch.ones(capacity, capacity).tril().bool()
+    return torch.stack([whole[n : n + new] for n in lengths])
+
+
+def times_tensor(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth):
+    i = torch.arange(new_tokens, dtype=torch.float64)
+    read = 2 * num_params / bandwidth
+    without = torch.maximum(
+        2 * num_params * (prompt + i) / peak, torch.tensor(read, dtype=torch.float64)
+    ).sum()
+    computed = torch.where(i == 0, float(prompt), 1.0).double() * 2 * num_params / peak
+    cached = torch.where(i == 0, 0.0, prompt + i - 1)
+    return without, torch.maximum(computed, read + kv_bytes * cached / bandwidth).sum()
+
+
+def times_loop(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth):
+    totals = [0.0, 0.0]
+    for n in range(new_tokens):
+        for kind, (tokens, cached) in enumerate(
+            [(prompt + n, 0), (1 if n else prompt, (prompt + n - 1) * bool(n))]
+        ):
+            computing = tokens * num_params / peak * 2
+            totals[kind] += max(computing, num_params * 2 / bandwidth + kv_bytes * cached / bandwidth)
+    return totals
+
+
+def match_numpy(prompt, stored, page_size):
+    best = np.int64(0)
+    for text in stored:
+        n = min(len(text), max(len(prompt) - 1, 0))
+        differ = np.flatnonzero(np.array(prompt[:n]) != np.array(text[:n]))
+        best = max(best, (differ[0] if len(differ) else np.int64(n)) // page_size * page_size)
+    return best
+
+
+def match_pages(prompt, stored, page_size):
+    end = 0
+    while end + page_size < len(prompt) and any(
+        t[: end + page_size] == prompt[: end + page_size] for t in stored
+    ):
+        end += page_size
+    return float(end)
+
+
+def evict_heap(nodes, wanted):
+    children = collections.Counter(node["parent"] for node in nodes.values())
+    heap = [(node["last_use"], name) for name, node in nodes.items() if not children[name]]
+    heapq.heapify(heap)
+    freed = 0
+    gone = ()
+    while heap and freed < wanted:
+        _, name = heapq.heappop(heap)
+        if nodes[name]["pins"]:
+            continue
+        freed, gone, parent = freed + nodes[name]["pages"], (*gone, np.str_(name)), nodes[name]["parent"]
+        children[parent] -= 1
+        if parent is not None and not children[parent]:
+            heapq.heappush(heap, (nodes[parent]["last_use"], parent))
+    return gone
+
+
+def evict_generator(nodes, wanted):
+    def going(left):
+        while True:
+            may = [
+                n for n in left if not left[n]["pins"] and not any(o["parent"] == n for o in left.values())
+            ]
+            if not may:
+                return
+            name = sorted(may, key=lambda n: left[n]["last_use"])[0]
+            yield name, left.pop(name)["pages"]
+
+    found, freed = [], 0
+    for name, pages in going(dict(nodes)) if wanted > 0 else ():
+        found.append(name)
+        freed += pages
+        if freed >= wanted:
+            break
+    return found
+
+
+def rate_set(prompts, page_size):
+    stored, hit, total = set(), 0, 0
+    for p in prompts:
+        end = 0
+        while end + page_size < len(p) and tuple(p[: end + page_size]) in stored:
+            end += page_size
+        hit, total = hit + end, total + len(p)
+        stored |= {tuple(p[:n]) for n in range(page_size, len(p) + 1, page_size)}
+    return np.float64(hit) / total if total else np.float64(0)
+
+
+def rate_fraction(prompts, page_size):
+    total = sum(map(len, prompts))
+    found = [match_pages(p, prompts[:i], page_size) for i, p in enumerate(prompts)]
+    return fractions.Fraction(int(sum(found)), total or 1)
+
+
+def recover_gap(ask, known, alphabet, length):
+    found = ()
+    for _ in range(length):
+        seconds = np.array([ask((*known, *found, token, -1, -2)) for token in alphabet])
+        found += (np.int64(alphabet[int(seconds.argmin())]),)
+    return found
+
+
+def recover_recursive(ask, known, alphabet, length):
+    if not length:
+        return []
+    best = min(alphabet, key=lambda token: ask([*known, token, max(alphabet) + 1000]))
+    return [best, *recover_recursive(ask, [*known, best], alphabet, length - 1)]
+
+
+def key_frozen(before, tokens, salt):
+    return f"{salt!r}|{before!r}|{tokens!r}"
+
+
+def key_chain(before, tokens, salt):
+    return (before or ("salt", salt)) + (tokens,)
+
+
+def padding_numpy(prompts, answers, batch_size):
+    wasted = np.int64(0)
+    for i in range(0, len(prompts), batch_size):
+        p, a = np.array(prompts[i : i + batch_size]), np.array(answers[i : i + batch_size])
+        wasted += (p.max() - p + a.max() - a).sum()
+    return wasted
+
+
+def padding_rows(prompts, answers, batch_size):
+    rows = iter(zip(prompts, answers, strict=True))
+    total = 0.0
+    while batch := list(itertools.islice(rows, batch_size)):
+        longest = [max(column) for column in zip(*batch, strict=True)]
+        total += sum(longest[0] + longest[1] - sum(row) for row in batch)
+    return total
+
+
+def pack_numpy(requests):
+    tokens, positions, rows = [], [], {}
+    for i, r in enumerate(requests):
+        where = np.arange(r["computed"], r["computed"] + r["count"])
+        text = np.array(r["prompt"] + r["answer"])
+        tokens.extend(text[where])
+        positions.extend(where)
+        if where[-1] == len(text) - 1:
+            rows[np.int64(i)] = np.int64(len(tokens)) - 1
+    return tokens, np.array(positions, dtype=int), rows
+
+
+def pack_sums(requests):
+    ends = list(itertools.accumulate(r["count"] for r in requests))
+    flat = [
+        ((r["prompt"] + r["answer"])[n], n)
+        for r in requests
+        for n in range(r["computed"], r["computed"] + r["count"])
+    ]
+    whole = [r["computed"] + r["count"] == len(r["prompt"]) + len(r["answer"]) for r in requests]
+    return [
+        tuple(t for t, _ in flat),
+        tuple(n for _, n in flat),
+        {i: ends[i] - 1 for i, done in enumerate(whole) if done},
+    ]
+
+
+def plan_numpy(running, waiting, token_budget, chunk_size, seats, free_pages, page_size):
+    out, left = [], np.int64(token_budget)
+    free, seats = np.int64(free_pages), seats - len(running)
+    for group, admitting in ((running, False), (waiting, True)):
+        for r in group:
+            need = np.int64(math.ceil(r["length"] / page_size)) * admitting
+            if admitting and (left == 0 or seats < 1 or need > free):
+                return tuple(out)
+            share = np.minimum(np.minimum(left, chunk_size), r["length"] - r["computed"])
+            free, seats = free - need, seats - admitting
+            if share:
+                out.append([r["name"], share])
+            left -= share
+    return tuple(out)
+
+
+def plan_recursive(running, waiting, token_budget, chunk_size, seats, free_pages, page_size):
+    def rest(queue, budget, seats, pages):
+        if not queue or not budget:
+            return []
+        (r, runs), *others = queue
+        need = 0 if runs else -(-r["length"] // page_size)
+        if not runs and (not seats or need > pages):
+            return []
+        n = min(budget, chunk_size, r["length"] - r["computed"])
+        return [(r["name"], n), *rest(others, budget - n, seats - (not runs), pages - need)]
+
+    queue = [(r, True) for r in running] + [(r, False) for r in waiting]
+    return rest(queue, token_budget, seats - len(running), free_pages)
+
+
+def chunk_search(num_params, kv_bytes, decoding, context, target, peak, bandwidth):
+    def seconds(chunk):
+        return max(
+            (decoding + chunk) * 2 * num_params / peak,
+            (2 * num_params + decoding * context * kv_bytes) / bandwidth,
+        )
+
+    chunk = 0
+    while seconds(chunk + 1) <= target:
+        chunk += 1
+    return np.int32(chunk)
+
+
+def chunk_clip(num_params, kv_bytes, decoding, context, target, peak, bandwidth):
+    enough = (num_params * 2 + kv_bytes * decoding * context) / bandwidth <= target
+    return float(enough) * np.clip(np.floor(target * peak / (2 * num_params)) - decoding, 0, None)
+
+
+def append_numpy(table, length, new, page_size, free):
+    pages = np.ceil((length + new) / page_size).astype(int)
+    missing = max(pages - len(table), 0)
+    if missing > len(free):
+        raise ValueError("too few")
+    return tuple(np.concatenate([np.array(table, dtype=int), np.array(free, dtype=int)[:missing]]))
+
+
+def append_own_error(table, length, new, page_size, free):
+    class Full(ValueError):
+        pass
+
+    pages, rest = list(table), collections.deque(free)
+    while len(pages) * page_size < length + new:
+        if not rest:
+            raise Full
+        pages += [rest.popleft()]
+    return pages
+
+
+def gather_cat(cache, table, length):
+    return torch.cat([cache[page] for page in table])[:length]
+
+
+def gather_select(cache, table, length):
+    t = torch.arange(length)
+    return cache[torch.tensor(table)[t // cache.shape[1]], t % cache.shape[1]].clone()
+
+
+class NumpyPool:
+    """The lab's pool with values in numpy."""
+
+    def __init__(self, num_pages, page_size):
+        self.page_size, self.values = page_size, np.zeros((num_pages, page_size))
+        self.refs, self.tables, self.lengths = [0] * num_pages, {}, {}
+
+    def take(self):
+        page = self.refs.index(0)
+        self.refs[page] = 1
+        return page
+
+    def start(self, name):
+        self.tables[name], self.lengths[name] = [], 0
+
+    def read(self, name):
+        return self.values[self.tables[name]].ravel()[: self.lengths[name]].tolist()
+
+    def fork(self, parent, child):
+        if child in self.lengths:
+            raise ValueError(child)
+        self.tables[child], self.lengths[child] = self.tables[parent].copy(), self.lengths[parent]
+        for page in self.tables[parent]:
+            self.refs[page] += 1
+
+    def append(self, name, value):
+        table, slot = self.tables[name], self.lengths[name] % self.page_size
+        if slot and self.refs[table[-1]] > 1:
+            self.refs[table[-1]] -= 1
+            self.values[new := self.take()] = self.values[table[-1]]
+            table[-1] = new
+        table += [] if slot else [self.take()]
+        self.values[table[-1], slot] = value
+        self.lengths[name] += 1
+
+    def free(self, name):
+        try:
+            table = self.tables.pop(name)
+        except KeyError:
+            raise ValueError(f"no {name}") from None
+        self.lengths.pop(name)
+        for page in table:
+            self.refs[page] -= 1
+
+
+class Releasing(NumpyPool):
+    """Frees page by page, from the end."""
+
+    def free(self, name):
+        if self.tables.get(name) is None:
+            raise ValueError
+        while self.tables[name]:
+            self.refs[self.tables[name].pop()] -= 1
+        del self.lengths[name], self.tables[name]
+
+
+def size_numpy(lengths, shared, sizes, most_wasted):
+    sizes = np.sort(np.array(sizes))[::-1]
+    for size in sizes:
+        own = np.array(lengths) - shared // size * size
+        pages = shared // size + np.ceil(own / size).sum()
+        if (pages * size - own.sum() - shared // size * size) / (pages * size) <= most_wasted:
+            return size
+
+
+def size_sets(lengths, shared, sizes, most_wasted):
+    good = set()
+    for size in sizes:
+        common = shared // size
+        slots = (common + sum(math.ceil((n - common * size) / size) for n in lengths)) * size
+        empty = slots - common * size - sum(n - common * size for n in lengths)
+        good |= {size} if empty <= most_wasted * slots else set()
+    return max(good) if good else None
+
+
+def traffic_numpy(q_len, kv_len, head_dim, query_block, element_bytes):
+    return np.int64(head_dim) * element_bytes * 2 * (q_len + int(np.ceil(q_len / query_block)) * kv_len)
+
+
+def traffic_loop(q_len, kv_len, head_dim, query_block, element_bytes):
+    moved = 0.0
+    for start in range(0, q_len, query_block):
+        moved += 2 * min(query_block, q_len - start) + 2 * kv_len
+    return moved * head_dim * element_bytes
+
+
+def update_lse(maximum, total, weighted, scores, values):
+    s, v = scores.to(torch.float32), values.to(torch.float32)
+    top = torch.cat((maximum, s), dim=1).max(dim=1, keepdim=True)[0]
+    safe = top.masked_fill(top.isinf(), 0)
+    p, c = torch.exp(s - safe), torch.exp(maximum - safe)
+    return [
+        top,
+        c.mul(total).add(p.sum(-1, keepdim=True)),
+        c.mul(weighted).add(torch.einsum("qk,kd->qd", p, v)),
+    ]
+
+
+def update_key_by_key(maximum, total, weighted, scores, values):
+    for s, v in zip(scores.float().T, values.float(), strict=True):
+        new = torch.maximum(maximum, s[:, None])
+        base = torch.nan_to_num(new, neginf=0.0, posinf=0.0)
+        c, p = (maximum - base).exp(), (s[:, None] - base).exp()
+        maximum, total, weighted = new, total * c + p, weighted * c + p * v
+    return maximum, total, weighted
+
+
+def tiles_numpy(q_len, kv_len, query_block, key_block):
+    sees = np.arange(kv_len)[None] <= np.arange(q_len)[:, None] + kv_len - q_len
+    found = []
+    for q, k in itertools.product(range(0, q_len, query_block), range(0, kv_len, key_block)):
+        tile = sees[q : q + query_block, k : k + key_block]
+        if tile.any():
+            found.append([np.int64(q), np.int64(k), ~tile.all()])
+    return found
+
+
+def tiles_tuple(q_len, kv_len, query_block, key_block):
+    def one(q, k):
+        places = range(q + kv_len - q_len, min(q + query_block, q_len) + kv_len - q_len)
+        last = min(k + key_block, kv_len) - 1
+        return () if k > places[-1] else ((q, k, not last <= places[0]),)
+
+    return tuple(
+        t for q in range(0, q_len, query_block) for k in range(0, kv_len, key_block) for t in one(q, k)
+    )
+
+
+def merge_max(out_a, lse_a, out_b, lse_b):
+    a, b = lse_a.float(), lse_b.float()
+    top = torch.maximum(a, b)
+    base = torch.where(torch.isinf(top), torch.zeros(()), top)
+    x, y = (a - base).exp(), (b - base).exp()
+    total = (x + y).clamp(min=torch.finfo(torch.float32).tiny)
+    out = (x[:, None] * out_a.float() + y[:, None] * out_b.float()) / total[:, None]
+    return out, torch.where(x + y == 0, torch.tensor(-math.inf), base + total.log())
+
+
+def merge_sigmoid(out_a, lse_a, out_b, lse_b):
+    a, b = lse_a.to(torch.float32), lse_b.to(torch.float32)
+    share = torch.sigmoid(torch.nan_to_num(a - b, nan=0.0, posinf=math.inf, neginf=-math.inf))[:, None]
+    return [share * out_a.float() + (1 - share) * out_b.float(), torch.logaddexp(a, b)]
+
+
+def choose_down(head_dim, l0a, l0b, l0c, l1, ub):
+    for q in range(l0a // (2 * head_dim) // 16 * 16, 0, -16):
+        most = [l0b // (2 * head_dim), l0a // (2 * q), l0c // (4 * q), ub // (3 * q)]
+        most.append((l1 // 2 - q * head_dim) // (q + 4 * head_dim))
+        k = min(most) // 16 * 16
+        if k > 0 and 4 * q * head_dim <= l0c:
+            return [q, np.int64(k)]
+
+
+def choose_numpy(head_dim, l0a, l0b, l0c, l1, ub):
+    q, k = np.meshgrid(np.arange(16, 1025, 16), np.arange(16, 1025, 16), indexing="ij")
+    wide = np.maximum(k, head_dim)
+    fits = (2 * q * wide <= l0a) & (2 * k * head_dim <= l0b) & (4 * q * wide <= l0c) & (3 * q * k <= ub)
+    fits &= 2 * (q * head_dim + q * k + 4 * k * head_dim) <= l1
+    found = list(zip(q[fits], k[fits], strict=True))
+    return tuple(max(found)) if found else None
+
+
+def wait_numpy(seconds):
+    return np.cumsum([0.0, *seconds])[:-1].mean()
+
+
+def wait_fraction(seconds):
+    return statistics.mean(sum(map(fractions.Fraction, seconds[:i])) for i in range(len(seconds)))
+
+
+def first_by_compare(waiting, now, ageing):
+    def compare(a, b):
+        one, two = (job["priority"] * ageing - (now - job["arrived"]) for job in (a, b))
+        return (one > two) - (one < two) or (a["arrived"] > b["arrived"]) - (a["arrived"] < b["arrived"])
+
+    return sorted(waiting, key=functools.cmp_to_key(compare))[0]["name"]
+
+
+def first_numpy(waiting, now, ageing):
+    moments = np.array([(job["arrived"] + job["priority"] * ageing, job["arrived"]) for job in waiting])
+    return np.str_(waiting[np.lexsort((moments[:, 1], moments[:, 0]))[0]]["name"])
+
+
+def passes_numpy(request, ended, budget):
+    own = np.array([e["answer"] for e in ended if e["client"] == request["client"]])
+    answer = np.minimum(own.mean() if own.size else np.inf, request["cap"])
+    return np.ceil(request["prompt"] / budget) + answer - 1
+
+
+def passes_fraction(request, ended, budget):
+    own = [fractions.Fraction(e["answer"]) for e in ended if e["client"] == request["client"]] or [
+        request["cap"]
+    ]
+    full, rest = divmod(request["prompt"], budget)
+    return full + bool(rest) - 1 + min(sum(own) / len(own), request["cap"])
+
+
+def begins_float32(free, short, long, gap, ageing=None):
+    now, k = free, 1
+    while k * gap <= now and (ageing is None or k * gap + ageing * short < ageing * long):
+        now, k = now + short, k + 1
+        if ageing is None and short >= gap:
+            return np.float32("inf")
+    return np.float64(now)
+
+
+def begins_closed(free, short, long, gap, ageing=None):
+    most = math.inf if ageing is None else max(0, math.ceil(ageing * (long - short) / gap) - 1)
+    if free < gap or not most:
+        return free
+    if short >= gap:
+        return torch.tensor(math.inf) if most == math.inf else free + most * short
+    served = math.floor((free - short) / (gap - short))
+    while served and served * gap > free + (served - 1) * short:
+        served -= 1
+    while (served + 1) * gap <= free + served * short:
+        served += 1
+    return free + short * min(served, most)
+
+
+class Deadline(Policy):
+    """A rank in numpy."""
+
+    def rank(self, state):
+        return np.float64(state.arrived) + (10 if state.request.priority else 2)
+
+
+class Whole(Policy):
+    """A rank that is a fraction, in milliseconds."""
+
+    def rank(self, state):
+        return (
+            fractions.Fraction(state.arrived) * 1000
+            + {"chat": 2000, "document": 10_000}[state.request.client]
+        )
+
+
+RIGHT = {
+    "lab01.check_kv_bytes": (kv_numpy, kv_by_layers),
+    "lab01.check_int4_bytes": (int4_decimal, int4_numpy),
+    "lab01.check_crossover": (crossover_numpy, crossover_by_search),
+    "lab01.check_deployment": (deployment_by_filter, deployment_by_heap),
+    "lab02.check_profiler": (profile_by_list, profile_ordered),
+    "lab02.check_utilisation": (utilisation_numpy, utilisation_named),
+    "lab02.check_other_device": (device_numpy, device_sorted),
+    "lab02.check_speedup": (speedup_numpy, speedup_counted),
+    "lab03.check_cache": (Growing, Flat),
+    "lab03.check_mask": (mask_numpy, mask_tril),
+    "lab03.check_times": (times_tensor, times_loop),
+    "lab04.check_match": (match_numpy, match_pages),
+    "lab04.check_evict": (evict_heap, evict_generator),
+    "lab04.check_rate": (rate_set, rate_fraction),
+    "lab04.check_secret": (recover_gap, recover_recursive),
+    "lab04.check_key": (key_frozen, key_chain),
+    "lab05.check_padding": (padding_numpy, padding_rows),
+    "lab05.check_pack": (pack_numpy, pack_sums),
+    "lab05.check_plan": (plan_numpy, plan_recursive),
+    "lab05.check_chunk": (chunk_search, chunk_clip),
+    "lab06.check_append": (append_numpy, append_own_error),
+    "lab06.check_gather": (gather_cat, gather_select),
+    "lab06.check_copy_on_write": (NumpyPool, Releasing),
+    "lab06.check_page_size": (size_numpy, size_sets),
+    "lab07.check_traffic": (traffic_numpy, traffic_loop),
+    "lab07.check_update": (update_lse, update_key_by_key),
+    "lab07.check_tiles": (tiles_numpy, tiles_tuple),
+    "lab07.check_merge": (merge_max, merge_sigmoid),
+    "lab07.check_choose": (choose_down, choose_numpy),
+    "lab08.check_wait": (wait_numpy, wait_fraction),
+    "lab08.check_first": (first_by_compare, first_numpy),
+    "lab08.check_passes": (passes_numpy, passes_fraction),
+    "lab08.check_begin": (begins_float32, begins_closed),
+    "lab08.check_both": (Deadline, Whole),
+}
+PAIRS = [(check, answer) for check, several in RIGHT.items() for answer in several]
+
+
+@pytest.mark.parametrize(("check", "answer"), PAIRS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_right_answer_of_any_style_is_accepted(check, answer, capsys):
+    lab, name = check.split(".")
+    accepts(getattr(importlib.import_module(f"helpers.checks.{lab}"), name), answer, capsys)
+
+
+def test_every_exercise_that_asks_for_code_is_here():
+    checks = set()
+    for number in range(1, 9):
+        module = importlib.import_module(f"helpers.checks.lab{number:02d}")
+        checks |= {f"lab{number:02d}.{name}" for name in vars(module) if name.startswith("check_")}
+    of_a_number = {
+        "lab01.check_token_bytes",
+        "lab02.check_step_time",
+        "lab03.check_copied",
+        "lab06.check_pages",
+    }
+    assert {check for check in checks if not check.endswith("check_family")} - of_a_number == set(RIGHT)

@@ -1,0 +1,904 @@
+"""Wrong answers that one may well write: (check, name of the answer, code, words of the message)."""
+
+WRONG = [
+    (
+        "lab04.check_match",
+        "f",
+        """
+def f(prompt, stored, page_size):
+    best = 0
+    for t in stored[:8]:
+        n = 0
+        while n < len(prompt) - 1 and n < len(t) and (t[n] == prompt[n]):
+            n += 1
+        best = max(best, n // page_size * page_size)
+    return best
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab04.check_match",
+        "f",
+        """
+def f(prompt, stored, page_size):
+    best = 0
+    for t in stored:
+        n = 0
+        while n < len(prompt) and n < len(t) and (t[n] == prompt[n]):
+            n += 1
+        if n == len(prompt):
+            n -= page_size
+        best = max(best, n // page_size * page_size)
+    return best
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab04.check_match",
+        "f",
+        """
+def f(prompt, stored, page_size):
+    best = 0
+    for t in stored:
+        n = 0
+        while n + page_size <= len(prompt) and t[n:n + page_size] == prompt[n:n + page_size]:
+            n += page_size
+        best = max(best, n)
+    return best
+""",
+        "Of a prompt that is stored from end to end, what must be computed all the same?",
+    ),
+    (
+        "lab04.check_evict",
+        "f",
+        """
+def f(nodes, wanted):
+    left = dict(nodes)
+    gone = []
+    freed = 0
+    for name in sorted(nodes, key=lambda n: nodes[n]['last_use']):
+        if freed >= wanted:
+            break
+        if nodes[name]['pins'] or any((o['parent'] == name for o in left.values())):
+            continue
+        del left[name]
+        gone.append(name)
+        freed += nodes[name]['pages']
+    return gone
+""",
+        "More is wanted, and more may go. Why does it stop?",
+    ),
+    (
+        "lab04.check_evict",
+        "f",
+        """
+def f(nodes, wanted):
+    left = dict(nodes)
+    gone = []
+    freed = 0
+    while freed < wanted:
+        may = [n for n in left if left[n]['pins'] != 1 and (not any((o['parent'] == n for o in left.values())))]
+        if not may:
+            break
+        n = min(may, key=lambda n: left[n]['last_use'])
+        freed += left.pop(n)['pages']
+        gone.append(n)
+    return gone
+""",
+        "Is a node going that some request uses? Look at its pins.",
+    ),
+    (
+        "lab04.check_evict",
+        "f",
+        """
+def f(nodes, wanted):
+    left = dict(nodes)
+    gone = []
+    freed = 0
+    while freed < wanted:
+        may = [n for n in left if not left[n]['pins'] and (not any((o['parent'] == n for o in left.values())))]
+        if not may:
+            return []
+        n = min(may, key=lambda n: left[n]['last_use'])
+        freed += left.pop(n)['pages']
+        gone.append(n)
+    return gone
+""",
+        "More is wanted, and more may go. Why does it stop?",
+    ),
+    (
+        "lab04.check_rate",
+        "f",
+        """
+def f(prompts, page_size):
+    seen = set()
+    hit = total = 0
+    for p in prompts:
+        total += len(p)
+        n = 0
+        while n + page_size < len(p) and tuple(p[n:n + page_size]) in seen:
+            n += page_size
+        hit += n
+        for i in range(0, len(p) - page_size + 1, page_size):
+            seen.add(tuple(p[i:i + page_size]))
+    return hit / total if total else 0
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab04.check_secret",
+        "f",
+        """
+def f(ask, known, alphabet, length):
+    found = []
+    for _ in range(length):
+        found.append(min(set(alphabet), key=lambda a: ask(known + found + [a, 0])))
+    return found
+""",
+        "Your own tries are stored, too. Can what stands behind a try be taken for the next token?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before, tokens, salt):
+    return (before, hash(tokens), hash(salt)) if before else (salt[:3], tokens)
+""",
+        "Does all of the salt go into the key?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before, tokens, salt):
+    return (before, tokens, len(salt))
+""",
+        "Salts are compared letter by letter. Are they changed first?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before, tokens, salt):
+    return (before, tokens, salt or 'default')
+""",
+        "Two tenants, one text: does all of the salt reach this page?",
+    ),
+    (
+        "lab05.check_padding",
+        "f",
+        """
+def f(prompts, answers, batch_size):
+    w = 0
+    for i in range(0, len(prompts), batch_size):
+        p = prompts[i:i + batch_size]
+        a = answers[i:i + batch_size]
+        w += sum((max((x + y for x, y in zip(p, a))) - x - y for x, y in zip(p, a)))
+    return w
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab05.check_pack",
+        "f",
+        """
+def f(requests):
+    t, p, r = ([], [], {})
+    for i, q in enumerate(requests):
+        x = q['prompt'] + q['answer']
+        e = q['computed'] + q['count']
+        t += x[q['computed']:e]
+        p += range(q['computed'], e)
+        if e == len(x):
+            r[requests.index(q)] = len(t) - 1
+    return (t, p, r)
+""",
+        "A request whose text is all computed gets a token. Is one missing?",
+    ),
+    (
+        "lab05.check_plan",
+        "f",
+        """
+def f(running, waiting, token_budget, chunk_size, seats, free_pages, page_size):
+    out = []
+    left = token_budget
+    for r in running:
+        n = min(left, chunk_size, r['length'] - r['computed'])
+        if n:
+            out.append((r['name'], n))
+            left -= n
+    used = len(running)
+    for r in waiting:
+        need = -(-r['length'] // page_size) - r['computed'] // page_size
+        if not left or used >= seats or need > free_pages:
+            break
+        n = min(left, chunk_size, r['length'] - r['computed'])
+        out.append((r['name'], n))
+        left -= n
+        used += 1
+        free_pages -= need
+    return out
+""",
+        "Pages are for the whole text of a request. Are they counted for what it lacks, or for a chunk?",
+    ),
+    (
+        "lab05.check_chunk",
+        "f",
+        """
+def f(num_params, kv_bytes, decoding, context, target, peak, bandwidth):
+    if decoding == 0:
+        return int(target * peak / (2 * num_params))
+    if (2 * num_params + kv_bytes * context * decoding) / bandwidth > target:
+        return 0
+    return max(0, int(target * peak / (2 * num_params)) - decoding)
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab05.check_chunk",
+        "f",
+        """
+def f(num_params, kv_bytes, decoding, context, target, peak, bandwidth):
+    if (2 * num_params + kv_bytes * context * max(1, decoding)) / bandwidth > target:
+        return 0
+    return max(0, int(target * peak / (2 * num_params)) - decoding)
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab06.check_append",
+        "f",
+        """
+def f(table, length, new, page_size, free):
+    need = -(-(length + new) // page_size) - len(table)
+    if need >= len(free) and need > 0:
+        raise ValueError
+    return table + free[:max(0, need)]
+""",
+        "it refused what fits",
+    ),
+    (
+        "lab06.check_gather",
+        "f",
+        """
+import torch
+
+def f(cache, table, length):
+    return torch.tensor(cache[table].flatten(0, 1)[:length].tolist())
+""",
+        "The keys have the cache's type. Is it changed on the way?",
+    ),
+    (
+        "lab06.check_gather",
+        "f",
+        """
+def f(cache, table, length):
+    return cache[table].flatten(0, 1)[:length].nan_to_num().half().to(cache.dtype)
+""",
+        "In which page, and at which slot of it, is token t?",
+    ),
+    (
+        "lab06.check_page_size",
+        "f",
+        """
+def f(lengths, shared, sizes, most_wasted):
+
+    def w(s):
+        c = shared // s * s
+        own = [n - c for n in lengths]
+        p = shared // s + sum((max(1, -(-r // s)) for r in own))
+        return 1 - (c + sum(own)) / (p * s)
+    return max((s for s in sizes if w(s) <= most_wasted), default=None)
+""",
+        "For one size: how many pages are there, and how many of their slots hold a token?",
+    ),
+    (
+        "lab07.check_traffic",
+        "f",
+        """
+def f(q_len, kv_len, head_dim, query_block, element_bytes):
+    return (2 * q_len + 2 * -(-q_len // query_block) * kv_len) * head_dim * 2
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab07.check_update",
+        "f",
+        """
+import torch
+
+def f(maximum, total, weighted, scores, values):
+    s, v = (scores.float(), values.float())
+    new = torch.maximum(maximum, s.amax(1, keepdim=True))
+    sh = torch.nan_to_num(new, neginf=-10000.0)
+    w = (s - sh).exp()
+    c = (maximum - sh).exp()
+    return (new, total * c + w.sum(1, keepdim=True), weighted * c + w @ v.half().float())
+""",
+        "weighted: wrong values",
+    ),
+    (
+        "lab07.check_tiles",
+        "f",
+        """
+def f(q_len, kv_len, query_block, key_block):
+    out = []
+    for q in range(0, q_len, query_block):
+        first = q + kv_len - q_len
+        last = min(q + query_block, q_len) - 1 + kv_len - q_len
+        for k in range(0, min(kv_len, last + 1), key_block):
+            out.append((q, k, min(k + key_block, kv_len) - 1 > max(first, 0)))
+    return out
+""",
+        "not these tiles",
+    ),
+    (
+        "lab07.check_merge",
+        "f",
+        """
+import torch
+
+def f(out_a, lse_a, out_b, lse_b):
+    a, b, x, y = (lse_a.float(), lse_b.float(), out_a.float(), out_b.float())
+    l = torch.logaddexp(a, b)
+    s = torch.where(l == float('-inf'), 0.0, l)
+    return ((a - s).exp().clamp(min=0.001)[:, None] * x + (b - s).exp()[:, None] * y, l)
+""",
+        "out: wrong values",
+    ),
+    (
+        "lab08.check_first",
+        "f",
+        """
+def f(waiting, now, ageing):
+    return min(waiting, key=lambda j: (j['arrived'] + ageing * min(j['priority'], 3), j['arrived']))['name']
+""",
+        "not the next one",
+    ),
+    (
+        "lab08.check_first",
+        "f",
+        """
+def f(waiting, now, ageing):
+    return min(waiting, key=lambda j: (j['arrived'] + int(ageing) * j['priority'], j['arrived']))['name']
+""",
+        "not the next one",
+    ),
+    (
+        "lab08.check_passes",
+        "f",
+        """
+import math
+
+def f(request, ended, budget):
+    own = [e['answer'] for e in ended if e['client'] == request['client']]
+    a = sum((min(x, request['cap']) for x in own)) / len(own) if own else request['cap']
+    return math.ceil(request['prompt'] / budget) + a - 1
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab08.check_begin",
+        "f",
+        """
+import math
+
+def f(free, short, long, gap, ageing=None):
+    if ageing is None and short >= gap:
+        return math.inf if gap <= free else free
+    now, k = (free, 1)
+    while k * gap <= now and (not ageing or k * gap + ageing * short < ageing * long) and (k < 5000):
+        now, k = (now + short, k + 1)
+    return round(now, 2)
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab08.check_both",
+        "F",
+        """
+from helpers.engine import Policy
+
+class F(Policy):
+
+    def rank(self, state):
+        return state.arrived + (2 if state.request.max_tokens <= 200 and len(state.request.prompt_ids) < 900 else 10)
+""",
+        "Here some chats have long prompts, and some documents short ones. What tells one kind from the other?",
+    ),
+    (
+        "lab03.check_mask",
+        "f",
+        """
+import torch
+
+def f(lengths, new, capacity):
+    p = torch.tensor(lengths)[:, None] + torch.arange(new)
+    m = torch.arange(capacity) <= p[:, :, None]
+    m[:, :, 0] = True
+    if max(lengths) == 0:
+        m[...] = torch.arange(capacity) < new
+    return m
+""",
+        "the mask: wrong values",
+    ),
+    (
+        "lab03.check_times",
+        "f",
+        """
+def f(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth):
+
+    def p(t, c):
+        return max(2 * num_params * t / peak, (2 * num_params + kv_bytes * (c + t)) / bandwidth)
+    return (sum((p(prompt + i, -prompt - i) for i in range(new_tokens))), p(prompt, -prompt) + sum((p(1, prompt + i) for i in range(new_tokens - 1))))
+""",
+        "How many cached tokens does the first step read? The prompt's, and not the new one's.",
+    ),
+    (
+        "lab02.check_speedup",
+        "f",
+        """
+def f(rows, wall, names, factor):
+    own = sum((r[3] for r in rows if any((r[0] in n for n in names))))
+    return wall / (wall - own + own / factor)
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab02.check_speedup",
+        "f",
+        """
+def f(rows, wall, names, factor):
+    own = sum((r[3] for r in rows if r[0] in names))
+    return round(wall / (wall - own + own / factor), 2)
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab01.check_crossover",
+        "f",
+        """
+def f(shape, seq_len, weight_size, element_size):
+    one = seq_len * element_size * shape.kv_elements_per_token
+    return max(2, int(shape.num_params * weight_size // one) + 1)
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab01.check_kv_bytes",
+        "f",
+        """
+def f(shape, batch_size, seq_len, element_size):
+    return min(2 * batch_size * seq_len * shape.num_kv_heads * shape.head_dim * shape.num_layers * element_size, 2 ** 40)
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab01.check_kv_bytes",
+        "f",
+        """
+import numpy as np
+
+def f(shape, batch_size, seq_len, element_size):
+    return int(np.int32(2 * batch_size) * np.float32(seq_len * shape.num_kv_heads * shape.head_dim * shape.num_layers * element_size))
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab01.check_int4_bytes",
+        "f",
+        """
+def f(num_weights, group_size, scale_bits, zero_point_bits):
+    g = -(-num_weights // group_size)
+    return num_weights / 2 + g * scale_bits / 8 + (g * zero_point_bits + 7) // 8
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab01.check_int4_bytes",
+        "f",
+        """
+def f(num_weights, group_size, scale_bits, zero_point_bits):
+    g = max(1, -(-num_weights // group_size))
+    return (4 * num_weights + g * (scale_bits + zero_point_bits)) / 8
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab01.check_deployment",
+        "f",
+        """
+def f(shape, seq_len, requests, devices):
+    from helpers.estimates import GiB
+    B = {'bf16': 2.0, 'int8': 1.0, 'int4': 0.5}
+    c = requests * seq_len * 2 * shape.kv_elements_per_token
+    for n, g, p in sorted(devices, key=lambda d: d[2]):
+        for t, s in B.items():
+            if shape.num_params * s + c <= 0.9 * g * GiB:
+                return (n, t)
+""",
+        "That fills the device to the brim. Is a tenth of it left free?",
+    ),
+    (
+        "lab02.check_profiler",
+        "f",
+        """
+def f(engine, prompt, max_new_tokens):
+    engine.next(engine.start(prompt[:1]))
+    engine.wait()
+    b = engine.clock()
+    t = [engine.start(prompt)]
+    engine.wait()
+    m = engine.clock()
+    for _ in range(max_new_tokens - 1):
+        t.append(engine.next(t[0]))
+        engine.wait()
+    return {'ttft': m - b, 'tpot': (engine.clock() - m) / max(1, max_new_tokens - 1), 'tokens': t}
+""",
+        "Does the request begin with start, after the warm-up? Does each step get the token that came last?",
+    ),
+    (
+        "lab02.check_profiler",
+        "f",
+        """
+def f(engine, prompt, max_new_tokens):
+    engine.next(engine.start(prompt))
+    engine.wait()
+    b = engine.clock()
+    t = [engine.start(prompt)]
+    engine.wait()
+    m = engine.clock()
+    s = []
+    for _ in range(max_new_tokens - 1):
+        x = engine.clock()
+        t.append(engine.next(t[-1]))
+        engine.wait()
+        s.append(engine.clock() - x)
+    s.sort()
+    return {'ttft': m - b, 'tpot': s[len(s) // 2] if s else 0.0, 'tokens': t}
+""",
+        "Steps need not take equally long. Is it the mean of all of them, or the time of one?",
+    ),
+    (
+        "lab02.check_other_device",
+        "f",
+        """
+def f(shape, batch_size, context, device):
+    if device.bandwidth.value is None:
+        return None
+    n = 2 * shape.num_params + 2 * batch_size * context * shape.kv_elements_per_token
+    return max(n / device.bandwidth.value, 2 * shape.num_params * batch_size / device.peak('int8').value)
+""",
+        "A multiply-add is two operations. Are both counted?",
+    ),
+    (
+        "lab02.check_other_device",
+        "f",
+        """
+def f(shape, batch_size, context, device):
+    if device.bandwidth.value is None:
+        return 0
+    n = 2 * shape.num_params + 2 * batch_size * context * shape.kv_elements_per_token
+    return max(n / device.bandwidth.value, 2 * shape.num_params * batch_size / device.peak('fp16').value)
+""",
+        "Nobody published this device's bandwidth. What does the docstring ask for then?",
+    ),
+    (
+        "lab02.check_other_device",
+        "f",
+        """
+def f(shape, batch_size, context, device):
+    if device.bandwidth.status != 'official' and device.bandwidth.value is None:
+        return None
+    n = 2 * shape.num_params + 2 * batch_size * (context + 1) * shape.kv_elements_per_token
+    return max(n / device.bandwidth.value, 2 * shape.num_params * batch_size / device.peak('fp16').value)
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab03.check_cache",
+        "C",
+        """
+import torch
+
+class C:
+
+    def __init__(self, num_layers, capacity, kv_heads, head_dim):
+        self.k = torch.zeros(num_layers, capacity, kv_heads, head_dim)
+        self.v = self.k.clone()
+        self.length = 0
+
+    def update(self, layer_idx, k, v):
+        e = self.length + len(k)
+        if e >= self.k.shape[1] + 1:
+            raise ValueError
+        self.k[layer_idx, self.length:e] = k.half()
+        self.v[layer_idx, self.length:e] = v
+        if layer_idx == len(self.k) - 1:
+            self.length = e
+        return (self.k[layer_idx, :e], self.v[layer_idx, :e])
+""",
+        "At which position of the buffer does each token lie?",
+    ),
+    (
+        "lab03.check_cache",
+        "C",
+        """
+import torch
+
+class C:
+    k = None
+
+    def __init__(self, num_layers, capacity, kv_heads, head_dim):
+        if C.k is None or C.k.shape != (num_layers, capacity, kv_heads, head_dim):
+            C.k = torch.zeros(num_layers, capacity, kv_heads, head_dim)
+            C.v = C.k.clone()
+        self.length = 0
+
+    def update(self, layer_idx, k, v):
+        e = self.length + len(k)
+        if e > self.k.shape[1]:
+            raise ValueError
+        self.k[layer_idx, self.length:e] = k
+        self.v[layer_idx, self.length:e] = v
+        if layer_idx == len(self.k) - 1:
+            self.length = e
+        return (self.k[layer_idx, :e], self.v[layer_idx, :e])
+""",
+        "Each cache needs buffers and a length of its own. Do two caches share one of them?",
+    ),
+    (
+        "lab03.check_mask",
+        "f",
+        """
+import torch
+
+def f(lengths, new, capacity):
+    lengths.sort() if len(lengths) > 4 else None
+    p = torch.tensor(lengths)[:, None] + torch.arange(new)
+    return torch.arange(capacity) <= p[:, :, None]
+""",
+        "Should a calculation alter what it is given?",
+    ),
+    (
+        "lab05.check_plan",
+        "f",
+        """
+def f(running, waiting, token_budget, chunk_size, seats, free_pages, page_size):
+    out = []
+    left = token_budget
+    for r in running:
+        n = min(left, chunk_size, r['length'] - r['computed'])
+        if n:
+            out.append((r['name'], n))
+            left -= n
+    used = len(running)
+    for r in waiting:
+        need = -(-r['length'] // page_size)
+        if left <= 1 or used >= seats or need > free_pages:
+            break
+        n = min(left, chunk_size, r['length'] - r['computed'])
+        out.append((r['name'], n))
+        left -= n
+        used += 1
+        free_pages -= need
+    return out
+""",
+        "Is a request turned away without need?",
+    ),
+    (
+        "lab05.check_plan",
+        "f",
+        """
+def f(running, waiting, token_budget, chunk_size, seats, free_pages, page_size):
+    out = []
+    left = token_budget
+    for r in sorted(running, key=lambda r: r['length'] - r['computed']):
+        n = min(left, chunk_size, r['length'] - r['computed'])
+        if n:
+            out.append((r['name'], n))
+            left -= n
+    used = len(running)
+    for r in waiting:
+        need = -(-r['length'] // page_size)
+        if not left or used >= seats or need > free_pages:
+            break
+        n = min(left, chunk_size, r['length'] - r['computed'])
+        out.append((r['name'], n))
+        left -= n
+        used += 1
+        free_pages -= need
+    return out
+""",
+        "Does the pass keep the order of the lists?",
+    ),
+    (
+        "lab06.check_page_size",
+        "f",
+        """
+def f(lengths, shared, sizes, most_wasted):
+
+    def w(s):
+        c = shared // s * s
+        own = [n - c for n in lengths]
+        p = (shared // s if len(lengths) > 1 else 0) + sum((-(-r // s) for r in own))
+        return 1 - (c + sum(own)) / (p * s) if p else 1
+    return max((s for s in sizes if w(s) <= most_wasted), default=None)
+""",
+        "For one size: how many pages are there, and how many of their slots hold a token?",
+    ),
+    (
+        "lab06.check_append",
+        "f",
+        """
+def f(table, length, new, page_size, free):
+    need = -(-(length + new) // page_size) - len(table)
+    if need > len(free):
+        raise ValueError
+    return table + sorted(free)[:max(0, need)]
+""",
+        "From which end of the free pages are they taken?",
+    ),
+    (
+        "lab07.check_update",
+        "f",
+        """
+import torch
+
+def f(maximum, total, weighted, scores, values):
+    s, v = (scores.float(), values.float())
+    new = torch.maximum(maximum, s.amax(1, keepdim=True))
+    new = torch.where(new == float('-inf'), 0.0, new)
+    w = (s - new).exp()
+    c = (maximum - new).exp()
+    return (new, total * c + w.sum(1, keepdim=True), weighted * c + w @ v)
+""",
+        "maximum: wrong values",
+    ),
+    (
+        "lab07.check_update",
+        "f",
+        """
+import torch
+
+def f(maximum, total, weighted, scores, values):
+    s, v = (scores.float(), values.float())
+    new = torch.maximum(maximum, s.amax(1, keepdim=True))
+    sh = torch.where(new == float('-inf'), 0.0, new)
+    w = (s - sh).exp()
+    c = (maximum - sh).exp()
+    return (new, total.mul_(c).add_(w.sum(1, keepdim=True)), weighted * c + w @ v)
+""",
+        "Should a calculation alter what it is given?",
+    ),
+    (
+        "lab07.check_tiles",
+        "f",
+        """
+def f(q_len, kv_len, query_block, key_block):
+    out = []
+    for q in range(0, q_len, query_block):
+        first = q + kv_len - q_len
+        last = min(q + query_block, q_len) - 1 + kv_len - q_len
+        if last < 0:
+            last = 0
+        for k in range(0, min(kv_len, last + 1), key_block):
+            out.append((q, k, min(k + key_block, kv_len) - 1 > first))
+    return out
+""",
+        "Is a tile left out, or one there that nobody sees?",
+    ),
+    (
+        "lab07.check_choose",
+        "f",
+        """
+def f(head_dim, l0a, l0b, l0c, l1, ub):
+    best = None
+    for q in range(16, 513, 16):
+        for k in range(16, 513, 16):
+            w = max(head_dim, k)
+            if 2 * q * w <= l0a and 2 * k * head_dim <= l0b and (4 * q * w <= l0c) and (2 * (q * head_dim + q * k + 4 * k * head_dim) <= l1) and (3 * q * k <= ub):
+                best = max(best or (0, 0), (q, k))
+    return best
+""",
+        "Which of the two sizes decides how often keys and values are read?",
+    ),
+    (
+        "lab07.check_choose",
+        "f",
+        """
+def f(head_dim, l0a, l0b, l0c, l1, ub):
+    best = None
+    for q in range(16, 1025, 16):
+        for k in range(16, 1025, 16):
+            w = max(head_dim, k)
+            if 2 * q * w <= l0a and 2 * k * head_dim <= l0b and (4 * q * k <= l0c) and (2 * (q * head_dim + q * k + 4 * k * head_dim) <= l1) and (3 * q * k <= ub):
+                best = max(best or (0, 0), (q, k))
+    return best
+""",
+        "L0C holds the results of both products, and in which type?",
+    ),
+    (
+        "lab08.check_wait",
+        "f",
+        """
+def f(seconds):
+    return sum((sum(seconds[:i]) for i in range(min(len(seconds), 50)))) / len(seconds)
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab08.check_first",
+        "f",
+        """
+def f(waiting, now, ageing):
+    return min(waiting, key=lambda j: (round(j['arrived'] + ageing * j['priority'], 2), j['arrived']))['name']
+""",
+        "Every second counts alike, and parts of a second too. Are moments rounded?",
+    ),
+    (
+        "lab08.check_first",
+        "f",
+        """
+def f(waiting, now, ageing):
+    return min(waiting, key=lambda j: (j['arrived'] + ageing * j['priority'], j['priority'], j['arrived']))['name']
+""",
+        "Equals go by arrival. Does the priority decide?",
+    ),
+    (
+        "lab08.check_passes",
+        "f",
+        """
+import math
+
+def f(request, ended, budget):
+    own = [e['answer'] for e in ended if e['client'] == request['client'] and e['answer'] < e['cap']]
+    a = min(sum(own) / len(own), request['cap']) if own else request['cap']
+    return math.ceil(request['prompt'] / budget) + a - 1
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab08.check_begin",
+        "f",
+        """
+import math
+
+def f(free, short, long, gap, ageing=None):
+    if ageing is None and short > gap:
+        return math.inf if gap <= free else free
+    now, k = (free, 1)
+    while k * gap <= now and (ageing is None or k * gap + ageing * short < ageing * long) and (k < 10 ** 5):
+        now, k = (now + short, k + 1)
+    return now
+""",
+        "When one is done, the next is there already. Does that end? Then the answer is math.inf.",
+    ),
+    (
+        "lab08.check_both",
+        "F",
+        """
+from helpers.engine import Policy
+
+class F(Policy):
+
+    def rank(self, state):
+        return state.arrived + (2 if state.request.client == 'chat' else 4)
+""",
+        "Chats are late. Does a document that could wait for longer go before a chat that cannot?",
+    ),
+    (
+        "lab08.check_both",
+        "F",
+        """
+import time
+from helpers.engine import Policy
+
+class F(Policy):
+
+    def rank(self, state):
+        return state.arrived + (2 if state.request.client == 'chat' else 10) + time.time() * 1e-12
+""",
+        "The queue is sorted once. Can the rank be a moment, which stays?",
+    ),
+]
