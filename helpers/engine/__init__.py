@@ -3,7 +3,7 @@
 from helpers.engine.batching import ContinuousBatcher
 from helpers.engine.cache_aware import CacheAware
 from helpers.engine.fair_policies import FairShare, RoundRobin
-from helpers.engine.offers import Offers
+from helpers.engine.offers import Admission, Offers
 from helpers.engine.policies import (
     POLICIES,
     FirstComeFirstServed,
@@ -23,6 +23,7 @@ from helpers.engine.step import Chunk, Part, Step
 
 __all__ = [
     "POLICIES",
+    "Admission",
     "CacheAware",
     "Chunk",
     "ContinuousBatcher",

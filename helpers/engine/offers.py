@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 from helpers.caches.page_pool import Offer
 from helpers.caches.pages import Pages
 from helpers.engine.request import RequestState
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What must be free, besides the pages of its whole text, before a waiting request is admitted."""
+
+    owed: bool = True
+    """The pages that running prompts have still to take."""
+    watermark: float = 0.0
+    """A share of all pages, kept for answers that grow; not asked for when no request runs."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.watermark < 1:
+            raise ValueError(f"the watermark is a share from 0 to below 1, got {self.watermark}")
 
 
 class Offers:

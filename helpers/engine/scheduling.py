@@ -7,12 +7,13 @@ decode steps, as in Sarathi-Serve (arXiv:2403.02310).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Hashable, Sequence, ValuesView
 
 from helpers.caches.page_pool import OutOfPages
 from helpers.caches.pages import Pages
-from helpers.engine.offers import Offers
+from helpers.engine.offers import Admission, Offers
 from helpers.engine.policies import named_policy
 from helpers.engine.policy import Policy
 from helpers.engine.request import FinishReason, Request, RequestState
@@ -44,12 +45,13 @@ class RequestScheduler:
         pages: Pages | None = None,
         room: int | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        admission: Admission | None = None,
     ):
         """Begin without requests.
 
         `policy` is a name of `policies.POLICIES`, or a policy that serves no other engine. `chunk_size`
         bounds the tokens of one prompt in one pass (default: the budget). `room` bounds the tokens of one
-        request (default: what the pages hold). Without `pages`, memory is no limit. Raises ValueError for a
+        request (default: what the pages hold). Without `pages`, memory is no limit. `admission` is the rule above unless another is given. Raises ValueError for a
         size under 1 and an unknown policy.
         """
         sizes = (max_batch_size, token_budget, token_budget if chunk_size is None else chunk_size)
@@ -62,7 +64,7 @@ class RequestScheduler:
         """Requests that were preempted when the last pass was planned."""
         limits = (room, pages.capacity if pages is not None else None)
         self.room = min((size for size in limits if size is not None), default=None)
-        self._clock = clock
+        self._clock, self.admission = clock, admission or Admission()
         self._states: dict[Hashable, RequestState] = {}  # all requests that are not finished
         self._running: dict[Hashable, RequestState] = {}
         self._prefilling: dict[Hashable, RequestState] = {}  # running requests whose text is not computed yet
@@ -276,14 +278,17 @@ class RequestScheduler:
         if self.pages is None or self._offers is None:
             return True
         freed = [victim.name for victim in without]
-        return self.pages.fits(self._offers.to(state), freed, self._owed(freed))
+        return self.pages.fits(self._offers.to(state), freed, self._kept_free(self.pages, freed))
 
-    def _owed(self, without: Sequence[Hashable]) -> int:
-        """Return the pages that running prompts have still to take, without the requests `without`."""
-        if self.pages is None:
+    def _kept_free(self, pages: Pages, without: Sequence[Hashable]) -> int:
+        """Return the pages that an admission must leave free, by the rule `admission`, if the requests `without` were preempted."""
+        if len(self._running) == len(without):
             return 0
-        return sum(
-            self.pages.owed_pages(state.num_tokens, state.computed + self._num_planned(name))
+        watermark = math.ceil(self.admission.watermark * pages.capacity / pages.page_size)
+        if not self.admission.owed:
+            return watermark
+        return watermark + sum(
+            pages.owed_pages(state.num_tokens, state.computed + self._num_planned(name))
             for name, state in self._prefilling.items()
             if name not in without
         )

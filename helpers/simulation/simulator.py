@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 
+from helpers.engine.offers import Admission
 from helpers.engine.policy import Policy
 from helpers.engine.request import Request, RequestState
 from helpers.engine.scheduling import RequestScheduler
@@ -35,6 +36,7 @@ class SimulatedEngine:
         policy: str | Callable[[], Policy] = "fcfs",
         sharing: bool = True,
         leap: bool = True,
+        admission: Admission | None = None,
     ):
         """Begin an idle engine at time 0; `policy` is a name, or a function that makes a policy.
 
@@ -43,7 +45,13 @@ class SimulatedEngine:
         self.clock, self.pages = VirtualClock(), PaperPages(num_pages, page_size, sharing)
         chosen = policy if isinstance(policy, str) else policy()
         self.scheduler = RequestScheduler(
-            max_batch_size, chosen, token_budget, chunk_size, self.pages, clock=self.clock
+            max_batch_size,
+            chosen,
+            token_budget,
+            chunk_size,
+            self.pages,
+            clock=self.clock,
+            admission=admission,
         )
         self.outcomes: list[Outcome] = []
         self.tokens_asked = 0

@@ -664,6 +664,35 @@ plots.show(
 # prompt, which starves long ones. Ageing gives some of the goodput for a shorter worst wait.
 # (Cache-aware is first come, first served where prompts share nothing.)
 #
+# ### What an admission must leave free
+#
+# What is free at this moment is not what an admission may take: running prompts will ask for pages
+# with their next chunks. Four rules, in a memory that is tight (300 pages of 16 tokens, chunks of
+# 64 tokens). The first two are vLLM's: the whole prompt must fit (`scheduler_reserve_full_isl`,
+# read in 0.23), and a *watermark*, a share of all pages, stays free. The third is this scheduler's.
+
+# %% tags=["skip-emulated"]
+from helpers.engine import Admission
+
+rules = {
+    "its text": Admission(owed=False),
+    "text, 1 % free": Admission(owed=False, watermark=0.01),
+    "text, what is owed": Admission(),
+    "all three": Admission(watermark=0.01),
+}
+tight = {"num_pages": 300, "chunk_size": 64}
+rows = []
+for kind, trace in kinds.items():
+    runs = [serve(trace.faster(20 / trace.rate), admission=rule, **tight) for rule in rules.values()]
+    rows.append((f"{kind}, preemptions", *(f"{run.preemptions}" for run in runs)))
+    rows.append((f"{kind}, tokens computed", *(f"{run.computed:,}" for run in runs)))
+Table(("admitted if free pages suffice for", *rules), rows)
+
+# %% [markdown]
+# A prompt that loses its pages half computed is computed again, and again finds too few. To count
+# what running prompts still need ends that; the few preemptions that are left come from answers,
+# whose growth no rule can know. A watermark leaves some room for those.
+#
 # ## Load over replicas
 #
 # With several engines, a [**router**](../docs/glossary.md#router) chooses one of them for each

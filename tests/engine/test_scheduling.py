@@ -10,6 +10,7 @@ from helpers import RequestScheduler
 from helpers.caches import OutOfPages, PagedKVCache
 from helpers.engine import (
     POLICIES,
+    Admission,
     ContinuousBatcher,
     FairShare,
     Policy,
@@ -444,3 +445,30 @@ def test_a_plan_that_is_dropped_is_not_charged():
     assert policy.served == {"x": 3.0}
     scheduler.drop_plan()
     assert policy.served == {"x": 0.0}
+
+
+def test_a_watermark_stays_free_while_others_run():
+    pages = PaperPages(10, 4, sharing=False)
+    scheduler = RequestScheduler(pages=pages, admission=Admission(watermark=0.2))
+    for name in "ab":
+        scheduler.add_request(Request(name, [1] * 20, 1))
+    assert names(scheduler.schedule()) == [("a", 20)], "5 of 10 pages are free, 2 of them are kept"
+    alone = RequestScheduler(pages=PaperPages(10, 4), admission=Admission(watermark=0.2))
+    alone.add_request(Request("c", [1] * 40, 1))
+    assert names(alone.schedule()) == [("c", 40)], "nothing is kept from a request that runs alone"
+    with pytest.raises(ValueError, match="from 0 to below 1, got 1"):
+        Admission(watermark=1)
+
+
+def test_an_admission_that_ignores_what_is_owed_computes_more():
+    computed_by = {}
+    for owed in (True, False):
+        pages = PaperPages(24, 16, sharing=False)
+        scheduler = RequestScheduler(
+            8, token_budget=64, chunk_size=16, pages=pages, admission=Admission(owed=owed)
+        )
+        for i in range(8):
+            scheduler.add_request(Request(i, [i] * 96, 16))
+        computed_by[owed] = play(scheduler, 2000)
+    assert computed_by[True][0] < computed_by[False][0]
+    assert computed_by[True][1] < computed_by[False][1]
