@@ -250,7 +250,7 @@ print("keys of A:", tuple(cache.get_kv("A", 0)[0].shape), "without an unused slo
 from helpers.caches import PagePool
 from helpers.display import show_source
 
-show_source(PagePool.append)
+show_source(PagePool._extend)
 
 # %% [markdown]
 # A model's pass writes all new tokens of all requests by their slots, in one call, and then attends. Plain PyTorch
