@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.caches import RadixTree, packed
+from helpers.caches import PagePool, RadixTree, packed
 
 BIGGEST = 2**32 - 1
 
@@ -72,6 +72,16 @@ def test_other_salts_have_another_root(other):
     tree = RadixTree()
     tree.insert([1, 2], [0, 1], salt="a")
     assert tree.peek([1, 2], salt=other) == 0
+
+
+def test_a_root_is_no_number_that_a_text_could_have():
+    """Texts in a pool are numbered; a salt that is a number must not continue one of them."""
+    pool = PagePool(8, 1)
+    pool.admit("x", [1, 2, 3, 4])
+    pool.append("x", [1, 2, 3, 4])
+    for number in range(6):
+        for token in (1, 2, 3, 4):
+            assert pool.cached_tokens([token, 9], salt=number) == 0
 
 
 @pytest.mark.parametrize(("salt", "kind"), [([], "list"), ({}, "dict"), (([],), "tuple"), ({1}, "set")])
