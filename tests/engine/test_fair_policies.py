@@ -145,3 +145,14 @@ def test_accounts_that_can_change_nothing_are_forgotten():
 def test_sizes_and_weights_are_checked(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_client_that_joins_and_leaves_behind_another_leaves_nothing_in_the_line():
+    policy = FairShare()
+    policy.push(state(0, client="a"))
+    for i in range(1, 1000):
+        policy.push(state(i, client="b"))
+        policy.remove(state(i, client="b"))
+        policy.leave(state(i, client="b"))
+    assert size(policy) < 2000
+    assert drain(policy) == [0]
