@@ -44,7 +44,7 @@ def serve(name, sharing, page_size, pool_tokens, seed):
     """All requests, arriving at random between passes; budget, chunk and seats drawn by the seed."""
     rng = random.Random(seed)
     cache = PagedKVCache.for_model(model(name), -(-pool_tokens // page_size), page_size, sharing)
-    cache.k.fill_(float("nan")), cache.v.fill_(float("nan"))  # what nobody has written must never count
+    cache.k.fill_(float("nan")), cache.v.fill_(float("nan"))  # unwritten slots must never count
     chunk, budget, seats = rng.choice((1, 3, 7, 16, 64)), rng.choice((16, 33, 128)), rng.choice((5, 12, 40))
     batcher = ContinuousBatcher(model(name), cache, seats, budget, chunk)
     coming = list(requests())

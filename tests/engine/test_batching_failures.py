@@ -1,4 +1,4 @@
-"""What goes wrong in a pass stays with whom it concerns, and nothing waits for ever."""
+"""What goes wrong in a pass fails only the request at fault, and no request waits for ever."""
 
 import math
 
@@ -108,7 +108,7 @@ def test_an_interrupt_while_samples_fork_loses_nothing(monkeypatch):
     [(Request("a", [1] * 14, 3), 4), (Request("a", [1] * 10, 10), 4)],
     ids=["too long at once", "outgrows it"],
 )
-def test_pages_that_nobody_here_could_give_back_are_not_waited_for(request_, needed):
+def test_pages_that_no_request_holds_are_not_waited_for(request_, needed):
     batcher = engine(num_pages=6)
     held = [batcher.cache.allocate_page() for _ in range(3)]
     small = Request("b", [1, 2, 3], 3)
@@ -128,7 +128,7 @@ def test_pages_that_nobody_here_could_give_back_are_not_waited_for(request_, nee
     assert begin(batcher, [again]).run()["c"].token_ids == alone(again)
 
 
-def test_whoever_waits_for_those_who_run_is_patient():
+def test_a_request_waits_for_pages_of_running_requests():
     requests = [Request("a", [1] * 10, 8), Request("b", [2] * 12, 6)]
     batcher = begin(engine(num_pages=5), requests)
     batcher.run()

@@ -43,7 +43,7 @@ def test_the_prompt_is_computed_once_and_its_last_page_copied(sharing):
     assert batcher.add_samples(ASKED, 4) == [("q", i) for i in range(4)]
     batcher.process_batch()
     pool = batcher.cache.pool
-    assert (pool.num_used, pool.stats().shared, pool.stats().copies) == (6, 6, 0), "nobody has written yet"
+    assert (pool.num_used, pool.stats().shared, pool.stats().copies) == (6, 6, 0), "no sample has written yet"
     assert len(batcher.running) == 4
     batcher.process_batch()
     assert (pool.num_used, pool.stats().shared, pool.stats().copies) == (9, 5, 3), (
@@ -173,7 +173,7 @@ def test_samples_of_different_prompts_are_none():
     assert len(scheduler.waiting) == 0
 
 
-def test_whoever_drives_the_scheduler_without_forking_serves_them_all_the_same():
+def test_a_driver_that_never_forks_serves_the_samples_all_the_same():
     scheduler = engine().scheduler
     scheduler.add_samples([Request(i, [1, 2], 1) for i in range(3)])
     (state, tokens), *others = scheduler.schedule()

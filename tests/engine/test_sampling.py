@@ -39,3 +39,21 @@ def test_a_row_draws_the_same_whatever_stands_beside_it():
     together = choose(logits, requests, range(6))
     assert together == [choose(logits[i : i + 1], requests[i : i + 1], [i])[0] for i in range(6)]
     assert together != choose(logits, requests, range(1, 7))
+
+
+def drawn(count=4000, **how):
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+    tokens = [choose(logits, [Request("x", [1], seed=seed, **how)], [seed % 7])[0] for seed in range(count)]
+    return torch.bincount(torch.tensor(tokens), minlength=4) / count
+
+
+def test_draws_follow_the_probabilities():
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    torch.testing.assert_close(drawn(temperature=1.0), logits.softmax(-1), atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn(temperature=2.0), (logits / 2).softmax(-1), atol=0.03, rtol=0)
+    assert drawn(100)[0] == 1, "greedy"
+    cut = logits.softmax(-1)
+    two = torch.tensor([cut[0], cut[1], 0, 0]) / (cut[0] + cut[1])
+    torch.testing.assert_close(drawn(temperature=1.0, top_k=2), two, atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn(temperature=1.0, top_p=0.8), two, atol=0.03, rtol=0)
+    assert drawn(100, temperature=1.0, top_p=0.1)[0] == 1, "the likeliest one always stays"

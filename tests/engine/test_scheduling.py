@@ -1,4 +1,4 @@
-"""RequestScheduler: seats, budget, pages; policies change who is first, never what is said; no starvation under ageing."""
+"""RequestScheduler: seats, budget, pages; policies change the order, never an answer; no starvation under ageing."""
 
 import random
 
@@ -22,23 +22,10 @@ from helpers.engine import (
 from helpers.model import generate
 from helpers.simulation import PaperPages, SimulatedEngine
 from helpers.traffic import VirtualClock
+from tests.engine.support import computed, names
 from tests.tiny import reference, twin
 
 MODEL = twin(reference("qwen3"))
-
-
-def computed(planned, scheduler, now=0.0):
-    """Lets a planned pass be computed: every answer is token 0."""
-    if scheduler.pages is not None:
-        scheduler.pages.commit()
-    for state, tokens in planned:
-        state.computed += len(tokens)
-        if not state.remaining:
-            scheduler.took(state, 0, now)
-
-
-def names(planned):
-    return [(chunk.state.name, chunk.num_tokens) for chunk in planned]
 
 
 def test_running_requests_first_then_waiting_ones_from_what_is_left():
@@ -72,7 +59,7 @@ def test_running_requests_first_then_waiting_ones_from_what_is_left():
     page_size=st.sampled_from([1, 4, 8]),
 )
 def test_no_policy_changes_an_answer(name, seed, seats, budget, room, page_size):
-    """On the real engine, with a pool so small that requests give way, arrivals and cancellations between passes."""
+    """On the real engine, with a pool so small that requests are preempted, with arrivals and cancellations between passes."""
     rng = random.Random(seed)
     cache = PagedKVCache.for_model(MODEL, -(-room // page_size), page_size)
     policy = RoundRobin(quantum=3) if name == "round_robin" and seed % 2 else name
@@ -97,7 +84,7 @@ def test_no_policy_changes_an_answer(name, seed, seats, budget, room, page_size)
         assert set(cache.pool.requests) == {state.name for state in batcher.running}
         assert len(batcher.running) <= seats
         assert not batcher.steps or sum(p.num_tokens for p in batcher.steps[-1].parts) <= budget
-    assert len(batcher.finished) == len(known), "everybody is served in the end"
+    assert len(batcher.finished) == len(known), "every request is served in the end"
     for request in known:
         state = batcher.finished[request.request_id]
         alone = generate(MODEL, request.prompt_ids, request.max_tokens).token_ids
@@ -127,8 +114,8 @@ def test_a_more_urgent_request_takes_a_seat_and_the_loser_comes_back():
     assert scheduler.pages.pool.num_used == 0
 
 
-def test_who_gives_way_while_planned_leaves_the_plan_and_the_budget():
-    """The least urgent runs first in the list, is planned, and then gives way to one whose page runs out."""
+def test_a_request_preempted_while_planned_leaves_the_plan_and_the_budget():
+    """The least urgent request is planned first, and then is preempted for a request that lacks a page."""
     pages = PaperPages(4, 2, sharing=False)
     scheduler = RequestScheduler(2, Priority(), token_budget=3, pages=pages)
     scheduler.add_request(Request("low", [1, 1, 1], 3, priority=9))
@@ -148,8 +135,8 @@ def test_who_gives_way_while_planned_leaves_the_plan_and_the_budget():
     assert [len(s.token_ids) for s in scheduler.finished.values()] == [5, 3]
 
 
-def test_nobody_comes_in_while_somebody_gives_way():
-    """What one gives back would be enough for one who waits, but it was given for those who run."""
+def test_no_request_is_admitted_while_another_is_preempted():
+    """The freed pages would suffice for a waiting request, but were freed for the running requests."""
     scheduler = RequestScheduler(3, "priority", pages=PaperPages(7, 2, sharing=False))
     for name, tokens, priority in (("a", 3, 0), ("big", 8, 9), ("c", 4, 5)):
         scheduler.add_request(Request(name, [1] * tokens, 6, priority=priority))
@@ -164,7 +151,7 @@ def test_nobody_comes_in_while_somebody_gives_way():
     assert names(scheduler.schedule()) == [("a", 1), ("c", 4)]
 
 
-def test_nobody_passes_the_first_that_finds_no_pages():
+def test_no_request_passes_the_first_that_finds_no_pages():
     scheduler = RequestScheduler(4, pages=PaperPages(4, 4))
     for name, tokens in (("a", 9), ("big", 9), ("small", 1)):
         scheduler.add_request(Request(name, [ord(name[0])] * tokens, 2))
@@ -241,7 +228,7 @@ class Article(Policy):
 
 
 def waits(policy, stream, length=400.0, first=3.0):
-    """Seconds that a long, urgent request waits, which comes at `first` into a stream of short ones; they fill the engine."""
+    """Return how long a long, urgent request waits that comes at `first` into a stream of short requests."""
     engine = SimulatedEngine(lambda load: 0.5 * load.tokens, max_batch_size=1, policy=policy)
     arrivals = [(first, "long", 20, -5), *((i * stream, i, 2, 0) for i in range(int(length / stream)))]
     for at, name, tokens, priority in sorted(arrivals, key=lambda arrival: arrival[0]):
@@ -279,10 +266,10 @@ def test_ageing_ends_starvation_of_long_jobs():
     preemptive=st.booleans(),
 )
 def test_waits_under_ageing_are_bounded(jobs, ageing, preemptive):
-    """At one seat: nobody waits longer than `ageing` per rank and the work of those who came before that moment.
+    """With one seat, no request waits longer than `ageing` per rank and the work that came before that moment.
 
-    A request of rank p that came at t is behind only such as came before t + ageing * (p - the smallest rank), and the engine is
-    never idle while somebody waits. With preemption what was computed may be computed again, once for each who pushes in.
+    A request of rank p from t is behind only such as came before t + ageing * (p - the smallest rank). The
+    engine is never idle while a request waits. Each preemption may cause computed tokens to be computed again.
     """
     second = 0.25
     engine = SimulatedEngine(
@@ -319,7 +306,7 @@ def test_out_of_pages_is_what_paper_pages_say():
 
 
 def play(scheduler, passes=200):
-    """Runs a scheduler on paper to its end; gives tokens computed and preemptions."""
+    """Run a scheduler on paper to its end; return tokens computed and preemptions."""
     total, preemptions = 0, 0
     for _ in range(passes):
         if not (scheduler.running or scheduler.waiting):

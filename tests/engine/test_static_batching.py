@@ -1,4 +1,4 @@
-"""StaticBatcher: padding changes nobody's tokens, and every token that is computed for nothing is counted."""
+"""StaticBatcher: padding changes no token, and every wasted token is counted."""
 
 import random
 

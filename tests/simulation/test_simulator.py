@@ -128,7 +128,7 @@ def test_no_leap_passes_a_change_of_turn():
     ],
     ids=["pages run out", "a quantum is used up", "every token fills a page"],
 )
-def test_no_leap_passes_the_moment_when_somebody_gives_way(asked, options):
+def test_no_leap_passes_a_preemption(asked, options):
     trace = Trace([Arrival(0.0, prompt, answer) for prompt, answer in asked])
     found = [simulate(trace, SimulatedEngine(pass_time, leap=leap, **options)) for leap in (True, False)]
     assert found[0].outcomes == found[1].outcomes
@@ -165,7 +165,7 @@ def test_an_empty_trace():
     assert replay_trace(Trace([]), batcher, clock) == []
 
 
-def test_who_asks_for_no_token_is_answered_at_once_and_takes_no_pass():
+def test_a_request_for_no_token_is_answered_at_once_and_takes_no_pass():
     trace = Trace([Arrival(0.0, 5, 2), Arrival(0.5, 1000, 0), Arrival(0.75, 5, 1)])
     report = simulate(trace, SimulatedEngine(pass_time, num_pages=2))
     nothing = report.outcomes[1]
