@@ -277,3 +277,13 @@ class TestOtherModels:
         self.folder(tmp_path, monkeypatch)
         assert checkpoint.main() == 0
         assert capsys.readouterr().out == f"model: ready in {tmp_path}\n"
+
+    def test_a_model_that_computes_no_token_is_not_ready(self, tmp_path, monkeypatch, capsys):
+        self.folder(tmp_path, monkeypatch)
+
+        def refuse(*_):
+            raise ValueError("no token comes")
+
+        monkeypatch.setattr("helpers.model.decoder.DecoderLM.forward", refuse)
+        assert checkpoint.main() == 1
+        assert capsys.readouterr().out == "model: no token comes\n"

@@ -64,6 +64,17 @@ def test_the_cache_is_that_of_transformers_to_the_byte(name, seq_len):
     )
 
 
+@pytest.mark.parametrize("name", ["qwen3-next", "jamba", "nemotron-h"])
+def test_states_keep_their_own_type_in_a_16_bit_model(name):
+    model = AutoModelForCausalLM.from_config(FAMILIES[name](), dtype=torch.bfloat16).eval()
+    with torch.no_grad():
+        layers = model(input_ids=torch.tensor([[5, 6, 7]]), use_cache=True).past_key_values.layers
+    kinds = ("conv_states", "recurrent_states")
+    states = [t for layer in layers for kind in kinds for t in getattr(layer, kind, {}).values()]
+    assert {t.dtype for t in states if t is not None} == {torch.bfloat16, torch.float32}
+    assert state_bytes(shape_of(name), 1, "bf16") == sum(t.nbytes for t in states if t is not None)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_tokens_matrix_products_are_those_that_torch_counts(name):
     """Of one token without history: experts that compute, router, shared experts; attention's own products are not `mm`."""
