@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from helpers.checks import CheckFailed
+from helpers.checks.machinery import limit
 
 
 def accepts(check, answer, capsys):
-    """The check takes the answer and says so in one line."""
-    check(answer)
+    """The check takes the answer and says so in one line; a busy machine has time enough for that."""
+    with pytest.MonkeyPatch.context() as patient:
+        patient.setattr(limit, "SECONDS", 30.0)
+        check(answer)
     assert capsys.readouterr().out.endswith(": done.\n")
 
 

@@ -209,7 +209,7 @@ def test_3_wrong(options, words):
         (lambda **_: [], "turned away without need?"),
         (lambda **given: plan(**given) * 2, "stand in it twice?"),
         (lambda **given: [(name, -n) for name, n in plan(**given)], "with 0, or less?"),
-        (lambda **given: plan(**given)[::-1], "keep the order of the lists?"),
+        (lambda **given: plan(**given)[::-1], "Running requests come first."),
         (lambda **given: [(name, 1) for name, _ in plan(**given)], "what is left of the budget used?"),
         (lambda **given: given["waiting"].clear() or plan(**given), "it changed its input"),
         (3, "expected a function"),
