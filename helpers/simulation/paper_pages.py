@@ -51,6 +51,7 @@ class PaperPages(Pages):
 
     def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
         """Begin a request with all tokens of its parent, whose untold tokens the pool is told first."""
+        self._room.pop(parent_id, None)
         if untold := self._untold.pop(parent_id, None):
             self.pool.append(parent_id, untold)
             self.pool.confirm(parent_id)

@@ -59,9 +59,10 @@ class RooflineTime:
     """
 
     def __init__(self, shape: ModelShape, ceilings: Ceilings, overhead: float = 0.0, **sizes: float):
-        """Find the coefficients of cost. Raises ValueError for an overhead below 0.
+        """Find the coefficients of cost; `sizes` are the options of `step_cost`.
 
-        `sizes` are the options of `step_cost`.
+        Raises ValueError for an overhead below 0, and for a model whose cost is not linear in the sums of a pass: one with
+        windows, experts or sparse attention.
         """
         if not overhead >= 0:
             raise ValueError(f"the overhead must be 0 seconds or more, got {overhead}")
@@ -72,14 +73,24 @@ class RooflineTime:
         loads = [(1, *Load.of(zip(new, old, strict=True))) for new, old in probes]
         found = np.linalg.solve(np.array(loads, float), np.array([(c.flops, c.nbytes) for c in costs]))
         self._flops, self._bytes = ([float(x) for x in column] for column in np.rint(found).T)
+        new, old = (7, 1, 300), (5000, 40, 0)
+        known, told = step_cost(shape, new, old, **sizes), self._cost(Load.of(zip(new, old, strict=True)))
+        if not np.allclose(told, (known.flops, known.nbytes), rtol=1e-6):
+            raise ValueError(
+                "the cost of a pass of this model is not linear in its sums; use `step_cost` pass by pass"
+            )
 
     def __call__(self, load: Load) -> float:
         """Return the seconds."""
+        return self.ceilings.seconds(*self._cost(load)) + self.overhead
+
+    def _cost(self, load: Load) -> tuple[float, float]:
+        """Return operations and bytes of a pass."""
         f, b = self._flops, self._bytes
         tokens, sequences, history, attended = load
         flops = f[0] + f[1] * tokens + f[2] * sequences + f[3] * history + f[4] * attended
         nbytes = b[0] + b[1] * tokens + b[2] * sequences + b[3] * history + b[4] * attended
-        return self.ceilings.seconds(flops, nbytes) + self.overhead
+        return flops, nbytes
 
 
 class FittedTime:

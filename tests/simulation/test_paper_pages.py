@@ -101,3 +101,17 @@ def test_the_same_pages_are_free_as_in_a_cache_after_the_same_calls(size, seed):
         assert paper.free_pages == cache.free_pages
     assert refused
     assert forked
+
+
+def test_a_forked_request_asks_the_pool_again():
+    """Its last page is shared, so that its next token needs a copy."""
+    pages = PaperPages(2, 8)
+    pages.begin("a", pages.offer([1, 2, 3]))
+    pages.reserve("a", [1, 2, 3])
+    pages.commit()
+    pages.fork("a", "b")
+    pages.begin("c", pages.offer([5] * 8))
+    pages.reserve("c", [5] * 8)
+    assert not pages.can_reserve("a", 1)
+    with pytest.raises(OutOfPages):
+        pages.reserve("a", [4])

@@ -5,10 +5,11 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import MistralConfig
 
 from helpers.engine import Part, Step
-from helpers.estimates import Ceilings, step_cost
-from helpers.model import PUBLISHED
+from helpers.estimates import Ceilings, accelerator_ceilings, step_cost
+from helpers.model import PUBLISHED, ModelShape
 from helpers.simulation import FittedTime, Load, RooflineTime
 
 
@@ -93,3 +94,12 @@ def test_little_is_not_fitted():
         FittedTime.of(log(lambda load: 1.0, 8))
     with pytest.raises(ValueError, match="overhead"):
         RooflineTime(PUBLISHED["Llama-3-8B"], Ceilings(1.0, 1.0), -1.0)
+
+
+def test_a_model_whose_cost_is_not_linear_is_refused():
+    config = MistralConfig(
+        vocab_size=99, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=32,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="not linear in its sums"):
+        RooflineTime(ModelShape.from_hf(config), accelerator_ceilings("Ascend 910C (one die)"))
