@@ -12,6 +12,8 @@ LIBRARY = ROOT / "helpers"
 MOST_FILES = 14
 AT_A_DEVICE = {"machine", "ops", "graphs", "emulated_npu"}
 DRAWING = {"display", "figures"}
+AT_AN_NPU = {"helpers.ops.npu_attention", "helpers.ops.npu_ops", "helpers.machine.npu_profiler"}
+"""Modules that only an NPU runs: their tests are in tests/npu."""
 FROM_OUTSIDE = ("notebooks/src", "solutions/src", "benchmarks", "tests", "tools")
 
 
@@ -114,6 +116,28 @@ def test_nothing_stands_outside_a_package_and_no_package_is_crowded():
     folders = {path.parent for path in FILES} - {LIBRARY}
     crowded = {module_of(f): n for f in folders if (n := len(list(f.glob("*.py")))) > MOST_FILES}
     assert crowded == {}
+
+
+def without_a_test(modules, root=ROOT):
+    """Return the modules of the library that have no tests/<package>/test_<module>.py under a root."""
+    elsewhere = ("emulated_npu", "checks", "graphs")  # tests/npu and tests/labs
+    for module in modules:
+        _, package, *folders, name = module.split(".")
+        if package in elsewhere or module in AT_AN_NPU or name == "__main__":
+            continue
+        if not root.joinpath("tests", package, *folders, f"test_{name}.py").exists():
+            yield module
+
+
+def test_tests_mirror_the_library(tmp_path):
+    modules = [module_of(path) for path in inside()]
+    assert set(modules) >= AT_AN_NPU
+    assert list(without_a_test(modules)) == []
+    (tmp_path / "tests/model").mkdir(parents=True)
+    (tmp_path / "tests/model/test_cache.py").touch()
+    assert list(without_a_test(["helpers.model.cache", "helpers.ops.cache"], tmp_path)) == [
+        "helpers.ops.cache"
+    ]
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.name == "__init__.py"], ids=module_of)

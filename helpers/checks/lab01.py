@@ -26,7 +26,7 @@ LAB = "01_memory_math"
 
 @exercise(LAB, 1, "predict a token's share of the cache")
 def check_token_bytes(answer: Any) -> None:
-    """`answer`: bytes that one token leaves in Llama-3-8B's cache in bf16."""
+    """Check `answer`: bytes that one token leaves in Llama-3-8B's cache in bf16."""
     shape = PUBLISHED["Llama-3-8B"]
     right = shape.kv_elements_per_token * 2
     mistakes = {
@@ -41,23 +41,27 @@ def check_token_bytes(answer: Any) -> None:
 
 @exercise(LAB, 2, "mend the KV cache formula")
 def check_kv_bytes(answer: Any) -> None:
-    """`answer(shape, batch_size, seq_len, element_size)` -> bytes."""
+    """Check that `answer(shape, batch_size, seq_len, element_size)` returns the bytes of keys and values."""
     check_family(answer, KV)
 
 
 @exercise(LAB, 3, "four bits in groups")
 def check_int4_bytes(answer: Any) -> None:
-    """`answer(num_weights, group_size, scale_bits, zero_point_bits)` -> bytes, whole groups."""
+    """Check that `answer(num_weights, group_size, scale_bits, zero_point_bits)` returns the bytes of whole groups."""
     check_family(answer, INT4)
 
 
 @exercise(LAB, 4, "when the cache outgrows the weights")
 def check_crossover(answer: Any) -> None:
-    """`answer(shape, seq_len, weight_size, element_size)` -> the smallest number of requests whose cache is the larger."""
+    """Check that `answer(shape, seq_len, weight_size, element_size)` returns the smallest number of requests
+    whose cache is the larger.
+    """
     check_family(answer, CROSS)
 
 
 @exercise(LAB, 5, "choose a deployment")
 def check_deployment(answer: Any) -> None:
-    """`answer(shape, seq_len, requests, devices)` -> (device name, weight type), the cheapest that holds them; None if none."""
+    """Check that `answer(shape, seq_len, requests, devices)` returns (device name, weight type), the
+    cheapest offer that holds the requests, or None.
+    """
     check_family(answer, OFFER)

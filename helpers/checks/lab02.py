@@ -16,7 +16,9 @@ LAB = "02_prefill_decode_profiling"
 
 @exercise(LAB, 1, "predict a decode step")
 def check_step_time(answer: Any) -> None:
-    """`answer`: milliseconds of Qwen2.5-7B's decode step, int8 weights, no context to speak of, at 1.6 TB/s."""
+    """Check `answer`: milliseconds of Qwen2.5-7B's decode step, int8 weights, no context to speak of, at 1.6
+    TB/s.
+    """
     right = PUBLISHED["Qwen2.5-7B"].num_params / 1.6e12 * 1e3
     mistakes: dict[str, float | tuple[float, ...]] = {
         "How many bytes has an int8 weight?": (2 * right, 4 * right),
@@ -29,23 +31,31 @@ def check_step_time(answer: Any) -> None:
 
 @exercise(LAB, 2, "a profiler that measures")
 def check_profiler(answer: Any) -> None:
-    """`answer(engine, prompt, max_new_tokens)` -> a mapping with `ttft`, `tpot` (seconds) and `tokens`."""
+    """Check that `answer(engine, prompt, max_new_tokens)` returns a mapping with `ttft`, `tpot` (seconds) and
+    `tokens`.
+    """
     check_family(answer, PROFILE)
 
 
 @exercise(LAB, 3, "MFU and MBU")
 def check_utilisation(answer: Any) -> None:
-    """`answer(shape, batch_size, context, seconds, peak, bandwidth)` -> (MFU, MBU), shares between 0 and 1, 16-bit numbers."""
+    """Check that `answer(shape, batch_size, context, seconds, peak, bandwidth)` returns (MFU, MBU), shares
+    between 0 and 1, 16-bit numbers.
+    """
     check_family(answer, UTILISATION)
 
 
 @exercise(LAB, 4, "a device that is not here")
 def check_other_device(answer: Any) -> None:
-    """`answer(shape, batch_size, context, device)` -> seconds of a decode step at best, 16 bits; None without a bandwidth."""
+    """Check that `answer(shape, batch_size, context, device)` returns the seconds of a decode step at best, 16
+    bits; None without a bandwidth.
+    """
     check_family(answer, DEVICE)
 
 
 @exercise(LAB, 5, "read an operator table")
 def check_speedup(answer: Any) -> None:
-    """`answer(rows, wall, names, factor)` -> how many times as fast the pass becomes; rows are (name, calls, total, self)."""
+    """Check that `answer(rows, wall, names, factor)` returns how many times as fast the pass becomes; rows
+    are (name, calls, total, self).
+    """
     check_family(answer, SPEEDUP)

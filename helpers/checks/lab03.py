@@ -34,7 +34,9 @@ _STORIES = 40
 
 @exercise(LAB, 1, "predict what concatenation copies")
 def check_copied(answer: Any) -> None:
-    """`answer`: tokens that a concatenating cache writes in one layer, for a prompt of 100 and 50 decode steps."""
+    """Check `answer`: tokens that a concatenating cache writes in one layer, for a prompt of 100 and 50
+    decode steps.
+    """
     prompt, steps = 100, 50
     right = prompt + sum(prompt + i for i in range(1, steps + 1))
     mistakes: dict[str, float | tuple[float, ...]] = {
@@ -51,7 +53,9 @@ def check_copied(answer: Any) -> None:
 
 @exercise(LAB, 2, "mend the cache")
 def check_cache(answer: Function) -> None:
-    """`answer(num_layers, capacity, kv_heads, head_dim)` makes a cache with `update(layer_idx, k, v)` and `length`."""
+    """Check that `answer(num_layers, capacity, kv_heads, head_dim)` makes a cache with `update(layer_idx, k,
+    v)` and `length`.
+    """
     require_callable(answer)
     for sizes, chunks in itertools.islice(stories(random.Random(seed())), _STORIES):
         layers, capacity, shape = (
@@ -91,7 +95,7 @@ def _step(
     cache: Any, kept: Kept, n: int, before: int, layers: int, capacity: int, shape: tuple[int, int],
     seed_of: int = 0,
 ) -> None:  # fmt: skip
-    """One pass of `n` tokens through all layers, checked layer by layer."""
+    """Make one pass of `n` tokens through all layers, checked layer by layer."""
     for layer in range(layers):
         shown = {"layer": layer, "of": layers, "new tokens": n, "tokens before": before}
         k, v = (
@@ -121,14 +125,14 @@ def _check_untouched(k: Tensor, v: Tensor, before: tuple[Tensor, Tensor], shown:
 
 
 def _update(cache: Any, layer: int, k: Tensor, v: Tensor) -> Any:
-    """What the learner's `update` returns; it gets these very tensors, not copies."""
+    """Return what the learner's `update` returns; `update` gets these very tensors, not copies."""
     if not callable(getattr(cache, "update", None)):
         raise CheckFailed("the cache has no method update", got=describe(cache))
     return attempt(lambda layer_idx: cache.update(layer_idx, k, v), layer_idx=layer)
 
 
 def _check_returned(got: Any, kept: Kept, layer: int, capacity: int, shown: dict[str, Any]) -> None:
-    """CheckFailed unless update returned this layer's keys and values so far."""
+    """Raise CheckFailed unless update returned this layer's keys and values so far."""
     if not isinstance(got, tuple | list) or len(got) != 2:
         hint = "Is a return missing?" if got is None else ""
         raise CheckFailed("update returns two tensors, keys and values", shown, got=describe(got), hint=hint)
@@ -156,7 +160,7 @@ def _check_returned(got: Any, kept: Kept, layer: int, capacity: int, shown: dict
 
 
 def _check_length(cache: Any, right: int, n: int, shown: dict[str, Any]) -> None:
-    """CheckFailed unless `length` counts the tokens that every layer has."""
+    """Raise CheckFailed unless `length` counts the tokens that every layer has."""
     length = attempt(lambda: cache.length)
     length = attempt(length) if callable(length) else length
     layers = shown["of"]
@@ -174,7 +178,7 @@ def _check_length(cache: Any, right: int, n: int, shown: dict[str, Any]) -> None
 def _check_full(
     cache: Any, kept: Kept, before: int, layers: int, capacity: int, shape: tuple[int, int]
 ) -> None:  # fmt: skip
-    """CheckFailed unless a token too many is refused with ValueError, and refusing changes nothing."""
+    """Raise CheckFailed unless a token too many is refused with ValueError, and refusing changes nothing."""
     n = capacity - before + 1
     shown = {"capacity": capacity, "tokens before": before, "new tokens": n}
     try:
@@ -200,13 +204,17 @@ def _check_full(
 
 @exercise(LAB, 3, "a mask for a ragged batch")
 def check_mask(answer: Any) -> None:
-    """`answer(lengths, new, capacity)` -> bool `[B, new, capacity]`, True where a query may look."""
+    """Check that `answer(lengths, new, capacity)` returns bool `[B, new, capacity]`, True where a query may
+    look.
+    """
     check_family(answer, MASK)
 
 
 @exercise(LAB, 4, "when a cache does not pay")
 def check_times(answer: Any) -> None:
-    """`answer(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth)` -> seconds (without a cache, with one)."""
+    """Check that `answer(num_params, kv_bytes, prompt, new_tokens, peak, bandwidth)` returns two times in seconds (without
+    a cache, with one).
+    """
     check_family(answer, TIMES)
 
 

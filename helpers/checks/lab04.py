@@ -22,25 +22,25 @@ Text = tuple[tuple[int, ...], ...]
 
 @exercise(LAB, 1, "the longest match")
 def check_match(answer: Any) -> None:
-    """`answer(prompt, stored, page_size)` -> tokens of the prompt that need not be computed."""
+    """Check that `answer(prompt, stored, page_size)` returns how many tokens need not be computed."""
     check_family(answer, MATCH)
 
 
 @exercise(LAB, 2, "evict without sawing off branches")
 def check_evict(answer: Any) -> None:
-    """`answer(nodes, wanted)` -> names of the nodes that go, in order."""
+    """Check that `answer(nodes, wanted)` returns the names of the nodes that go, in order."""
     check_family(answer, EVICT)
 
 
 @exercise(LAB, 3, "predict a hit rate")
 def check_rate(answer: Any) -> None:
-    """`answer(prompts, page_size)` -> the reused share of all prompt tokens."""
+    """Check that `answer(prompts, page_size)` returns the reused share of all prompt tokens."""
     check_family(answer, RATE)
 
 
 @exercise(LAB, 4, "read what you cannot see")
 def check_secret(answer: Any) -> None:
-    """`answer(ask, known, alphabet, length)` -> the secret tokens."""
+    """Check that `answer(ask, known, alphabet, length)` returns the secret tokens."""
     asked = list[list[int]]()
     check_family(answer, secret_family(lambda a, case: _recovered(a, case, asked), _secret_facts(asked)))
 
@@ -90,7 +90,7 @@ def _secret_facts(asked: list[list[int]]) -> Callable[[Any, Any, Case], str]:
 
 @exercise(LAB, 5, "salt it")
 def check_key(answer: Any) -> None:
-    """`answer(before, tokens, salt)` -> something hashable that stands for a page."""
+    """Check that `answer(before, tokens, salt)` returns something hashable that stands for a page."""
     require_callable(answer)
     text: list[tuple[int, ...]] = [(1, 2), (3, 4), (5, 6)]
     if _keys(answer, text[:1], "Petra") != _keys(answer, text[:1], "Petra"):

@@ -19,25 +19,29 @@ Request = dict[str, Any]
 
 @exercise(LAB, 1, "count the padding")
 def check_padding(answer: Any) -> None:
-    """`answer(prompts, answers, batch_size)` -> tokens that static batches waste."""
+    """Check that `answer(prompts, answers, batch_size)` returns how many tokens static batches waste."""
     check_family(answer, PADDING)
 
 
 @exercise(LAB, 2, "mend the positions")
 def check_pack(answer: Any) -> None:
-    """`answer(requests)` -> (tokens, positions, rows) of a pass."""
+    """Check that `answer(requests)` returns `(tokens, positions, rows)` of a pass."""
     check_family(answer, PACK)
 
 
 @exercise(LAB, 3, "schedule under a budget")
 def check_plan(answer: Any) -> None:
-    """`answer(running, waiting, token_budget, chunk_size, seats, free_pages, page_size)` -> the next pass."""
+    """Check that `answer(running, waiting, token_budget, chunk_size, seats, free_pages, page_size)` returns
+    the next pass.
+    """
     check_family(answer, PLAN)
 
 
 @exercise(LAB, 4, "choose the chunk")
 def check_chunk(answer: Any) -> None:
-    """`answer(num_params, kv_bytes, decoding, context, target, peak, bandwidth)` -> tokens of the largest chunk."""
+    """Check that `answer(num_params, kv_bytes, decoding, context, target, peak, bandwidth)` returns the
+    number of tokens of the largest chunk.
+    """
     check_family(answer, CHUNK)
 
 

@@ -17,7 +17,9 @@ _STORIES = 16
 
 @exercise(LAB, 1, "predict the pages")
 def check_pages(answer: Any) -> None:
-    """`answer`: pages of 16 slots in use, for a prompt of 100 tokens in three requests that write 30 tokens more each."""
+    """Check `answer`: pages of 16 slots in use, for a prompt of 100 tokens in three requests that write 30
+    tokens more each.
+    """
     full, each = 100 // 16, -(-130 // 16)
     right = full + 3 * (each - full)
     mistakes: dict[str, float | tuple[float, ...]] = {
@@ -36,19 +38,25 @@ def check_pages(answer: Any) -> None:
 
 @exercise(LAB, 2, "append without over-allocating")
 def check_append(answer: Any) -> None:
-    """`answer(table, length, new, page_size, free)` -> the table with room for the new tokens."""
+    """Check that `answer(table, length, new, page_size, free)` returns the table with room for the new
+    tokens.
+    """
     check_family(answer, APPEND)
 
 
 @exercise(LAB, 3, "gather by block table")
 def check_gather(answer: Any) -> None:
-    """`answer(cache, table, length)` -> keys `[length, kv_heads, head_dim]` in the order of the tokens."""
+    """Check that `answer(cache, table, length)` returns keys `[length, kv_heads, head_dim]` in the order of
+    the tokens.
+    """
     check_family(answer, GATHER)
 
 
 @exercise(LAB, 4, "copy on write")
 def check_copy_on_write(answer: Any) -> None:
-    """`answer(num_pages, page_size)` makes a pool with start, append, fork, read, free, `refs` and `tables`."""
+    """Check that `answer(num_pages, page_size)` makes a pool with start, append, fork, read, free, `refs` and
+    `tables`.
+    """
     require_callable(answer)
     stories = [
         "start A|append A 6|fork A B|append B 1|append A 1|append B 4|free A|append B 1|free B",
@@ -65,5 +73,7 @@ def check_copy_on_write(answer: Any) -> None:
 
 @exercise(LAB, 5, "find the page size")
 def check_page_size(answer: Any) -> None:
-    """`answer(lengths, shared, sizes, most_wasted)` -> the largest size with an acceptable waste, or None."""
+    """Check that `answer(lengths, shared, sizes, most_wasted)` returns the largest size with an acceptable
+    waste, or None.
+    """
     check_family(answer, SIZE)

@@ -37,31 +37,33 @@ CALLS = 120_000
 
 @exercise(LAB, 1, "predict the wait")
 def check_wait(answer: Any) -> None:
-    """`answer(seconds)` -> the mean wait of jobs that are served one by one."""
+    """Check that `answer(seconds)` returns the mean wait of jobs that are served one by one."""
     check_family(answer, WAIT)
 
 
 @exercise(LAB, 2, "mend the ageing")
 def check_first(answer: Any) -> None:
-    """`answer(waiting, now, ageing)` -> the name of the next one."""
+    """Check that `answer(waiting, now, ageing)` returns the name of the next one."""
     check_family(answer, FIRST)
 
 
 @exercise(LAB, 3, "predict the length")
 def check_passes(answer: Any) -> None:
-    """`answer(request, ended, budget)` -> passes that the request will take."""
+    """Check that `answer(request, ended, budget)` returns how many passes the request will take."""
     check_family(answer, PASSES)
 
 
 @exercise(LAB, 4, "when does the long one begin?")
 def check_begin(answer: Any) -> None:
-    """`answer(free, short, long, gap, ageing)` -> the moment at which the long job begins, or infinity."""
+    """Check that `answer(free, short, long, gap, ageing)` returns the moment at which the long job begins, or
+    infinity.
+    """
     check_family(answer, BEGIN)
 
 
 @exercise(LAB, 5, "keep two promises")
 def check_both(answer: Callable[[], Policy]) -> None:
-    """`answer()` -> a policy that keeps both promises in three rushes."""
+    """Check that `answer()` returns a policy that keeps both promises in three rushes."""
     require_callable(answer)
     _require_steady(answer)
     for number, trace in enumerate(RUSHES):

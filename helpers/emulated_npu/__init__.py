@@ -10,8 +10,8 @@ memory. What is not emulated raises and names itself, and the operators that the
 that their documents do not allow. Time is not emulated: an event gives the host's clock. Nothing that runs here says
 anything about the speed of an NPU, or about the rounding of its kernels.
 
-Set before `start`: `ASCEND_LAUNCH_BLOCKING` is 1 unless it is set (kernels run in the calling thread and an error is
-raised by the call that caused it); 0 gives torch_npu's asynchronous queue, where an error surfaces at the next
+Set `ASCEND_LAUNCH_BLOCKING` before `start`. The default is 1: kernels run in the calling thread, and the call that
+caused an error raises it. With 0, torch_npu's queue is asynchronous. Then an error surfaces at the next
 synchronization and ends the process's work on the device.
 """
 

@@ -30,7 +30,7 @@ class Attended(NamedTuple):
 
     @property
     def lse(self) -> Tensor:
-        """`log(sum(exp(score)))`; infinite for a row that sees nothing."""
+        """Return `log(sum(exp(score)))`; infinite for a row that sees nothing."""
         return torch.where(self.blank, torch.tensor(math.inf), self.maximum + self.total.log())
 
 
@@ -81,8 +81,8 @@ def hidden_scores(
 ) -> Tensor | None:
     """Return a mask `[q_len, kv_len]`, True where a query does not see a key; None when all keys are seen.
 
-    Modes: 0 the mask, within the band of `before` and `after` keys; 1 the mask; 2 causal from the top left; 3
-    causal from the bottom right; 4 a band from the bottom right.
+    Modes: 0 the mask, within the band of `before` and `after` keys; 1 the mask; 2 causal from the top left.
+    Modes 3 and 4 start from the bottom right: 3 is causal, 4 a band.
     """
     if mask is None:
         return None
@@ -102,7 +102,7 @@ def hidden_scores(
 
 
 def require_triangle(name: str, mask: Tensor) -> None:
-    """Raises ContractError unless a compressed mask hides exactly what lies above the diagonal."""
+    """Raise ContractError unless a compressed mask hides exactly what lies above the diagonal."""
     flat = mask.reshape(-1)
     aligned = flat.storage_offset() % 8 == 0  # then eight one-byte elements at once: this runs in every call
     if aligned and torch.equal(flat.view(torch.int64), _triangle().reshape(-1).view(torch.int64)):
@@ -119,5 +119,5 @@ def _triangle() -> Tensor:
 
 
 def is_compressed_shape(mask: Tensor) -> bool:
-    """Whether a mask has the shape that sparse modes 2 to 4 take."""
+    """Return whether a mask has the shape that sparse modes 2 to 4 take."""
     return mask.shape[-2:] == (COMPRESSED, COMPRESSED) and mask.numel() == COMPRESSED * COMPRESSED

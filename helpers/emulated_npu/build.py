@@ -55,7 +55,7 @@ class Libraries(NamedTuple):
 
 
 def libraries() -> Libraries:
-    """The stand-in for the torch_npu that is installed here, built when it is not in the cache yet.
+    """Return the stand-in for the torch_npu that is installed here, built when it is not in the cache yet.
 
     Raises RuntimeError when torch_npu, a C compiler or the platform is missing; the message says which.
     """
@@ -74,7 +74,7 @@ def libraries() -> Libraries:
 
 
 def _torch_npu_library() -> Path:
-    """The installed libtorch_npu.so; torch_npu itself is not imported."""
+    """Return the installed libtorch_npu.so; torch_npu itself is not imported."""
     spec = importlib.util.find_spec("torch_npu")
     library = Path(spec.origin).parent / "lib" / "libtorch_npu.so" if spec and spec.origin else None
     if library is None or not library.exists():
@@ -85,7 +85,7 @@ def _torch_npu_library() -> Path:
 
 
 def _queries(torch_npu: Path) -> list[str]:
-    """The names of all aclnn functions that this torch_npu may look up to ask for a workspace's size."""
+    """Return the names of all aclnn functions that this torch_npu may look up to ask for a workspace's size."""
     return sorted({name.decode() for name in _SIZE_SUFFIX.findall(torch_npu.read_bytes())})
 
 
@@ -114,7 +114,7 @@ def _build_into(folder: Path, queries: list[str], machine: str) -> None:
 
 
 def _compile(made: Path, queries: list[str], machine: str) -> None:
-    """Fills `made` with the libraries, the names of the queries and the empty CANN tree."""
+    """Fill `made` with the libraries, the names of the queries and the empty CANN tree."""
     (made / _NAMES).write_text("\n".join(queries))
     jumps = made / "jumps.S"
     jumps.write_text(_jump_table(queries, machine))
@@ -140,12 +140,12 @@ def _jump_table(queries: list[str], machine: str) -> str:
 
 
 def operator_of(query: str) -> str:
-    """The aclnn operator that a query belongs to: `aclnnAdd` of `aclnnAddGetWorkspaceSize`."""
+    """Return the aclnn operator that a query belongs to: `aclnnAdd` of `aclnnAddGetWorkspaceSize`."""
     return re.sub(r"Get(Max)?WorkspaceSize$", "", query)
 
 
 def _link(library: Path, inputs: list[Path | str]) -> None:
-    """Compiles and links one shared library."""
+    """Compile and link one shared library."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None or shutil.which(compiler) is None:
         raise RuntimeError("the emulated NPU needs a C compiler once (cc or gcc, or the one that CC names)")

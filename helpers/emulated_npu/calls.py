@@ -2,7 +2,7 @@
 
 torch_npu calls an operator twice: `aclnnXxxGetWorkspaceSize(arguments..., &size, &executor)` and then
 `aclnnXxx(workspace, size, executor, stream)`. The first phase decodes the arguments and checks what the host
-can know; the second computes, at once or, where the stream is being captured, at each replay of the graph.
+can know. The second phase computes at once, or, where the stream is being captured, at each replay of the graph.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Calls:
 
     @contextmanager
     def trace(self) -> Iterator[list[str]]:
-        """Collects the names of the kernels that run in the block, in order."""
+        """Collect the names of the kernels that run in the block, in order."""
         names: list[str] = []
         self._traces.append(names)
         try:
@@ -70,7 +70,7 @@ class Calls:
             self._traces = [trace for trace in self._traces if trace is not names]
 
     def _query(self, query: str, operator: Operator | None) -> object:
-        """The ctypes callback of one first phase."""
+        """Return the ctypes callback of one first phase."""
         name = operator_of(query)
         if operator is None:
             return ctypes.CFUNCTYPE(ctypes.c_int)(lambda: self._failure(name, NotEmulated("this operator")))
@@ -101,7 +101,7 @@ class Calls:
             ctypes.c_uint64.from_address(executor).value = key
 
     def _second_phase(self, workspace: int, size: int, key: int, stream: int | None) -> int:
-        """Runs the call, or leaves it to a graph."""
+        """Run the call, or leave it to a graph."""
         call = self._pending.pop(key)
         answer = self._runtime.launch(stream, key)
         if answer == RUN_NOW:
@@ -112,14 +112,14 @@ class Calls:
         return answer
 
     def _kept_operator(self, key: int, request: int) -> int:
-        """Runs or drops an operator that a graph holds."""
+        """Run or drop an operator that a graph holds."""
         if request == FORGET:
             self._kept.pop(key, None)
             return 0
         return self._run(self._kept[key])
 
     def _run(self, call: _Call) -> int:
-        """Computes one call."""
+        """Compute one call."""
 
         def compute() -> None:
             shapes = call.operator.run(*call.args)

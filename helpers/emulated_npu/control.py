@@ -9,7 +9,7 @@ from helpers.emulated_npu.emulation import emulation
 
 
 def start() -> None:
-    """Makes `torch.npu` work here: builds the stand-in for CANN (once), loads it and imports torch_npu.
+    """Make `torch.npu` work here: build the stand-in for CANN (once), load it and import torch_npu.
 
     A second call does nothing. Raises RuntimeError when torch_npu, a C compiler or the platform is missing, when a
     real NPU is there, and when torch_npu was imported already.
@@ -19,21 +19,23 @@ def start() -> None:
 
 @contextmanager
 def trace() -> Iterator[list[str]]:
-    """The names of the kernels that run in the block, in order, such as `aclnnRmsNorm`: `with trace() as names: ...`."""
+    """Yield the names of the kernels that run in the block, such as `aclnnRmsNorm`: `with trace() as names: ...`."""
     with emulation().trace() as names:
         yield names
 
 
 def set_capacity(nbytes: int) -> None:
-    """Caps the device's memory in bytes (64 GiB at first); torch.OutOfMemoryError follows where torch_npu needs more."""
+    """Cap the device's memory in bytes (64 GiB at first); torch.OutOfMemoryError follows where torch_npu
+    needs more.
+    """
     emulation().runtime.set_capacity(nbytes)
 
 
 def used() -> int:
-    """Bytes that torch_npu holds on the device, whole segments, by the emulated CANN's own count."""
+    """Return the bytes that torch_npu holds on the device, whole segments, by the emulated CANN's own count."""
     return emulation().runtime.used(0)
 
 
 def operators() -> list[str]:
-    """The names of the aclnn operators that are emulated and that this torch_npu knows."""
+    """Return the names of the aclnn operators that are emulated and that this torch_npu knows."""
     return emulation().operators

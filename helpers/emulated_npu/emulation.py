@@ -22,7 +22,10 @@ class Emulation:
     """A running emulation; `runtime` is its C half, `operators` are the emulated names."""
 
     def __init__(self) -> None:
-        """Loads the stand-in and then torch_npu, which finds its symbols there. Raises RuntimeError where it cannot."""
+        """Load the stand-in and then torch_npu, which finds its symbols there.
+
+        Raises RuntimeError where it cannot.
+        """
         _require_a_free_process()
         built = libraries()
         _set_environment(built.cann_home)
@@ -56,17 +59,17 @@ class Emulation:
 
 @cache
 def emulation() -> Emulation:
-    """The process's emulation, started when it is not."""
+    """Return the process's emulation, started when it is not running yet."""
     return Emulation()
 
 
 def is_running() -> bool:
-    """Whether the emulated NPU was started in this process."""
+    """Return whether the emulated NPU was started in this process."""
     return bool(emulation.cache_info().currsize)
 
 
 def _require_a_free_process() -> None:
-    """Raises RuntimeError where the emulation would get in the way of a real NPU, or comes too late."""
+    """Raise RuntimeError where the emulation would get in the way of a real NPU, or comes too late."""
     if any(Path("/dev").glob("davinci[0-9]*")):
         raise RuntimeError("there is a real NPU here; its driver and an emulated CANN cannot share a process")
     if "torch_npu" in sys.modules:
@@ -84,5 +87,5 @@ def _set_environment(cann_home: Path) -> None:
 
 
 def _is_asynchronous() -> bool:
-    """Whether torch_npu will launch kernels from its queue's thread."""
+    """Return whether torch_npu will launch kernels from its queue's thread."""
     return os.environ["ASCEND_LAUNCH_BLOCKING"] != "1" and os.environ.get("TASK_QUEUE_ENABLE", "1") != "0"

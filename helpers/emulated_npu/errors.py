@@ -12,12 +12,12 @@ class ContractError(ValueError):
 
 
 def require(allowed: bool, rule: str, came: object) -> None:
-    """Raises ContractError unless `allowed`; `rule` is a sentence about what is expected, `came` is what came."""
+    """Raise ContractError unless `allowed`; `rule` is a sentence about what is expected, `came` is what came."""
     if not allowed:
         raise ContractError(f"{rule}; got {came}")
 
 
 def emulated(present: bool, what: str) -> None:
-    """Raises NotEmulated for `what` unless it is present."""
+    """Raise NotEmulated for `what` unless it is present."""
     if not present:
         raise NotEmulated(what)

@@ -76,7 +76,7 @@ class InferCall:
 
     @classmethod
     def of(cls, names: Sequence[str], args: Sequence[Any]) -> InferCall:
-        """The call behind the arguments of an aclnn function."""
+        """Return the call behind the arguments of an aclnn function."""
         given = dict(zip(names, args, strict=True))
         present = [name for name in UNSUPPORTED if given.get(name) is not None]
         kv_heads = given["num_key_value_heads"] or given["heads"]
@@ -87,32 +87,32 @@ class InferCall:
 
     @property
     def layout_in(self) -> str:
-        """The layout of query, key and value."""
+        """Return the layout of query, key and value."""
         return self.layout.partition("_")[0]
 
     @property
     def packed(self) -> bool:
-        """Whether sequences lie one after the other, without a batch dimension."""
+        """Return whether sequences lie one after the other, without a batch dimension."""
         return self.layout == TND
 
     @property
     def paged(self) -> bool:
-        """Whether keys and values are pages behind a block table."""
+        """Return whether keys and values are pages behind a block table."""
         return self.block_table is not None
 
     @property
     def k(self) -> Tensor:
-        """Key, of the first (and only) list member."""
+        """Return the key, of the first (and only) list member."""
         return self.keys[0]
 
     @property
     def v(self) -> Tensor:
-        """Value, of the first (and only) list member."""
+        """Return the value, of the first (and only) list member."""
         return self.values[0]
 
     @property
     def batch(self) -> int:
-        """Count of sequences."""
+        """Return the count of sequences."""
         return len(self.q_lens or ()) if self.packed else self.q.shape[0]
 
     @property
@@ -142,23 +142,25 @@ class InferCall:
 
     @property
     def mode(self) -> int:
-        """The sparse mode in effect."""
+        """Return the sparse mode in effect."""
         return 0 if self.decodes else self.sparse_mode
 
     def query_lengths(self) -> list[int]:
-        """Plain query lengths, one for each sequence."""
+        """Return plain query lengths, one for each sequence."""
         if self.packed:
             return _differences(self.q_lens or ())
         return [1] * self.batch if self.decodes else _for_each(self.q_lens, self.batch, self.q_size)
 
     def key_lengths(self) -> list[int]:
-        """Plain key lengths, one for each sequence: pages come with plain ones, packed sequences with cumulative ones."""
+        """Return plain key lengths, one for each sequence: pages come with plain ones, packed sequences with
+        cumulative ones.
+        """
         if self.packed and not self.paged:
             return _differences(self.kv_lens or ())
         return _for_each(self.kv_lens, self.batch, self.kv_size)
 
     def queries(self, t: Tensor, layout: str) -> Iterator[Tensor]:
-        """Views `[heads, length, D]` of the query or of an output in a layout, one for each sequence."""
+        """Return views `[heads, length, D]` of the query or of an output in a layout, one for each sequence."""
         if not self.packed:
             yield from (
                 row[:, :n]
@@ -169,7 +171,7 @@ class InferCall:
             yield t[a:b].transpose(0, 1)
 
     def keys_of(self, cache: Tensor) -> Iterator[Tensor]:
-        """Tensors `[KvN, length, D]` of keys or values, one for each sequence."""
+        """Return tensors `[KvN, length, D]` of keys or values, one for each sequence."""
         lengths = self.key_lengths()
         if self.block_table is not None:
             yield from (
@@ -185,7 +187,7 @@ class InferCall:
             )
 
     def _gathered(self, cache: Tensor, row: Tensor, length: int) -> Tensor:
-        """One sequence's keys out of its pages, without the unused slots of the last one."""
+        """Return one sequence's keys out of its pages, without the unused slots of the last one."""
         pages: Tensor = cache[row[: self.pages_for(length)].long()]
         if cache.dim() == 3:  # [blocks, block size, KvN * D]
             tokens = split_heads(pages.flatten(0, 1), 1, self.kv_heads).transpose(0, 1)
@@ -194,7 +196,7 @@ class InferCall:
         return tokens[:, :length]
 
     def pages_for(self, length: int) -> int:
-        """Pages that so many tokens occupy."""
+        """Return the number of pages that so many tokens occupy."""
         return -(-length // self.block_size)
 
 

@@ -1,14 +1,14 @@
 """What the documents of npu_fused_infer_attention_score allow: a call that passes here is one that they describe.
 
-Sources: op-plugin's pages of the operator and its v2 (docs/zh/custom_APIs), and, where it is stricter, the
-tiling code of CANN 8.5's ops-transformer (`prompt_flash_attention_tiling.cpp`), whose refusals torch_npu
-reports as error 561002:
+Sources: op-plugin's pages of the operator and its v2 (docs/zh/custom_APIs). The tiling code of CANN 8.5's
+ops-transformer (`prompt_flash_attention_tiling.cpp`) counts where the code is stricter. torch_npu reports the
+refusals of that code as error 561002. Where page and code differ on packed sequences:
 
-- block size of packed sequences: the page says a multiple of 16, the code one of 128: 128;
-- dtype of packed sequences: the code takes bfloat16 only, the page float16 as well, but says so of as many key/value
-  as query heads only: float16 there, bfloat16 everywhere;
-- head size of packed sequences: the code takes 64 for any heads, the page for as many key/value as query heads only:
-  the page; 192 as on the page.
+- Block size: the page says a multiple of 16, the code one of 128. Here: 128.
+- Dtype: the code takes bfloat16 only. The page takes float16 too, for as many key/value as query heads only. Here:
+  float16 for those, bfloat16 everywhere.
+- Head size: the code takes 64 for any heads, the page for as many key/value as query heads only. Here: as the page
+  says, 192 included.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _check_heads(call: InferCall) -> None:
 
 
 def _require_multiple(call: InferCall, name: str, t: Tensor, heads: int) -> None:
-    """Raises unless the last size holds whole heads."""
+    """Raise unless the last size holds whole heads."""
     require(
         t.shape[-1] % heads == 0,
         f"{NAME}: {name}'s last size is a multiple of its {heads} heads",
@@ -407,12 +407,12 @@ def _check_mask(call: InferCall, mask: Tensor) -> None:
 
 
 def _fits_or_is_rounded(size: int, wanted: int) -> bool:
-    """Whether a size is the wanted one, or that rounded up to a multiple of 16 or 32."""
+    """Return whether a size is the wanted one, or that rounded up to a multiple of 16 or 32."""
     return size in {wanted, -(-wanted // 16) * 16, -(-wanted // 32) * 32}
 
 
 def mask_of(call: InferCall, index: int, q_len: int, kv_len: int) -> Tensor | None:
-    """The part of the mask that is for one sequence."""
+    """Return the part of the mask that is for one sequence."""
     mask = call.mask
     if mask is None or call.mode in COMPRESSED_MODES:
         return mask
@@ -424,7 +424,7 @@ def mask_of(call: InferCall, index: int, q_len: int, kv_len: int) -> Tensor | No
 
 
 def hidden_from(call: InferCall, index: int, q_len: int, kv_len: int) -> Tensor | None:
-    """Which scores of one sequence are hidden."""
+    """Return which scores of one sequence are hidden."""
     mask = mask_of(call, index, q_len, kv_len)
     if call.decodes:
         return None if mask is None else mask.bool()

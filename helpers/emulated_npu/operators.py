@@ -1,10 +1,12 @@
 """What an emulated aclnn operator is: the types of its arguments, its rules, and what it computes on CPU tensors.
 
-A signature has one letter for each argument, in the order in which torch_npu's op plugin passes them (spaces are
-ignored): T tensor, L tensor list, S scalar, X scalar list, A int list, B bool list, F float list, i int64, u uint64,
-I int32 (also aclDataType), y int8, b bool, d double, f float, s bytes. An absent tensor or list is None. Wrong
-pointers and counts in a signature are noticed by the first call, doubles taken for floats are not: that is why each
-entry is executed by a numeric test.
+A signature has one letter for each argument, in the order in which torch_npu's op plugin passes the arguments.
+Spaces are ignored. Letters of objects: T tensor, L tensor list, S scalar, X scalar list, A int list, B bool list,
+F float list. Letters of plain values: i int64, u uint64, I int32 (also aclDataType), y int8, b bool, d double,
+f float, s bytes. An absent tensor or list is None.
+
+The first call notices wrong pointers and counts in a signature. Doubles taken for floats pass unnoticed, so a
+numeric test executes each entry.
 """
 
 from __future__ import annotations
@@ -48,8 +50,8 @@ class Operator:
     """One aclnn operator.
 
     `check` sees the arguments when the call is made, before anything runs, and raises ContractError for what a
-    document forbids; `run` computes when the device gets there (in a graph: at each replay), must write its outputs
-    completely or raise, and gives back, where `resizes`, the real shapes of outputs: `{argument index: shape}`.
+    document forbids. `run` computes when the device gets there (in a graph: at each replay). `run` must write its
+    outputs completely or raise. Where `resizes`, `run` returns the real shapes of outputs: `{argument index: shape}`.
     """
 
     signature: str
@@ -60,7 +62,7 @@ class Operator:
 
     @cached_property
     def kinds(self) -> list[Kind | None]:
-        """For each argument, the kind of acl object behind it; None for a plain C value."""
+        """Return, for each argument, the kind of acl object behind it; None for a plain C value."""
         return [POINTERS.get(letter) for letter in self.signature]
 
 
@@ -75,7 +77,9 @@ class Operators(dict[str, Operator]):
         check: Function | None = None,
         resizes: bool = False,
     ) -> Callable[[Function], Function]:
-        """A decorator that enters a function under each of the space-separated names (without `aclnn`)."""
+        """Return a decorator that enters a function under each of the space-separated names (without
+        `aclnn`).
+        """
 
         def enter(run: Function) -> Function:
             for name in names.split():
@@ -86,11 +90,13 @@ class Operators(dict[str, Operator]):
         return enter
 
     def result(self, names: str, signature: str, function: Function) -> None:
-        """Enters a function of all arguments but the last, which receives its result."""
+        """Enter a function of all arguments but the last, which receives its result."""
         self.op(names, signature)(lambda *args: store(args[-1], function(*args[:-1])))
 
     def results(self, names: str, signature: str, count: int, function: Function) -> None:
-        """Enters a function of all arguments but the last `count`, which receive its results; None ones are skipped."""
+        """Enter a function of all arguments but the last `count`, which receive its results; None ones are
+        skipped.
+        """
 
         def run(*args: Any) -> None:
             for out, value in zip(args[-count:], function(*args[:-count]), strict=True):
@@ -100,17 +106,21 @@ class Operators(dict[str, Operator]):
         self.op(names, signature)(run)
 
     def in_place(self, names: str, signature: str, function: Function) -> None:
-        """Enters a function whose result replaces its first argument."""
+        """Enter a function whose result replaces its first argument."""
         self.op(names, signature)(lambda *args: store(args[0], function(*args)))
 
     def accept_complex(self, names: str) -> None:
-        """Lets the named operators take complex tensors; CANN accepts them in few places, here the others raise."""
+        """Let the named operators take complex tensors; CANN accepts complex tensors in few operators, here
+        the others raise.
+        """
         for name in names.split():
             self["aclnn" + name] = replace(self["aclnn" + name], complex_too=True)
 
 
 def store(out: Tensor, value: Tensor) -> None:
-    """Writes a result: its shape must be the one that torch_npu allocated, its dtype becomes the allocated one."""
+    """Write a result: its shape must be the one that torch_npu allocated, its dtype becomes the allocated
+    one.
+    """
     if out.shape != value.shape and (out.numel() or value.numel()):
         raise ValueError(
             f"torch_npu allocated an output of shape {tuple(out.shape)}, computed was {tuple(value.shape)}"
@@ -120,18 +130,20 @@ def store(out: Tensor, value: Tensor) -> None:
 
 
 def fill_front(out: Tensor, value: Tensor) -> Sequence[int]:
-    """Writes `value` to the front of a larger output and gives its shape: for results whose size depends on data."""
+    """Write `value` to the front of a larger output and return its shape: for results whose size depends on
+    data.
+    """
     out.reshape(-1)[: value.numel()].copy_(value.reshape(-1))
     return tuple(value.shape)
 
 
 def touches_complex(args: Sequence[Any]) -> bool:
-    """Whether one of the arguments is a complex tensor."""
+    """Return whether one of the arguments is a complex tensor."""
     return any(isinstance(a, torch.Tensor) and a.is_complex() for a in args)
 
 
 def joined(tables: Sequence[Mapping[str, Operator]]) -> dict[str, Operator]:
-    """All tables as one; raises ValueError when two of them know one name."""
+    """Return all tables as one. Raise ValueError when two of them know one name."""
     everything: dict[str, Operator] = {}
     for table in tables:
         for name, operator in table.items():

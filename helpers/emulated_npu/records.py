@@ -63,7 +63,7 @@ Value = Tensor | complex | bool | list["Value"] | None
 
 
 def read(address: int | None, kind: Kind, record_of: Callable[[int], bytes]) -> Value:
-    """The value of the acl object at `address`, None for a null pointer.
+    """Return the value of the acl object at `address`, None for a null pointer.
 
     `record_of` gives a live acl object's record, and nothing for other addresses. Raises TypeError when the object is
     not of that kind: then an operator's signature is wrong.
@@ -88,7 +88,7 @@ def read(address: int | None, kind: Kind, record_of: Callable[[int], bytes]) -> 
 
 
 def _scalar(raw: bytes, dtype: int) -> complex | bool:
-    """A scalar's value; torch_npu passes int64, double, bool or complex128."""
+    """Return a scalar's value; torch_npu passes int64, double, bool or complex128."""
     if dtype == _BOOL:
         return bool(raw[0])
     if dtype == _COMPLEX128:
@@ -98,7 +98,7 @@ def _scalar(raw: bytes, dtype: int) -> complex | bool:
 
 @lru_cache(maxsize=8192)  # torch_npu's allocator gives the same addresses again and again
 def _tensor(record: bytes) -> Tensor:
-    """The CPU tensor with the same bytes, sizes, strides and offset as a device tensor.
+    """Return the CPU tensor with the same bytes, sizes, strides and offset as a device tensor.
 
     Equal records share one tensor, in and outside of inference mode; no operator may change a tensor's own shape.
     """

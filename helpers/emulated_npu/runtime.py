@@ -18,7 +18,7 @@ class Runtime:
     """
 
     def __init__(self, paths: Sequence[Path]):
-        """Loads the libraries in order; the first holds the code."""
+        """Load the libraries in order; the first holds the code."""
         loaded = [ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL) for path in paths]
         self._library = loaded[0]
         self._library.emu_slot_table.restype = ctypes.c_void_p
@@ -32,7 +32,7 @@ class Runtime:
         self._callbacks: list[object] = []
 
     def fill_slot(self, slot: int, callback: object) -> None:
-        """Makes a jump slot lead to a ctypes callback."""
+        """Make a jump slot lead to a ctypes callback."""
         self._callbacks.append(callback)
         pointers = (ctypes.c_void_p * (slot + 1)).from_address(self._library.emu_slot_table())
         pointers[slot] = ctypes.cast(callback, ctypes.c_void_p).value  # type: ignore[arg-type]
@@ -48,15 +48,15 @@ class Runtime:
         return int(self._library.emu_launch(stream, key))
 
     def record(self, address: int) -> bytes:
-        """The record of the live acl object at an address; empty for any other address."""
+        """Return the record of the live acl object at an address; empty for any other address."""
         return ctypes.string_at(address, self._library.emu_record_size(address))
 
     def set_error(self, text: str) -> None:
-        """Keeps the text that torch_npu puts into the exception it raises for an error code."""
+        """Keep the text that torch_npu puts into the exception it raises for an error code."""
         self._library.emu_set_error(text.encode())
 
     def die(self, text: str) -> None:
-        """Makes every later synchronization fail with `text`."""
+        """Make every later synchronization fail with `text`."""
         self._library.emu_die(text.encode())
 
     def allow_aclop(self, allowed: bool) -> None:
@@ -64,14 +64,14 @@ class Runtime:
         self._library.emu_allow_aclop(int(allowed))
 
     def set_view_shape(self, address: int, shape: Sequence[int]) -> None:
-        """Reports the real shape of a result that depends on data; torch_npu shrinks its tensor to it."""
+        """Report the real shape of a result that depends on data; torch_npu shrinks its tensor to it."""
         sizes = (ctypes.c_int64 * max(1, len(shape)))(*shape)
         self._library.emu_set_view_shape(address, sizes, len(shape))
 
     def set_capacity(self, nbytes: int) -> None:
-        """Caps each device's memory."""
+        """Cap each device's memory."""
         self._library.emu_set_capacity(nbytes)
 
     def used(self, device: int) -> int:
-        """Bytes that torch_npu holds on a device."""
+        """Return the bytes that torch_npu holds on a device."""
         return int(self._library.emu_used(device))

@@ -103,8 +103,8 @@ def compute_bound_batch(shape: ModelShape, context: int, ceilings: Ceilings, **s
     """Return the smallest batch whose decode step is bound by compute; None when no batch is.
 
     Both operations and bytes grow by the same amount with each sequence: `B f` operations, `w + B b` bytes.
-    The ridge `r` is reached at `B = r w / (f - r b)`, unless a sequence's own cache needs more time than its
-    own operations. With experts `w` grows too, until all are read: then the batch is searched for, up to a
+    The ridge `r` is reached at `B = r w / (f - r b)`. No batch reaches the ridge where a sequence's own cache
+    needs more time than that sequence's operations. With experts `w` grows too, until all are read: then the batch is searched for, up to a
     million.
     """
     if any(layer.num_experts for layer in shape.groups):
@@ -134,8 +134,8 @@ def layer_weights(shape: ModelShape) -> int:
 def layer_activations(shape: ModelShape) -> int:
     """Return the elements that one layer's operators read and write for each token.
 
-    Two norms with their sums (4 hidden each), the inputs and outputs of the matrices, rotation of queries and
-    keys (read and written), attention's queries and output, and the MLP's activation.
+    Counted are two norms with their sums (4 hidden each) and the inputs and outputs of the matrices. So are
+    rotation of queries and keys (read and written), attention's queries and output, and the MLP's activation.
     """
     hidden, inner = shape.hidden_size, shape.intermediate_size
     queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim

@@ -3,10 +3,11 @@
 Each figure with its source and its status.
 
 How far to trust a figure:
-- official: read from a file or page of the maker;
-- derived: computed here from official figures;
-- reported: said by the maker's paper or talk, or by the press; not checked here;
-- measured: timed on the hardware;
+
+- official: read from a file or page of the maker.
+- derived: computed here from official figures.
+- reported: said by the maker's paper or talk, or by the press; not checked here.
+- measured: timed on the hardware.
 - unknown: no usable figure was found, and `value` is None.
 """
 

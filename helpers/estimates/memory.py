@@ -66,11 +66,13 @@ class MemoryCalculator:
 
         `model_config` is a `ModelShape`, a `transformers` config, or a dict with `num_params`, `hidden_size`,
         `num_layers` and `dtype`. A config that is quantised counts its weights as its checkpoint stores them.
-        A model with states of fixed size gets the part `"state"` too. The dict says too little to derive
-        activations, so that it gets the article's rule, twice the KV cache; the others get the derived peak
-        of `helpers.estimates.activations`. `dtype` overrides the config's own. `kv_dtype` is the cache's
-        type: a dict's `dtype` holds for weights and cache, as in the article; else the default is the type
-        that the model computes in, 16-bit beside quantised weights, as engines do it.
+        A model with states of fixed size gets the part `"state"` too. A dict says too little to derive
+        activations: its activations are twice the KV cache, the article's rule. Shapes and configs get the
+        derived peak of `helpers.estimates.activations`. `dtype` overrides the config's own.
+
+        `kv_dtype` is the cache's type. A dict's `dtype` holds for weights and cache, as in the article.
+        Otherwise the default is the type that the model computes in: 16-bit beside quantised weights, as in
+        engines.
         """
         if isinstance(model_config, Mapping):
             return self._by_article(model_config, batch_size, seq_len, dtype, kv_dtype)
@@ -141,9 +143,9 @@ class MemoryCalculator:
         """Return the bytes left for the KV cache; 0 when the weights alone are too large.
 
         `model` is a `ModelShape` or a `transformers` config; `dtype` is bf16, or the config's own, unless
-        told otherwise. Of the device's memory a share `utilisation` is used; weights of `dtype` and the
-        activations of a step over `step_tokens` tokens (an engine's token budget) come off. `max_batch_size`
-        and `max_seq_len` take `kv_dtype` too.
+        told otherwise. A share `utilisation` of the device's memory is used. Weights of `dtype` come off, and
+        the activations of a step over `step_tokens` tokens (an engine's token budget). `max_batch_size` and
+        `max_seq_len` take `kv_dtype` too.
         """
         return _budget(SizedModel.of(model, dtype), device_bytes, utilisation, step_tokens)
 

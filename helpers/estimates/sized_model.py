@@ -48,8 +48,8 @@ class SizedModel:
 def weight_bytes(shape: ModelShape, dtype: str = "bf16") -> float:
     """Return the bytes of a model's weights in `dtype`.
 
-    A type under 16 bits is that of the layers' linear parts alone: embedding, output matrix, norms, biases,
-    routers and a vision tower stay in 16 bits, as in published checkpoints.
+    A type under 16 bits is that of the layers' linear parts alone. All else stays in 16 bits, as in published
+    checkpoints: embedding, output matrix, norms, biases, routers and a vision tower.
     """
     if bits_of(dtype) >= 16:
         return shape.num_params * bytes_per_element(dtype)

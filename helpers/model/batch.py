@@ -14,7 +14,7 @@ from torch import Tensor
 class FlatBatch:
     """The new tokens of `B` sequences, packed one after the other: `T` tokens in all, no padding.
 
-    A prompt, a chunk of a prompt, one decoded token, or any mixture of these is the same thing: some new
+    A prompt, a chunk of a prompt, one decoded token, or any mixture of these is the same thing. All are new
     tokens that follow a history which the cache holds. Lengths are host values: a fused attention operator
     takes lists, and a device tensor would make the operator wait for the device.
     """

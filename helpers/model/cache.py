@@ -22,7 +22,7 @@ class Cache(ABC):
     """What a model asks of its cache in one forward pass: `prepare` once, `attend` in each layer, `commit`
     once.
 
-    A sequence's length grows in `commit` and nowhere else: a pass that fails in some layer leaves every
+    A sequence's length grows in `commit` and nowhere else. So a pass that fails in some layer leaves every
     length as it was, and the same batch may be tried again. A cache knows keys, values and sequence names. A
     cache knows nothing about weights, sampling or scheduling.
     """

@@ -20,8 +20,8 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     """Return all tensors of a checkpoint folder by their Hugging Face names.
 
     A folder with one file and an index gives the one file, as in `transformers`. Raises ValueError, naming
-    the file, for a file that is missing or damaged, and, naming the tensor, for one that the index promises
-    and no file holds.
+    the file, for a file that is missing or damaged. Raises ValueError, naming the tensor, for a tensor that
+    the index promises and no file holds.
     """
     promised = _promised(folder)
     files = sorted(set(promised.values())) or [_SINGLE]

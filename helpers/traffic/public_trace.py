@@ -110,7 +110,7 @@ def load_sharegpt(
 
     An answer's request follows the one before in its conversation. The file has no times: conversations begin
     `gap` seconds apart, and turns follow at once. Answers before a first question, and questions without
-    answer, ask for nothing.
+    answer, make no request.
     """
     _expect(path, ("conversations",))
     if not gap >= 0:

@@ -1,7 +1,12 @@
-"""Runs, outcomes and reports written by hand."""
+"""Shared by the tests of traffic: runs, outcomes and reports written by hand, and a tokenizer."""
 
 from helpers.engine import Part, Request, RequestState, Step
 from helpers.traffic import Outcome, Report
+
+
+def words(text):
+    """A tokenizer that counts words."""
+    return {"input_ids": text.split()}
 
 
 class Log:

@@ -1,12 +1,12 @@
-"""Traces as others publish them: tables, JSON lines and conversations are read, other files are named for what they are."""
+"""Traces as others publish them: tables, JSON lines and conversations are read or refused."""
 
-import gzip
 import json
 import random
 
 import pytest
 
-from helpers.traffic import Arrival, Trace, load_csv, load_mooncake, load_sharegpt, load_trace
+from helpers.traffic import Arrival, load_csv, load_mooncake, load_sharegpt, load_trace
+from tests.traffic.runs import words
 
 
 def test_published_columns(tmp_path):
@@ -43,11 +43,6 @@ def test_other_tables_are_refused(tmp_path, text, words):
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(ValueError, match=words):
         load_csv(tmp_path / "x.csv")
-
-
-def words(text):
-    """A tokenizer that counts words."""
-    return {"input_ids": text.split()}
 
 
 def lines(folder, rows, name="m.jsonl"):
@@ -112,38 +107,9 @@ def test_an_answer_of_a_conversation_is_a_request_that_follows(tmp_path):
         load_trace(path)
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
-def test_any_of_them_may_be_gzipped(tmp_path, kind):
-    texts = {
-        "csv": "arrival,input_tokens,output_tokens\n1,2,3\n",
-        "jsonl": json.dumps(row(0, 2, [], 3)) + "\n",
-        "json": json.dumps(
-            [{"conversations": [{"from": "human", "value": "a b"}, {"from": "gpt", "value": "c d e"}]}]
-        ),
-    }
-    path = tmp_path / f"t.{kind}.gz"
-    path.write_bytes(gzip.compress(texts[kind].encode()))
-    trace = load_trace(path, words)
-    assert list(trace) == [Arrival(0.0, 2, 3)]
-    assert trace.name == "t"
-    path.write_bytes(gzip.compress(texts[kind].encode())[:-9])
-    with pytest.raises(ValueError, match="is gzipped and not whole"):
-        load_trace(path, words)
-
-
-def test_a_saved_trace_is_known(tmp_path):
-    Trace([Arrival(0.0, 5, 2)], "own").save(tmp_path / "x.jsonl")
-    assert load_trace(tmp_path / "x.jsonl").name == "own"
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"<!DOCTYPE html><html>", "seems to be a page"),
-        (b'[{"prompt": "x"}]', "a JSON list of something else than conversations"),
-        (b'{"error": "not found"}', "seems to be JSON with error"),
-        (b"\xff\xfe\x00\x80", "is no text"),
-        (b"PK\x03\x04\x80\x81", "is no text"),
         (b"a,b\n1,2\n", "expected the columns"),
         (b"", "expected the columns"),
         (b'[{"conversations": [', "is not whole"),
@@ -157,7 +123,7 @@ def test_a_saved_trace_is_known(tmp_path):
         (b"arrival,input_tokens,output_tokens\ninf,2,3\n", "line 2"),
     ],
 )
-def test_a_file_of_another_kind_is_named_for_what_it_seems(tmp_path, text, said):
+def test_what_is_wrong_in_a_file_of_a_known_kind_is_named(tmp_path, text, said):
     (tmp_path / "x").write_bytes(text)
     with pytest.raises(ValueError, match=said):
         load_trace(tmp_path / "x", words)

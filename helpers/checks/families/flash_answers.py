@@ -17,7 +17,10 @@ def traffic(
     q_len: int, kv_len: int, head_dim: int, query_block: int, element_bytes: int,
     *, rounded: Callable[[float], int] = math.ceil, per_query: int = 2, per_key: int = 2,
 ) -> int:  # fmt: skip
-    """The reference; `per_query`, `per_key`: vectors moved for each query, and for each key and block of queries."""
+    """Return the right answer.
+
+    `per_query`, `per_key`: vectors moved for each query, and for each key and block of queries.
+    """
     blocks = rounded(q_len / query_block)
     return (per_query * q_len + per_key * blocks * kv_len) * head_dim * element_bytes
 
@@ -27,7 +30,7 @@ def update(
     guarded: bool = True, rescale: tuple[bool, bool] = (True, True), sign: int = 1, half: str = "", divide: bool = False,
     shifted: bool = True, lowest: float = NONE, counted: bool = False,
 ) -> State:  # fmt: skip
-    """The reference, and with one of the options changed a wrong one."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     of_block = scores.float().amax(dim=1, keepdim=True)
     first = torch.where(maximum == NONE, of_block, maximum)
     new = {"all": torch.maximum(maximum, of_block), "block": of_block, "old": maximum, "first": first}[
@@ -49,7 +52,10 @@ def tiles(
     q_len: int, kv_len: int, query_block: int, key_block: int, *, offset: int | None = None, skips: str = "last",
     masks: str = "first", late: int = 0, whole: bool = False, early: int = 0,
 ) -> TileList:  # fmt: skip
-    """The reference, and with one of the options changed a wrong one. `skips`, `masks`: the query that decides."""
+    """Return the right answer; with one of the options changed, a wrong one.
+
+    `skips`, `masks`: the query that decides.
+    """
     shift = kv_len - q_len if offset is None else offset
     found = []
     for q_start in range(0, q_len, query_block):
@@ -72,7 +78,7 @@ def merge(
     out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor, *, weights: str = "exp", total: str = "sum",
     guarded: bool = True, shifted: bool = True, swapped: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """The reference, and with one of the options changed a wrong one."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     out_a, lse_a, out_b, lse_b = (part.float() for part in (out_a, lse_a, out_b, lse_b))
     a, b = (lse.exp() for lse in (lse_a, lse_b))
     right = torch.logaddexp(lse_a, lse_b) if shifted else (a + b).log()
@@ -95,7 +101,7 @@ def merge(
 
 
 def needs(head_dim: int, query_block: int, key_block: int) -> dict[str, int]:
-    """Bytes that a tile takes in each buffer."""
+    """Return the bytes that a tile takes in each buffer."""
     return {
         "l0a": 2 * query_block * max(head_dim, key_block),
         "l0b": 2 * key_block * head_dim,
@@ -106,7 +112,7 @@ def needs(head_dim: int, query_block: int, key_block: int) -> dict[str, int]:
 
 
 def choose(head_dim: int, **sizes: int) -> tuple[int, int] | None:
-    """The reference."""
+    """Return the right answer."""
     steps = [
         range(16, sizes[name] // (2 * head_dim) + 1, 16) for name in ("l0a", "l0b")
     ]  # neither can be larger
@@ -115,5 +121,5 @@ def choose(head_dim: int, **sizes: int) -> tuple[int, int] | None:
 
 
 def too_small(head_dim: int, query_block: int, key_block: int, sizes: Mapping[str, int]) -> list[str]:
-    """The buffers that the tile does not fit into."""
+    """Return the buffers that the tile does not fit into."""
     return [name for name, need in needs(head_dim, query_block, key_block).items() if need > sizes[name]]

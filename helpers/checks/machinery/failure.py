@@ -31,7 +31,8 @@ class CheckFailed(AssertionError):
         super().__init__("\n".join(lines))
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows: the message alone, because the frames are the check's, not the learner's.
+        """Return what IPython shows: the message alone, because the frames belong to the check, not to the
+        learner.
 
         Without a colour: JupyterLab shows errors on red, where red words are hard to read.
         """

@@ -109,7 +109,7 @@ class Tried:
 
     @property
     def failed(self) -> bool:
-        """Whether the answer does not hold here."""
+        """Return whether the answer does not hold here."""
         return self.failure is not None or self.wrong is not None
 
 

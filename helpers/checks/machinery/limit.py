@@ -20,8 +20,9 @@ class _Stop(BaseException):
 
 
 def attempt(function: Callable[..., Any], **arguments: Any) -> Any:
-    """Return what `function` returns for copies of the arguments. Raises CheckFailed when it raises, does not end, or
-    changes its input.
+    """Return what `function` returns for copies of the arguments.
+
+    Raise CheckFailed when `function` raises, does not end, or changes its input.
     """
     return attempt_spending((), function, **arguments)
 

@@ -13,7 +13,7 @@ SIZES = {"num_pages": 64, "page_size": 4}
 
 
 def random_story(seed: int) -> str:
-    """Calls in any order that makes sense, such as `start A|append A 2|fork A B`."""
+    """Return calls in any order that makes sense, such as `start A|append A 2|fork A B`."""
     rng, alive, lines, names = random.Random(seed), ["A"], ["start A"], iter("BCDEFGHIJKLMNOPQRSTUVWXYZ")
     for _ in range(25):
         what = rng.choice(["append"] * 5 + ["fork", "fork", "free", "start"])
@@ -32,7 +32,7 @@ def random_story(seed: int) -> str:
 
 
 def _told(lines: list[str]) -> str:
-    """A story in words."""
+    """Return a story in words."""
     words = {"start": "{0} starts", "append": "{0} appends {1}", "fork": "{0} forks {1}", "free": "{0} ends"}
     parts = (line.split() for line in lines)
     return "; ".join(words[what].format(*rest) for what, *rest in parts)
@@ -42,7 +42,7 @@ class PoolStory:
     """Plays one story with a learner's pool. After every call everybody reads what is theirs, and the counts are right."""
 
     def __init__(self, answer: Any, lines: list[str]):
-        """`answer` makes the pool. Raises CheckFailed when it does not."""
+        """Make the learner's pool with `answer`. Raise CheckFailed when `answer` makes none."""
         self.lines, self.shown = lines, dict[str, Any]()
         self.truth = PagePool(**SIZES, sharing=False)
         self.texts: dict[str, list[float]] = {}
@@ -52,7 +52,7 @@ class PoolStory:
             raise CheckFailed("there is no pool", SIZES, hint="Was a class given?")
 
     def play(self) -> None:
-        """From beginning to end. Raises CheckFailed where it goes wrong first."""
+        """Play the story from beginning to end. Raise CheckFailed where it goes wrong first."""
         for i, line in enumerate(self.lines):
             what, name, *rest = line.split()
             self.shown = {"page_size": SIZES["page_size"], "after": _told(self.lines[max(0, i - 7) : i + 1])}
@@ -70,7 +70,7 @@ class PoolStory:
             self._fork_again(*list(self.texts)[-2:])
 
     def _append(self, name: str) -> None:
-        """One number more."""
+        """Append one more number."""
         self._written += 1
         self.texts[name].append(float(self._written))
         before = {other: list(table) for other, table in self._accounts()[0].items()}
@@ -82,22 +82,22 @@ class PoolStory:
         self._compare_tables(before)
 
     def _start(self, name: str) -> None:
-        """What a start makes true."""
+        """Record what a start makes true."""
         self.texts[name] = []
         self.truth.admit(name, [])
 
     def _fork(self, parent: str, child: str) -> None:
-        """What a fork makes true."""
+        """Record what a fork makes true."""
         self.texts[child] = list(self.texts[parent])
         self.truth.fork(parent, child)
 
     def _free(self, name: str) -> None:
-        """What an end makes true."""
+        """Record what the end of a request makes true."""
         del self.texts[name]
         self.truth.free(name)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        """What a method of the learner's pool returns."""
+        """Return what a method of the learner's pool returns."""
         if not callable(getattr(self.pool, method, None)):
             raise CheckFailed(f"the pool has no method {method}", got=describe(self.pool))
         try:
@@ -132,7 +132,7 @@ class PoolStory:
         self._compare(child, "fork")
 
     def _free_again(self, name: str) -> None:
-        """CheckFailed unless a second free of a request raises ValueError and changes nothing."""
+        """Raise CheckFailed unless a second free of a request raises ValueError and changes nothing."""
         try:
             self._call("free", name)
         except CheckFailed as failure:
@@ -147,7 +147,9 @@ class PoolStory:
         self._compare(name, "free")
 
     def _compare(self, who: str, what: str) -> None:
-        """CheckFailed unless everybody reads what is theirs, counts are right, and no page too many is in use."""
+        """Raise CheckFailed unless each request reads its own numbers, counts are right, and no page too many
+        is in use.
+        """
         tables, refs = self._accounts()
         for name, text in self.texts.items():
             if name not in tables:
@@ -165,7 +167,10 @@ class PoolStory:
         self._compare_counts(tables, refs, who, what)
 
     def _accounts(self) -> tuple[dict[str, list[int]], list[int]]:
-        """The learner's `tables` and `refs`; CheckFailed when they are something else than before."""
+        """Return the learner's `tables` and `refs`.
+
+        Raise CheckFailed when they are something else than before.
+        """
         tables, refs = getattr(self.pool, "tables", None), getattr(self.pool, "refs", None)
         if (
             not isinstance(tables, dict)
@@ -179,7 +184,7 @@ class PoolStory:
         return tables, refs
 
     def _compare_tables(self, before: dict[str, list[int]]) -> None:
-        """CheckFailed when a page left a table in which it could have stayed."""
+        """Raise CheckFailed when a page left a table in which it could have stayed."""
         for name, pages in before.items():
             got = self.pool.tables[name]
             if got[: len(pages)] != pages:
@@ -189,7 +194,7 @@ class PoolStory:
                 )  # fmt: skip
 
     def _compare_counts(self, tables: dict[str, list[int]], refs: list[int], who: str, what: str) -> None:
-        """CheckFailed unless refs are what the tables say, and as many pages are in use as must be."""
+        """Raise CheckFailed unless refs are what the tables say, and as many pages are in use as must be."""
         named = [sum(page in table for table in tables.values()) for page in range(len(refs))]
         used, right = sum(count > 0 for count in named), self.truth.num_used
         if used != right:
@@ -206,12 +211,12 @@ class PoolStory:
 
 
 def _is_counts(value: Any) -> TypeGuard[list[int]]:
-    """Whether that is a list of whole numbers."""
+    """Return whether that is a list of whole numbers."""
     return isinstance(value, list) and all(type(item) is int for item in value)
 
 
 def _read_hint(name: str, who: str, what: str) -> str:
-    """Why a request reads something else than it should, as a question."""
+    """Return why a request reads something else than it should, as a question."""
     if what == "free":
         return "Somebody else ended. Who still uses the pages that were given back?"
     if what == "fork":
@@ -222,7 +227,7 @@ def _read_hint(name: str, who: str, what: str) -> str:
 
 
 def _used_hint(what: str) -> str:
-    """Why too many pages are in use, as a question."""
+    """Return why too many pages are in use, as a question."""
     hints = {
         "fork": "What must be copied when nobody has written anything yet?",
         "free": "Is the request's table gone, too?",
@@ -231,7 +236,7 @@ def _used_hint(what: str) -> str:
 
 
 def _refs_hint(what: str, new: bool) -> str:
-    """Why a count is wrong, as a question; `new`: of the page that was written into."""
+    """Return why a count is wrong, as a question; `new`: of the page that was written into."""
     hints = {
         "fork": "A fork names each of its parent's pages once more. Is that counted?",
         "free": "Whoever ends names its pages no more. Is each of them counted down, once?",

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 
 
 class PretendEngine:
-    """A model on a pretended accelerator. Nothing is computed; a virtual clock says how long it would have taken.
+    """Stand for an engine on a device: take orders and work on them later.
 
-    Like a real device it takes orders and works on them later: `start` and `next` return at once, `wait` returns when
-    all that was ordered is done. Its first prefill and its first decode step ever take much longer than later ones.
+    As on a real device, `start` and `next` return at once. `wait` returns when all that was ordered is done.
+
+    The engine's first prefill and first decode step ever take much longer than later ones.
     """
 
     def __init__(
         self, prefill: float = 0.4, decode: float = 0.02, setback: float = 3600.0, growth: float = 0.0
     ):
-        """`prefill` and `decode` are seconds of one pass; in every third reading the calendar is set back by `setback`.
+        """Keep `prefill` and `decode`, the seconds of one pass.
+
+        In every third reading the calendar is set back by `setback`.
 
         Each decode step of a request takes `growth` (a share of `decode`) longer than the one before.
         """
@@ -27,28 +30,28 @@ class PretendEngine:
         self._readings = 0
 
     def start(self, prompt: Sequence[int]) -> int:
-        """Begins a new request, forgetting the one before: orders the prefill of `prompt`; gives the first new token."""
+        """Forget the last request, order the prefill of `prompt`, and return the first new token."""
         self._text, self._steps = list(prompt), 0
         self._order("prefill", self._prefill * len(prompt) / 100)
         return self._choose()
 
     def next(self, token: int) -> int:
-        """Orders a decode step with the last token of the request; gives the next token."""
+        """Order a decode step with the last token of the request, and return the next token."""
         self._text.append(token)
         self._order("decode", self._decode * (1 + self._growth * self._steps))
         self._steps += 1
         return self._choose()
 
     def wait(self) -> None:
-        """Returns when everything that was ordered is done."""
+        """Wait until everything that was ordered is done."""
         self._now = max(self._now, self._ready)
 
     def clock(self) -> float:
-        """Seconds, from a clock that only moves forward."""
+        """Return seconds, from a clock that only moves forward."""
         return self._now
 
     def calendar(self) -> float:
-        """Seconds since some New Year's Day; somebody may set it back at any time."""
+        """Return the seconds since some New Year's Day; a calendar may be set back at any time."""
         self._readings += 1
         return self._now - self._setback * (self._readings // 3)
 
@@ -56,7 +59,7 @@ class PretendEngine:
         return "a pretended engine"
 
     def _order(self, kind: str, seconds: float) -> None:
-        """Hands work to the device: the host needs a moment, the device begins when it is free."""
+        """Hand work to the device: the host needs a moment, the device begins when it is free."""
         self._now += 1e-6
         if kind not in self._warm:
             self._warm.add(kind)
@@ -64,5 +67,5 @@ class PretendEngine:
         self._ready = max(self._now, self._ready) + seconds
 
     def _choose(self) -> int:
-        """A token that depends on the whole text."""
+        """Return a token that depends on the whole text."""
         return (sum((i + 1) * token for i, token in enumerate(self._text)) * 31 + 7) % 1009

@@ -54,7 +54,7 @@ class Watch:
         self._memory[: _HEAD.size] = _HEAD.pack(0.0, self._spent, 0)
 
     def seconds(self) -> float:
-        """Seconds in all calls so far, the present one included."""
+        """Return the seconds in all calls so far, the present one included."""
         began, spent, _ = _HEAD.unpack(self._memory[: _HEAD.size])
         return float(spent + (time.monotonic() - began if began else 0.0))
 

@@ -15,7 +15,7 @@ from helpers.storage.files import replacing
 
 
 def _file() -> Path:
-    """Where the record is: in `COURSE_DATA`, or the platform's data folder for a user."""
+    """Return where the record is: in `COURSE_DATA`, or the platform's data folder for a user."""
     named = os.environ.get("COURSE_DATA", "").strip()
     folder = (
         Path(named).expanduser() if named else Path(platformdirs.user_data_dir("ascend-inference-course"))
@@ -24,7 +24,7 @@ def _file() -> Path:
 
 
 def done() -> dict[str, list[int]]:
-    """Numbers of the exercises done, by lab; empty when nothing can be read."""
+    """Return the numbers of the exercises done, by lab; empty when nothing can be read."""
     try:
         stored = json.loads(_file().read_text())
         return {str(lab): [int(number) for number in numbers] for lab, numbers in stored.items()}
@@ -33,7 +33,7 @@ def done() -> dict[str, list[int]]:
 
 
 def add(lab: str, number: int) -> None:
-    """Records one exercise as done. A folder that cannot be written costs the record, never the lab."""
+    """Record one exercise as done. A folder that cannot be written costs the record, never the lab."""
     record = done()
     record[lab] = sorted({*record.get(lab, []), number})
     try:
@@ -45,7 +45,7 @@ def add(lab: str, number: int) -> None:
 
 
 def reset_progress(lab: str | None = None) -> None:
-    """Forgets what was done, in one lab or in all."""
+    """Forget what was done, in one lab or in all."""
     record = {name: numbers for name, numbers in done().items() if lab is not None and name != lab}
     if _file().exists():
         with replacing(_file()) as temporary:
@@ -53,7 +53,7 @@ def reset_progress(lab: str | None = None) -> None:
 
 
 def progress(lab: str | None = None) -> Table:
-    """One row for each exercise of one lab (its file's name), or of all labs, with whether it is done."""
+    """Return one row for each exercise of one lab (its file's name), or of all labs, with whether it is done."""
     for file in Path(__file__).parent.parent.glob("lab*.py"):  # a lab's file registers its exercises
         importlib.import_module(f"helpers.checks.{file.stem}")
     record = done()

@@ -28,7 +28,9 @@ SHARE = 0.95
 def one_seat(
     first: Callable[[list[Job], float, float], str], jobs: Sequence[Job], ageing: float
 ) -> dict[str, float]:
-    """The wait in seconds of each job (name, priority, arrived, seconds); they are served one by one, as `first` says."""
+    """Return the wait in seconds of each job (name, priority, arrived, seconds); they are served one by one,
+    as `first` says.
+    """
     coming, waiting, waits, now = (
         sorted(jobs, key=lambda job: job["arrived"]),
         list[Job](),
@@ -54,27 +56,27 @@ class Learning(ShortestJobFirst):
     def __init__(
         self, passes: Callable[[Job, list[Job], int], float], ageing: float | None = None, budget: int = 512
     ):
-        """`passes(request, ended, budget)` as in exercise 3."""
+        """Keep `passes(request, ended, budget)`, as in exercise 3."""
         super().__init__(self._predict, ageing)
         self._passes, self._budget, self._ended = passes, budget, list[Job]()
 
     def leave(self, state: RequestState) -> None:
-        """Notes how long the answer was."""
+        """Note how long the answer was."""
         super().leave(state)
         self._ended.append({**_described(state.request), "answer": len(state.token_ids)})
 
     def _predict(self, request: Request) -> float:
-        """What the learner's function says."""
+        """Return what the learner's function says."""
         return self._passes(_described(request), list(self._ended), self._budget)
 
 
 def _described(request: Request) -> Job:
-    """A request as the exercises show it."""
+    """Return a request as the exercises show it."""
     return {"client": request.client, "prompt": len(request.prompt_ids), "cap": request.max_tokens}
 
 
 def letters(seed: int = 0) -> Trace:
-    """Traffic of four clients who ask for answers of very different lengths, and all allow 512 tokens."""
+    """Return traffic of four clients who ask for answers of very different lengths, and all allow 512 tokens."""
     kinds = {"title": (8, 4.0), "summary": (40, 2.0), "letter": (160, 0.8), "report": (400, 0.4)}
     arrivals = [
         arrival
@@ -90,7 +92,9 @@ def letters(seed: int = 0) -> Trace:
 
 
 def serve(trace: Trace, policy: Callable[[], Policy], seats: int = 4) -> Report:
-    """The simulated run of an engine with a few seats whose pass takes 20 ms, and 20 µs more for each token."""
+    """Return the simulated run of an engine with a few seats whose pass takes 20 ms, and 20 µs more for each
+    token.
+    """
     engine = SimulatedEngine(_pass_time, max_batch_size=seats, token_budget=1024, policy=policy)
     return simulate(trace, engine)
 
@@ -121,7 +125,7 @@ RUSHES = (rush(0.21, 4, seed=4), rush(0.215, 3, seed=1), rush(0.21, 2, seed=2, u
 
 
 def kept(report: Report) -> dict[str, float]:
-    """For each kind of client the share for which the promise held."""
+    """Return, for each kind of client, the share for which the promise held."""
     shares = {}
     for client, promise in PROMISES.items():
         values = report.of_client(client).values("ttft")
@@ -130,7 +134,7 @@ def kept(report: Report) -> dict[str, float]:
 
 
 def promises(**policies: Callable[[], Policy]) -> Table:
-    """For each policy the promises that it keeps in the first rush."""
+    """Return, for each policy, the promises that it keeps in the first rush."""
     rows = []
     for name, policy in policies.items():
         report = serve(RUSHES[0], policy)
@@ -141,5 +145,5 @@ def promises(**policies: Callable[[], Policy]) -> Table:
 
 
 def _pass_time(load: Load) -> float:
-    """The engine of these stories."""
+    """Return the engine of these stories."""
     return 0.02 + 2e-5 * load.tokens

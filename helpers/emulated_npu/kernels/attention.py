@@ -1,7 +1,7 @@
 """npu_fusion_attention, forward and backward: attention for training, also behind F.scaled_dot_product_attention.
 
-Rules are those of its page in op-plugin's documents. `pse` is refused: its page adds it to the scaled scores
-in one place and CANN's own formula scales it with them.
+Rules are those of its page in op-plugin's documents. `pse` is refused, because two formulas differ: the
+page adds `pse` to the scaled scores, CANN's own formula scales `pse` with the scores.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ class _Attention:
 
     @property
     def kv_heads(self) -> int:
-        """Heads of key and value."""
+        """Return the number of heads of key and value."""
         if self.layout in ("BSH", "SBH"):
             return self.k.shape[2] * self.heads // self.q.shape[2]
         return self.k.shape[1 if self.layout in ("BNSD", "TND") else 2]
 
     def check(self) -> None:
-        """Raises ContractError for what the page forbids, as far as contents do not matter."""
+        """Raise ContractError for what the page forbids, as far as contents do not matter."""
         emulated(
             self.pse is None and self.padding is None and not self.prefix,
             f"{_NAME} with pse, padding_mask or prefix",
@@ -177,7 +177,9 @@ class _Attention:
         require(shape in allowed, f"{_NAME}: atten_mask has one of the shapes {sorted(allowed)}", shape)
 
     def sequences(self, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """For each sequence, views `[heads, tokens, size]` of q, k, v and of `others` that are shaped like q."""
+        """Yield, for each sequence, views `[heads, tokens, size]` of q, k, v and of `others` that are shaped
+        like q.
+        """
         kinds = [
             (self.q, self.heads),
             (self.k, self.kv_heads),
@@ -195,7 +197,7 @@ class _Attention:
             yield tuple(t[span].transpose(0, 1) for (t, _), span in zip(kinds, spans, strict=True))
 
     def check_contents(self) -> None:
-        """Raises ContractError for a compressed mask that is not the triangle."""
+        """Raise ContractError for a compressed mask that is not the triangle."""
         if self.mask is not None and self.sparse_mode in COMPRESSED_MODES:
             require_triangle(_NAME, self.mask)
 
@@ -227,7 +229,7 @@ class _Attention:
         return hidden
 
     def keeps(self) -> list[Tensor | None]:
-        """The dropout mask of each sequence: one bit for each score, sequence after sequence."""
+        """Return the dropout mask of each sequence: one bit for each score, sequence after sequence."""
         parts = list(self.sequences())
         if self.dropout is None or self.dropout.numel() == 0:
             return [None] * len(parts)
@@ -241,9 +243,9 @@ class _Attention:
         return masks
 
     def statistics(self, t: Tensor) -> list[Tensor]:
-        """Views `[heads, tokens, 8]` of softmax_max or softmax_sum, one for each sequence.
+        """Return views `[heads, tokens, 8]` of softmax_max or softmax_sum, one for each sequence.
 
-        Of packed sequences torch_npu sees `[T, N, 8]`, but the data lie in the order `[N, T, 8]`, as the page
+        Of packed sequences torch_npu sees `[T, N, 8]`, but the data lie in the order `[N, T, 8]`. So the page
         says of the default softmax_layout.
         """
         if self.layout != "TND":
@@ -253,7 +255,7 @@ class _Attention:
 
 
 def _forward(call: _Attention, maxima: Tensor, totals: Tensor, out: Tensor) -> None:
-    """Attention of every sequence, with the statistics that the backward pass needs."""
+    """Compute attention of every sequence, with the statistics that the backward pass needs."""
     call.check_contents()
     parts = zip(
         call.sequences(out), call.keeps(), call.statistics(maxima), call.statistics(totals), strict=True
@@ -267,7 +269,7 @@ def _forward(call: _Attention, maxima: Tensor, totals: Tensor, out: Tensor) -> N
 
 
 def _backward(call: _Attention, dy: Tensor, maxima: Tensor, totals: Tensor, grads: Sequence[Tensor]) -> None:
-    """The gradients of q, k and v, from the saved maximum and sum, as the real kernel computes them."""
+    """Compute the gradients of q, k and v, from the saved maximum and sum, as the real kernel computes them."""
     dq, dk, dv = grads
     targets = _Attention(**{**vars(call), "q": dq, "k": dk, "v": dv})
     parts = zip(
@@ -301,12 +303,12 @@ def _folded(t: Tensor, repeat: int) -> Tensor:
 
 
 def _plain(*args: Any) -> _Attention:
-    """The arguments of sequences in a batch: q k v pse dropout padding mask prefix scale ..."""
+    """Return the arguments of sequences in a batch: q k v pse dropout padding mask prefix scale ..."""
     return _Attention(*(*args[:8], None, None, *args[8:]))
 
 
 def _enter_forward(name: str, signature: str, make: Callable[..., _Attention]) -> None:
-    """Enters a forward operator; its last four arguments are maxima, totals, an unused output and the output."""
+    """Enter a forward operator; its last four arguments are maxima, totals, an unused output and the output."""
 
     def run(*args: Any) -> None:
         *inputs, maxima, totals, _, out = args
@@ -316,7 +318,9 @@ def _enter_forward(name: str, signature: str, make: Callable[..., _Attention]) -
 
 
 def _enter_backward(name: str, signature: str, make: Callable[..., _Attention]) -> None:
-    """Enters a backward operator: q k v dy pse dropout padding mask maxima totals (two unused) prefix ... dq dk dv dpse."""
+    """Enter a backward operator: q k v dy pse dropout padding mask maxima totals (two unused) prefix ... dq
+    dk dv dpse.
+    """
 
     def run(*args: Any) -> None:
         q, k, v, dy, pse, dropout, padding, mask, maxima, totals, _, _, *rest = args

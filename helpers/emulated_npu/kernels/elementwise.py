@@ -47,7 +47,7 @@ for _name, _function in {
 
 
 def _scaled(function: Function) -> Function:
-    """`function(a, b, alpha=alpha)` with alpha by position."""
+    """Return `function(a, b, alpha=alpha)` with alpha by position."""
     return lambda a, b, alpha: function(a, b, alpha=alpha)
 
 
@@ -110,7 +110,7 @@ for _suffix, _letter in (("", "T"), ("s", "S")):
 
 
 def _weighted(function: Function) -> Function:
-    """`function(a, x, y, value=value)` with value by position."""
+    """Return `function(a, x, y, value=value)` with value by position."""
     return lambda a, x, y, value: function(a, x, y, value=value)
 
 
@@ -125,7 +125,7 @@ result("Polar", "TTT", torch.polar)
 
 
 def _contained(elements: Tensor, test: Tensor, unique: bool, invert: bool) -> Tensor:
-    """torch.isin with its flags by position."""
+    """Return torch.isin with its flags by position."""
     return torch.isin(elements, test, assume_unique=unique, invert=invert)
 
 

@@ -31,7 +31,7 @@ op("InplaceFillDiagonal", "TSb")(lambda a, value, wrap: a.fill_diagonal_(value, 
 
 @op("Arange Range", "SSST")
 def _arange(start: float, end: float, step: float, out: Tensor) -> None:
-    """torch.arange, of as many elements as torch_npu allocated."""
+    """Return torch.arange, of as many elements as torch_npu allocated."""
     counting = torch.float64 if out.is_floating_point() else torch.int64
     store(out, torch.arange(out.shape[0], dtype=counting) * step + start)
 
@@ -88,7 +88,7 @@ result("Embedding", "TTT", lambda weight, indices: F.embedding(indices, weight))
 def _embedding_backward(
     grad: Tensor, indices: Tensor, count: int, padding: int, by_frequency: bool, out: Tensor
 ) -> None:
-    """The gradient of an embedding's weight; `padding` is a signed number in an unsigned argument."""
+    """Return the gradient of an embedding's weight; `padding` is a signed number in an unsigned argument."""
     signed = padding if padding < 1 << 63 else padding - (1 << 64)
     store(out, torch.ops.aten.embedding_dense_backward(grad, indices, count, signed, by_frequency))
 
@@ -102,13 +102,13 @@ def _present(indices: Sequence[Tensor]) -> list[Tensor | None]:
 
 @op("Index", "TLT")
 def _index(a: Tensor, indices: Sequence[Tensor], out: Tensor) -> None:
-    """`a[indices]`."""
+    """Return `a[indices]`."""
     store(out, torch.ops.aten.index(a, _present(indices)))
 
 
 @op("IndexPutImpl", "TLTbb")
 def _index_put(a: Tensor, indices: Sequence[Tensor], values: Tensor, accumulate: bool, unsafe: bool) -> None:
-    """`a[indices] = values`, or `+=`."""
+    """Do `a[indices] = values`, or `+=`."""
     torch.ops.aten.index_put_(a, _present(indices), values.to(a.dtype), accumulate)
 
 
@@ -127,7 +127,7 @@ result("ScatterAdd", "TiTTT", torch.scatter_add)
 
 
 def _scatter(a: Tensor, dim: int, index: Tensor, source: Tensor, reduction: int) -> Tensor:
-    """torch.scatter with a reduction as CANN numbers it: 0 none, 1 add, 2 multiply."""
+    """Return torch.scatter with a reduction as CANN numbers it: 0 none, 1 add, 2 multiply."""
     if reduction == 0:
         return torch.scatter(a, dim, index, source)
     return torch.scatter(a, dim, index, source, reduce={1: "add", 2: "multiply"}[reduction])
@@ -142,7 +142,7 @@ in_place("InplaceScatterValue", "TiTSi", _scatter)
 def _scatter_reduce(
     a: Tensor, dim: int, index: Tensor, source: Tensor, reduction: int, include_self: bool
 ) -> Tensor:
-    """torch.scatter_reduce with a reduction as CANN numbers it."""
+    """Return torch.scatter_reduce with a reduction as CANN numbers it."""
     names = {1: "sum", 2: "prod", 3: "amax", 4: "amin", 5: "mean"}
     emulated(reduction in names, f"scatter_reduce mode {reduction}")
     return torch.scatter_reduce(a, dim, index, source, names[reduction], include_self=include_self)
@@ -154,7 +154,7 @@ in_place("InplaceScatterReduce", "TiTTib", _scatter_reduce)
 
 @op("InplaceScatterUpdate", "TTTi")
 def _scatter_update(data: Tensor, starts: Tensor, updates: Tensor, axis: int) -> None:
-    """Row b of `updates` goes to `data[b]`, from `starts[b]` on along `axis`."""
+    """Write row b of `updates` to `data[b]`, from `starts[b]` on along `axis`."""
     emulated(starts.dim() == 1, "scatter_update with 2-d indices")
     for row, start in enumerate(starts.tolist()):
         data[row].narrow(axis % data.dim() - 1, start, updates.shape[axis]).copy_(updates[row])
@@ -164,7 +164,9 @@ _ND_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.in
 
 
 def _check_scatter_nd(a: Tensor, indices: Tensor, updates: Tensor) -> None:
-    """The rules of npu_scatter_nd_update_ on A2 and A3 (op-plugin's document) that do not depend on contents."""
+    """Check the rules of npu_scatter_nd_update_ on A2 and A3 (op-plugin's document) that do not depend on
+    contents.
+    """
     require(
         a.dtype in _ND_DTYPES,
         "npu_scatter_nd_update_: input is float32/16, bfloat16, bool, int64 or int8",
@@ -198,7 +200,10 @@ def _check_scatter_nd(a: Tensor, indices: Tensor, updates: Tensor) -> None:
 
 @op("ScatterNdUpdate", "TTT", check=_check_scatter_nd)
 def _scatter_nd_update(a: Tensor, indices: Tensor, updates: Tensor) -> None:
-    """`a[indices[t]] = updates[t]`. An index out of range, -1 included, is refused: the document does not allow it."""
+    """Do `a[indices[t]] = updates[t]`.
+
+    Refuse an index out of range, -1 included: the document does not allow it.
+    """
     for axis, column in enumerate(indices.unbind(-1)):
         inside = ((column >= 0) & (column < a.shape[axis])).all()
         require(
@@ -224,7 +229,7 @@ def _nonzero_as_columns(a: Tensor, out: Tensor) -> dict[int, Sequence[int]]:
 
 @op("MaskedSelect", "TTT", resizes=True)
 def _masked_select(a: Tensor, mask: Tensor, out: Tensor) -> dict[int, Sequence[int]]:
-    """The elements where the mask is true."""
+    """Return the elements where the mask is true."""
     return {2: fill_front(out, torch.masked_select(a, mask.bool()))}
 
 
@@ -232,7 +237,7 @@ def _masked_select(a: Tensor, mask: Tensor, out: Tensor) -> dict[int, Sequence[i
 def _unique(
     a: Tensor, ordered: bool, inverse: bool, counts: bool, values: Tensor, places: Tensor, sizes: Tensor
 ) -> dict[int, Sequence[int]]:
-    """torch.unique, always sorted."""
+    """Return torch.unique, always sorted."""
     found, where, how_often = torch.unique(a, sorted=True, return_inverse=True, return_counts=True)
     shapes = {4: fill_front(values, found)}
     if inverse or counts:
@@ -246,7 +251,7 @@ def _unique(
 def _unique_consecutive(
     a: Tensor, inverse: bool, counts: bool, dim: int, values: Tensor, places: Tensor, sizes: Tensor
 ) -> dict[int, Sequence[int]]:
-    """torch.unique_consecutive; a dim of 1000 or more stands for none."""
+    """Return torch.unique_consecutive; a dim of 1000 or more stands for none."""
     found, where, how_often = torch.unique_consecutive(a, True, True, None if dim >= 1000 else dim)
     shapes = {4: fill_front(values, found)}
     if inverse:

@@ -15,7 +15,9 @@ OPERATORS = Operators()
 
 
 def _compute(call: InferCall) -> None:
-    """Attention of every sequence into `out`, and its log-sum-exp where asked; rows beyond a query's length are zeros."""
+    """Compute attention of every sequence into `out`, and its log-sum-exp where asked; rows beyond a query's
+    length are zeros.
+    """
     check_contents(call)
     outs = call.queries(call.out.zero_(), LAYOUTS[call.layout])
     lses = call.queries(call.lse.fill_(math.inf), "TND" if call.packed else "BNSD") if call.want_lse else None
@@ -31,7 +33,7 @@ def _compute(call: InferCall) -> None:
 
 
 def _enter(name: str, signature: str, names: Sequence[str]) -> None:
-    """Enters one version of the operator."""
+    """Enter one version of the operator."""
 
     def run(*args: Any) -> None:
         _compute(InferCall.of(names, args))

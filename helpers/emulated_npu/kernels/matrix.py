@@ -17,14 +17,17 @@ _CUBE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def _check_dtypes(*args: Any) -> None:
-    """Refuses what the matrix unit does not multiply."""
+    """Refuse what the matrix unit does not multiply."""
     for a in args:
         if isinstance(a, torch.Tensor):
             require(a.dtype in _CUBE_DTYPES, "matrix products take float16, bfloat16 and float32", a.dtype)
 
 
 def _product(names: str, signature: str, function: Function) -> None:
-    """Enters a matrix product. Its last argument, cubeMathType, is a precision switch that changes nothing here."""
+    """Enter a matrix product.
+
+    Its last argument, cubeMathType, is a precision switch that changes nothing here.
+    """
 
     def run(*args: Any) -> None:
         *inputs, out, _ = args
@@ -34,7 +37,7 @@ def _product(names: str, signature: str, function: Function) -> None:
 
 
 def _added(function: Function) -> Function:
-    """`function(c, a, b, beta=beta, alpha=alpha)` with its factors by position."""
+    """Return `function(c, a, b, beta=beta, alpha=alpha)` with its factors by position."""
     return lambda c, a, b, beta, alpha: function(c, a, b, beta=beta, alpha=alpha)
 
 
@@ -51,20 +54,20 @@ result("Inverse", "TT", torch.linalg.inv)
 
 @op("InplaceAddmm", "TTTSSy", check=_check_dtypes)
 def _addmm_in_place(c: Tensor, a: Tensor, b: Tensor, beta: float, alpha: float, _: int) -> None:
-    """`c = beta * c + alpha * (a @ b)`."""
+    """Do `c = beta * c + alpha * (a @ b)`."""
     store(c, torch.addmm(c, a, b, beta=beta, alpha=alpha))
 
 
 @op("Convolution", "TTTAAAbAiTy")
 def _convolution(*args: Any) -> None:
-    """A convolution of any rank, transposed or not."""
+    """Return a convolution of any rank, transposed or not."""
     *inputs, out, _ = args
     store(out, torch.convolution(*inputs))
 
 
 @op("ConvolutionBackward", "TTTAAAAbAiByTTT")
 def _convolution_backward(*args: Any) -> None:
-    """The gradients of a convolution that its mask asks for."""
+    """Return the gradients of a convolution that its mask asks for."""
     *inputs, wanted, _, grad_input, grad_weight, grad_bias = args
     outs: Sequence[Tensor] = (grad_input, grad_weight, grad_bias)
     values = torch.ops.aten.convolution_backward(*inputs, wanted)

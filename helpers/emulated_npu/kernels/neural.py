@@ -32,7 +32,7 @@ result("GeluBackwardV2", "TTsT", lambda g, a, mode: aten.gelu_backward(g, a, app
 
 @op("FastGelu", "TT")
 def _fast_gelu(a: Tensor, out: Tensor) -> None:
-    """`x / (1 + exp(-1.702 |x|)) * exp(0.851 (x - |x|))`."""
+    """Return `x / (1 + exp(-1.702 |x|)) * exp(0.851 (x - |x|))`."""
     x = a.float()
     store(out, x / (1 + torch.exp(-1.702 * x.abs())) * torch.exp(0.851 * (x - x.abs())))
 
@@ -75,12 +75,12 @@ result(
 
 @op("KlDivBackward", "TTTibT")
 def _kl_div_backward(grad: Tensor, a: Tensor, target: Tensor, how: int, is_log: bool, out: Tensor) -> None:
-    """The gradient of the Kullback-Leibler loss in its input."""
+    """Return the gradient of the Kullback-Leibler loss in its input."""
     store(out, -grad * (target.exp() if is_log else target) / (a.numel() if how == 1 else 1))
 
 
 def _nll(a: Tensor, target: Tensor, weight: Tensor | None, how: int, ignored: int) -> tuple[Tensor, Tensor]:
-    """Loss and total weight, of rows or of pictures."""
+    """Return loss and total weight, of rows or of pictures."""
     forward = aten.nll_loss2d_forward if a.dim() == 4 else aten.nll_loss_forward
     loss, total = forward(a, target, weight, how, ignored)
     return loss, total
@@ -97,7 +97,7 @@ def _nll_backward(
     total: Tensor,
     out: Tensor,
 ) -> None:
-    """The gradient of the negative log likelihood in its input."""
+    """Return the gradient of the negative log likelihood in its input."""
     backward = aten.nll_loss2d_backward if a.dim() == 4 else aten.nll_loss_backward
     store(out, backward(grad, a, target, weight, how, ignored, total))
 
@@ -120,7 +120,7 @@ def _layer_norm_backward(
     wanted: Sequence[bool],
     *outs: Tensor,
 ) -> None:
-    """The gradients of a layer norm that its mask asks for."""
+    """Return the gradients of a layer norm that its mask asks for."""
     grad, x, mean, rstd = (t.float() for t in (grad, x, mean, rstd))
     weight, bias = (None if t is None else t.float() for t in (weight, bias))
     values = aten.native_layer_norm_backward(grad, x, shape, mean, rstd, weight, bias, wanted)
@@ -139,7 +139,9 @@ def _batch_norm(
     momentum: float,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Result, mean and inverse deviation; outside training torch gives no statistics, the op plugin expects some."""
+    """Return result, mean and inverse deviation; outside training torch gives no statistics, the op plugin
+    expects some.
+    """
     y, mean, invstd = aten.native_batch_norm(
         x, weight, bias, running_mean, running_var, training, momentum, eps
     )
@@ -163,5 +165,5 @@ def _avg_pool(
     _: int,
     out: Tensor,
 ) -> None:
-    """torch's average pooling; a divisor of 0 stands for none."""
+    """Return torch's average pooling; a divisor of 0 stands for none."""
     store(out, aten.avg_pool2d(x, kernel, stride, padding, ceil, include, divisor or None))

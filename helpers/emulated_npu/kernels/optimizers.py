@@ -16,7 +16,7 @@ op = OPERATORS.op
 
 
 def _foreach(name: str, signature: str, function: Function) -> None:
-    """Enters an operator that computes the i-th output from the i-th members of its lists."""
+    """Enter an operator that computes the i-th output from the i-th members of its lists."""
 
     def run(*args: Any) -> None:
         *inputs, outs = args
@@ -27,7 +27,7 @@ def _foreach(name: str, signature: str, function: Function) -> None:
 
 
 def _valued(function: Function, keyword: str) -> Function:
-    """`function` with its last argument under a keyword."""
+    """Return `function` with its last argument under a keyword."""
     return lambda *args: function(*args[:-1], **{keyword: args[-1]})
 
 
@@ -67,7 +67,7 @@ op("ForeachZeroInplace", "L")(lambda tensors: [t.zero_() for t in tensors])
 
 @op("ForeachNonFiniteCheckAndUnscale", "LTT")
 def _unscale(grads: Sequence[Tensor], found_inf: Tensor, inverse_scale: Tensor) -> None:
-    """Multiplies gradients by a scale's inverse, and notes whether one of them is not finite."""
+    """Multiply gradients by a scale's inverse, and note whether one of them is not finite."""
     for grad in grads:
         if not torch.isfinite(grad).all():
             found_inf.fill_(1)
@@ -85,7 +85,7 @@ def _update_scale(
     scale_out: Tensor,
     tracker_out: Tensor,
 ) -> None:
-    """Lets a loss scale grow after `interval` finite steps, or shrink after one that was not."""
+    """Let a loss scale grow after `interval` finite steps, or shrink after one that was not."""
     torch.ops.aten._amp_update_scale_(scale_out, tracker_out, found_inf, growth, backoff, interval)
 
 
@@ -105,7 +105,7 @@ def _adamw(
     amsgrad: bool,
     maximize: bool,
 ) -> None:
-    """One step of AdamW (arXiv:1711.05101); torch_npu passes the count of the steps before this one."""
+    """Do one step of AdamW (arXiv:1711.05101); torch_npu passes the count of the steps before this one."""
     step = steps_before.item() + 1
     grad = -grad if maximize else grad
     param.mul_(1 - lr * weight_decay)

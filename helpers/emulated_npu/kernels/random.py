@@ -28,7 +28,7 @@ op("InplaceNormal", "Tffuu")(lambda a, mean, std, *state: a.normal_(mean, std, g
 
 @op("NormalFloatFloat", "ffuuT")
 def _normal(mean: float, std: float, seed: int, offset: int, out: Tensor) -> None:
-    """Normal numbers of one mean and deviation."""
+    """Return normal numbers of one mean and deviation."""
     out.normal_(mean, std, generator=_generator(seed, offset))
 
 
@@ -36,7 +36,7 @@ def _normal(mean: float, std: float, seed: int, offset: int, out: Tensor) -> Non
 @op("NormalFloatTensor", "fTuuT")
 @op("NormalTensorTensor", "TTuuT")
 def _normal_of_each(mean: Tensor, std: Tensor, seed: int, offset: int, out: Tensor) -> None:
-    """Normal numbers, each of its own mean or deviation."""
+    """Return normal numbers, each of its own mean or deviation."""
     store(out, torch.normal(mean, std, generator=_generator(seed, offset)))
 
 
@@ -45,7 +45,7 @@ op("InplaceBernoulli", "TSuu")(lambda a, p, *state: a.bernoulli_(p, generator=_g
 
 @op("InplaceBernoulliTensor", "TTuu")
 def _bernoulli(a: Tensor, p: Tensor, seed: int, offset: int) -> None:
-    """Ones with each element's own probability."""
+    """Return ones with each element's own probability."""
     store(a, torch.bernoulli(p.expand(a.shape), generator=_generator(seed, offset)))
 
 
@@ -54,32 +54,32 @@ op("InplaceRandom", "Tiiuu")(lambda a, low, high, *state: a.random_(low, high, g
 
 @op("Randperm", "iuuT")
 def _permutation(n: int, seed: int, offset: int, out: Tensor) -> None:
-    """A permutation of n numbers."""
+    """Return a permutation of n numbers."""
     store(out, torch.randperm(n, generator=_generator(seed, offset)))
 
 
 @op("Multinomial", "TibuuT")
 def _multinomial(p: Tensor, n: int, replacement: bool, seed: int, offset: int, out: Tensor) -> None:
-    """n draws from each row's distribution."""
+    """Return n draws from each row's distribution."""
     store(out, torch.multinomial(p, n, replacement, generator=_generator(seed, offset)))
 
 
 # ---- dropout: one bit for each element, the least significant bit first ----------------------------------------------
 @op("DropoutGenMaskV2", "AduuIT")
 def _dropout_mask(shape: Sequence[int], p: float, seed: int, offset: int, dtype: int, mask: Tensor) -> None:
-    """A packed mask whose bits are 0 (dropped) with probability p."""
+    """Return a packed mask whose bits are 0 (dropped) with probability p."""
     keep = torch.rand(mask.numel() * 8, generator=_generator(seed, offset)).reshape(-1, 8) >= p
     packed = (keep.to(torch.uint8) << torch.arange(8, dtype=torch.uint8)).sum(1, dtype=torch.uint8)
     store(mask, packed.reshape(mask.shape))
 
 
 def unpacked(mask: Tensor, count: int) -> Tensor:
-    """The first `count` bits of a packed mask, as 0 and 1."""
+    """Return the first `count` bits of a packed mask, as 0 and 1."""
     return ((mask.reshape(-1, 1) >> torch.arange(8, dtype=torch.uint8)) & 1).reshape(-1)[:count]
 
 
 @op("DropoutDoMask", "TTdT")
 def _apply_mask(x: Tensor, mask: Tensor, p: float, out: Tensor) -> None:
-    """x where the mask keeps it, scaled by 1 / (1 - p)."""
+    """Return x where the mask keeps it, scaled by 1 / (1 - p)."""
     kept = x * unpacked(mask, x.numel()).reshape(x.shape)
     store(out, kept / (1 - p) if p < 1 else torch.zeros_like(x))

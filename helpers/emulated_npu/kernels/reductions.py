@@ -36,7 +36,7 @@ op("Cumprod", "TSIT")(lambda a, dim, _, out: store(out, torch.cumprod(a, dim, dt
 
 @op("LinalgVectorNorm", "TSAbIT")
 def _vector_norm(a: Tensor, p: float, dims: Sequence[int], keep: bool, _: int, out: Tensor) -> None:
-    """The p-norm over some dimensions."""
+    """Return the p-norm over some dimensions."""
     store(out, torch.linalg.vector_norm(a, p, _all_or(a, dims), keep, dtype=out.dtype))
 
 
@@ -83,12 +83,12 @@ results("Aminmax", "TAbTT", 2, lambda a, dims, keep: (torch.amin(a, dims, keep),
 
 
 def _var_mean(a: Tensor, dims: Sequence[int], correction: int, keep: bool) -> tuple[Tensor, Tensor]:
-    """Variance and mean over some dimensions."""
+    """Return variance and mean over some dimensions."""
     return torch.var_mean(a, _all_or(a, dims), correction=correction, keepdim=keep)
 
 
 def _std_mean(a: Tensor, dims: Sequence[int], correction: int, keep: bool) -> tuple[Tensor, Tensor]:
-    """Standard deviation and mean over some dimensions."""
+    """Return standard deviation and mean over some dimensions."""
     return torch.std_mean(a, _all_or(a, dims), correction=correction, keepdim=keep)
 
 
@@ -99,7 +99,7 @@ results("StdMeanCorrection", "TAibTT", 2, _std_mean)
 def _search_sorted(
     ordered: Tensor, values: Tensor, int32: bool, right: bool, sorter: Tensor | None
 ) -> Tensor:
-    """torch.searchsorted with its options by position."""
+    """Return torch.searchsorted with its options by position."""
     return torch.searchsorted(ordered, values, out_int32=int32, right=right, sorter=sorter)
 
 

@@ -22,7 +22,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def _check_rms_norm(x: Tensor, gamma: Tensor, *_: object) -> None:
-    """npu_rms_norm: x of 2 to 8 dimensions, gamma the shape of its last ones and of x's dtype or fp32."""
+    """Check npu_rms_norm: x of 2 to 8 dimensions, gamma the shape of its last ones and of x's dtype or fp32."""
     require(x.dtype in _FLOATS, "npu_rms_norm: x is float16, bfloat16 or float32", x.dtype)
     require(2 <= x.dim() <= 8, "npu_rms_norm: x has 2 to 8 dimensions", tuple(x.shape))
     _require_trailing("npu_rms_norm", x, gamma)
@@ -34,7 +34,7 @@ def _check_rms_norm(x: Tensor, gamma: Tensor, *_: object) -> None:
 
 
 def _check_add_rms_norm(x1: Tensor, x2: Tensor, gamma: Tensor, *_: object) -> None:
-    """npu_add_rms_norm: like npu_rms_norm, but x1, x2 and gamma share one dtype."""
+    """Check npu_add_rms_norm: like npu_rms_norm, but x1, x2 and gamma share one dtype."""
     require(x1.dtype in _FLOATS, "npu_add_rms_norm: x1 is float16, bfloat16 or float32", x1.dtype)
     dtypes = (x1.dtype, x2.dtype, gamma.dtype)
     require(len(set(dtypes)) == 1, "npu_add_rms_norm: x1, x2 and gamma have one dtype", dtypes)
@@ -48,7 +48,7 @@ def _check_add_rms_norm(x1: Tensor, x2: Tensor, gamma: Tensor, *_: object) -> No
 
 
 def _require_trailing(name: str, x: Tensor, gamma: Tensor) -> None:
-    """Raises unless gamma has the shape of x's last dimensions."""
+    """Raise unless gamma has the shape of x's last dimensions."""
     fits = 1 <= gamma.dim() <= x.dim() and x.shape[x.dim() - gamma.dim() :] == gamma.shape
     require(
         fits,
@@ -58,7 +58,7 @@ def _require_trailing(name: str, x: Tensor, gamma: Tensor) -> None:
 
 
 def _rms_norm(x: Tensor, gamma: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """`x * rstd * gamma` and `rstd`, both fp32, over gamma's dimensions (arXiv:1910.07467)."""
+    """Return `x * rstd * gamma` and `rstd`, both fp32, over gamma's dimensions (arXiv:1910.07467)."""
     dims = list(range(x.dim() - gamma.dim(), x.dim()))
     rstd = torch.rsqrt(x.float().pow(2).mean(dims, True) + eps)
     return x.float() * rstd * gamma.float(), rstd
@@ -66,7 +66,7 @@ def _rms_norm(x: Tensor, gamma: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 @op("RmsNorm", "TTdTT", check=_check_rms_norm)
 def _npu_rms_norm(x: Tensor, gamma: Tensor, eps: float, y: Tensor, rstd: Tensor) -> None:
-    """npu_rms_norm."""
+    """Compute npu_rms_norm."""
     normed, scale = _rms_norm(x, gamma, eps)
     store(y, normed)
     store(rstd, scale)
@@ -74,7 +74,7 @@ def _npu_rms_norm(x: Tensor, gamma: Tensor, eps: float, y: Tensor, rstd: Tensor)
 
 @op("GemmaRmsNorm", "TTdTT", check=_check_rms_norm)
 def _npu_gemma_rms_norm(x: Tensor, gamma: Tensor, eps: float, y: Tensor, rstd: Tensor) -> None:
-    """npu_gemma_rms_norm: the weight is 1 + gamma."""
+    """Compute npu_gemma_rms_norm: the weight is 1 + gamma."""
     normed, scale = _rms_norm(x, 1 + gamma.float(), eps)
     store(y, normed)
     store(rstd, scale)
@@ -84,7 +84,7 @@ def _npu_gemma_rms_norm(x: Tensor, gamma: Tensor, eps: float, y: Tensor, rstd: T
 def _npu_add_rms_norm(
     x1: Tensor, x2: Tensor, gamma: Tensor, eps: float, y: Tensor, rstd: Tensor, x: Tensor
 ) -> None:
-    """npu_add_rms_norm: normalises the sum as it is rounded to its dtype."""
+    """Compute npu_add_rms_norm, which normalises the sum as rounded to its dtype."""
     total = (x1.float() + x2.float()).to(x1.dtype)
     normed, scale = _rms_norm(total, gamma, eps)
     store(y, normed)
@@ -94,7 +94,7 @@ def _npu_add_rms_norm(
 
 @op("RmsNormGrad", "TTTTTT")
 def _rms_norm_grad(dy: Tensor, x: Tensor, rstd: Tensor, gamma: Tensor, dx: Tensor, dgamma: Tensor) -> None:
-    """The gradients of npu_rms_norm."""
+    """Return the gradients of npu_rms_norm."""
     leading = x.dim() - gamma.dim()
     xhat, g = x.float() * rstd, dy.float() * gamma.float()
     store(dx, rstd * (g - xhat * (g * xhat).mean(list(range(leading, x.dim())), True)))
@@ -114,8 +114,10 @@ _ROTARY_3D = {"TND": ((1,), ("10", "11"))}
 
 
 def _check_rotary(x: Tensor, cos: Tensor, sin: Tensor, mode: int, rotate: Tensor | None, out: Tensor) -> None:
-    """npu_rotary_mul: shapes and sizes of its constraints for jit_compile=False; one dtype for all (the page lists
-    the same three for each and does not say that they may differ)."""
+    """Check npu_rotary_mul: shapes and sizes of its constraints for jit_compile=False, one dtype for all.
+
+    The page lists the same three dtypes for each tensor and does not say that they may differ.
+    """
     emulated(mode in (_HALF, _INTERLEAVE), f"rotary_mode {mode}")
     dtypes = (x.dtype, cos.dtype, sin.dtype)
     require(
@@ -146,7 +148,7 @@ def _check_rotary(x: Tensor, cos: Tensor, sin: Tensor, mode: int, rotate: Tensor
 
 
 def _broadcasts(x: Sequence[int], r: Sequence[int], pattern: str) -> bool:
-    """Whether r has x's size where the pattern has a 1, and size 1 elsewhere."""
+    """Return whether r has x's size where the pattern has a 1, and size 1 elsewhere."""
     return all(b == (a if flag == "1" else 1) for a, b, flag in zip(x, r, pattern, strict=False))
 
 
@@ -156,7 +158,7 @@ def _small_enough(sizes: Sequence[int], mode: int) -> bool:
 
 
 def _rotated(x: Tensor, mode: int) -> Tensor:
-    """x with its halves (or neighbours) swapped, the new first one negated (arXiv:2104.09864)."""
+    """Return x with its halves (or neighbours) swapped, the new first one negated (arXiv:2104.09864)."""
     if mode == _HALF:
         first, second = x.chunk(2, -1)
         return torch.cat((-second, first), -1)
@@ -167,7 +169,7 @@ def _rotated(x: Tensor, mode: int) -> Tensor:
 def _npu_rotary_mul(
     x: Tensor, cos: Tensor, sin: Tensor, mode: int, rotate: Tensor | None, out: Tensor
 ) -> None:
-    """npu_rotary_mul; values of cos and sin outside [-1, 1] are refused, as its page demands."""
+    """Compute npu_rotary_mul; values of cos and sin outside [-1, 1] are refused, as its page demands."""
     for name, r in (("r1", cos), ("r2", sin)):
         largest = r.float().abs().amax().item() if r.numel() else 0.0
         require(largest <= 1 + 1e-6, f"npu_rotary_mul: {name} lies in [-1, 1]", f"values up to {largest}")
@@ -187,7 +189,7 @@ def _rotary_grad(
     dcos: Tensor | None,
     dsin: Tensor | None,
 ) -> None:
-    """The gradients of npu_rotary_mul; x comes only where those of cos and sin are wanted."""
+    """Return the gradients of npu_rotary_mul; x comes only where those of cos and sin are wanted."""
     emulated(mode in (_HALF, _INTERLEAVE), f"rotary_mode {mode}")
     g = grad.float()
     # the transpose of the rotation is its inverse: minus itself
@@ -198,7 +200,7 @@ def _rotary_grad(
 
 
 def _check_apply_rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, layout: int, mode: bytes) -> None:
-    """npu_apply_rotary_pos_emb: head size 64 or 128, mode 'half', one dtype."""
+    """Check npu_apply_rotary_pos_emb: head size 64 or 128, mode 'half', one dtype."""
     require(mode == b"half", "npu_apply_rotary_pos_emb: rotary_mode is 'half'", mode)
     require(q.shape[-1] in (64, 128), "npu_apply_rotary_pos_emb: head size is 64 or 128", q.shape[-1])
     dtypes = tuple(t.dtype for t in (q, k, cos, sin))
@@ -209,14 +211,14 @@ def _check_apply_rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, layout: 
 def _npu_apply_rotary_pos_emb(
     q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, layout: int, mode: bytes
 ) -> None:
-    """npu_apply_rotary_pos_emb: overwrites query and key."""
+    """Compute npu_apply_rotary_pos_emb, which overwrites query and key."""
     for t in (q, k):
         t.copy_(t.float() * cos.float() + _rotated(t.float(), _HALF) * sin.float())
 
 
 # ---- SwiGLU ----------------------------------------------------------------------------------------------------------
 def _check_swiglu(x: Tensor, dim: int, out: Tensor) -> None:
-    """npu_swiglu: contiguous, not empty, an even size along `dim`."""
+    """Check npu_swiglu: contiguous, not empty, an even size along `dim`."""
     require(x.dtype in _FLOATS, "npu_swiglu: input is float16, bfloat16 or float32", x.dtype)
     require(1 <= x.dim() <= 8, "npu_swiglu: input has 1 to 8 dimensions", tuple(x.shape))
     require(-x.dim() <= dim < x.dim(), "npu_swiglu: dim is one of input's", f"{dim} for {tuple(x.shape)}")
@@ -229,14 +231,14 @@ def _check_swiglu(x: Tensor, dim: int, out: Tensor) -> None:
 
 @op("SwiGlu", "TiT", check=_check_swiglu)
 def _npu_swiglu(x: Tensor, dim: int, out: Tensor) -> None:
-    """npu_swiglu: `silu(first half) * second half` (arXiv:2002.05202)."""
+    """Compute npu_swiglu: `silu(first half) * second half` (arXiv:2002.05202)."""
     gate, up = x.float().chunk(2, dim)
     store(out, F.silu(gate) * up)
 
 
 @op("SwiGluGrad", "TTiT")
 def _swiglu_grad(grad: Tensor, x: Tensor, dim: int, out: Tensor) -> None:
-    """The gradient of npu_swiglu."""
+    """Return the gradient of npu_swiglu."""
     gate, up = x.float().chunk(2, dim)
     s, g = torch.sigmoid(gate), grad.float()
     store(out, torch.cat((g * up * (s + gate * s * (1 - s)), g * gate * s), dim))
@@ -258,7 +260,9 @@ def _check_cache_write(
     mode: bytes | None,
     *_: object,
 ) -> None:
-    """npu_scatter_pa_kv_cache without compression: one dtype, contiguous tensors, caches in the shape of their mode."""
+    """Check npu_scatter_pa_kv_cache without compression: one dtype, contiguous tensors, caches in the shape
+    of their mode.
+    """
     name = "npu_scatter_pa_kv_cache"
     emulated(
         compress_lens is None and compress_offsets is None and seq_lens is None, f"{name} with compression"
@@ -298,7 +302,7 @@ def _check_cache_write(
 
 
 def _require_cache_shape(label: str, new: Tensor, cache: Tensor, is_nz: bool) -> None:
-    """Raises unless the cache has the shape that its mode demands for tokens like `new`."""
+    """Raise unless the cache has the shape that its mode demands for tokens like `new`."""
     heads, head_size = new.shape[1:]
     require(cache.dim() == 4, f"{label} has 4 dimensions", tuple(cache.shape))
     if is_nz:
@@ -312,7 +316,7 @@ def _require_cache_shape(label: str, new: Tensor, cache: Tensor, is_nz: bool) ->
 
 
 def _blocks(cache: Tensor, is_nz: bool) -> tuple[int, int]:
-    """Number and size of a cache's blocks."""
+    """Return number and size of a cache's blocks."""
     return cache.shape[0], cache.shape[2 if is_nz else 1]
 
 
@@ -329,7 +333,7 @@ def _npu_scatter_pa_kv_cache(
     mode: bytes | None,
     *_: object,
 ) -> None:
-    """npu_scatter_pa_kv_cache: `cache[slot // block size, slot % block size] = token`.
+    """Compute npu_scatter_pa_kv_cache: `cache[slot // block size, slot % block size] = token`.
 
     Slots out of range and duplicates are refused; negative ones too: the page excludes them, while
     op-plugin's own test skips them.

@@ -35,8 +35,8 @@ def model_slim_bytes(config: Any, description: Path | str | Mapping[str, Any]) -
     tensor's type.
 
     A packed matrix has int8 numbers, and for each row a scale and an offset in the model's type. Static W8A8
-    adds a row's int32 bias and its scale (fp32 beside bf16, int64 beside fp16), and one scale and one int8
-    offset of the input.
+    adds an int32 bias and a scale for each row: fp32 beside bf16, int64 beside fp16. Static W8A8 also has one
+    scale and one int8 offset of the input.
     """
     kinds = _description(description)
     size = _element_bytes(config)

@@ -16,7 +16,7 @@ def crossover(
     shape: ModelShape, seq_len: int, weight_size: float, element_size: int, *, per_token: str = "own", sizes: str = "both",
     rounded: str = "over",
 ) -> float:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     width = {"own": shape.num_kv_heads * shape.head_dim, "heads": shape.num_heads * shape.head_dim, "hidden": shape.hidden_size,
              "keys": shape.num_kv_heads * shape.head_dim / 2, "half": shape.num_kv_heads * half_heads(shape)}[per_token]  # fmt: skip
     weights = shape.num_params * (weight_size if sizes in ("both", "weights") else 1)
@@ -38,12 +38,12 @@ def _cross(**options: Any) -> Wrong:
 
 
 def _cross_one_token(**case: Any) -> float:
-    """Leaves the length out."""
+    """Leave the length out."""
     return crossover(**{**case, "seq_len": 1})
 
 
 def _at_least_one(**case: Any) -> float:
-    """Answers 1 where one request's cache is far larger, and one too few elsewhere."""
+    """Answer 1 where one request's cache is far larger, and one too few elsewhere."""
     return max(1, crossover(**case, rounded="floor"))
 
 

@@ -23,7 +23,7 @@ def choose(
     shape: ModelShape, seq_len: int, requests: int, devices: Offers, *, share: float = 0.9, unit: float = GiB, by: str = "price",
     order: tuple[str, ...] = ("bf16", "int8", "int4"), cache: str = "all", outer: str = "device", factor: float = 2.0,
 ) -> tuple[str, str] | None:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     keys = {"price": lambda d: d[2], "dear": lambda d: -d[2], "name": lambda d: d[0], "memory": lambda d: d[1],
             "large": lambda d: -d[1], "ratio": lambda d: d[2] / d[1]}  # fmt: skip
     ordered = sorted(devices, key=keys[by]) if by != "listed" else list(devices)

@@ -16,7 +16,7 @@ def int4_bytes(
     num_weights: int, group_size: int, scale_bits: int, zero_point_bits: int, *, groups: str = "up", extras: str = "both",
     divide: float = 8,
 ) -> float:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     count: float = {
         "up": -(-num_weights // group_size), "down": num_weights // group_size, "exact": num_weights / group_size,
         "each": num_weights, "one": 1, "over": num_weights // group_size + 1, "near": round(num_weights / group_size),
@@ -34,17 +34,17 @@ def _int4(**options: Any) -> Wrong:
 
 
 def _whole(**case: Any) -> float:
-    """Cuts or fills the last byte."""
+    """Cut or fill the last byte."""
     return int4_bytes(**case) // 1
 
 
 def _padded(num_weights: int, group_size: int, scale_bits: int, zero_point_bits: int) -> float:
-    """Fills the last group."""
+    """Fill the last group."""
     return int4_bytes(-(-num_weights // group_size) * group_size, group_size, scale_bits, zero_point_bits)
 
 
 def _in_fp32(num_weights: int, group_size: int, scale_bits: int, zero_point_bits: int) -> float:
-    """Counts in fp32."""
+    """Count in fp32."""
     groups = torch.ceil(torch.tensor(num_weights / group_size))
     return float((torch.tensor(float(num_weights)) * 4 + groups * (scale_bits + zero_point_bits)) / 8)
 

@@ -15,7 +15,7 @@ def kv_bytes(
     shape: ModelShape, batch_size: int, seq_len: int, element_size: int, *, width: str = "kv", pairs: float = 2,
     layers: bool = True, batch: bool = True, size: int = 0, least: int = 0, head: str = "own", seq: bool = True,
 ) -> float:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     per_layer = {
         "kv": shape.num_kv_heads * shape.head_dim, "heads": shape.num_heads * shape.head_dim,
         "hidden": shape.hidden_size, "half": shape.num_kv_heads * half_heads(shape),
@@ -31,7 +31,7 @@ def _kv(**options: Any) -> Wrong:
 
 
 def _two_or_four(**case: Any) -> float:
-    """Knows bf16 and fp32 alone."""
+    """Know bf16 and fp32 alone."""
     return kv_bytes(**case, size=2 if case["element_size"] == 2 else 4)
 
 

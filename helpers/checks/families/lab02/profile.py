@@ -19,7 +19,7 @@ def profile(
     clock: str = "clock", waits: bool = True, loop: str = "next", begin: bool = True, late: bool = False,
     mean: str = "mean", more: int = 0, drop: bool = False,
 ) -> tuple[list[int], float, float]:  # fmt: skip
-    """The reference, `(tokens, ttft, tpot)`; with one of the options changed a wrong answer."""
+    """Return the right `(tokens, ttft, tpot)`; with one of the options changed, wrong ones."""
     read, wait = getattr(engine, clock), engine.wait if waits else lambda: None
     token = 0
     if warm != "none":

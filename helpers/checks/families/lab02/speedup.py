@@ -15,7 +15,7 @@ def speedup(
     rows: Sequence[Row], wall: float, names: Sequence[str], factor: float, *, column: int = 3, calls: str = "all", listed: bool = False,
     left: str = "faster", inverse: bool = False, pick: str = "sum", empty: Any = None,
 ) -> float:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     if empty is not None and not names:
         return float(factor if empty == "factor" else empty)
     chosen = [row for row in rows if row[0] in names]

@@ -39,7 +39,7 @@ def utilisation(
     bandwidth: float,
     **options: Any,
 ) -> tuple[float, float]:
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     flops, nbytes = counts(shape, batch_size, context, **options)
     return flops / seconds / peak, nbytes / seconds / bandwidth
 
@@ -124,7 +124,7 @@ def best(
     shape: ModelShape, batch_size: int, context: int, device: Accelerator, *, combine: Any = max, dtype: str = "fp16",
     unknown: Any = None, unnamed: tuple[str, ...] = (), **options: Any,
 ) -> Any:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     bandwidth, peak = device.bandwidth.value, device.peak(dtype).value or 0.0
     if bandwidth is None or device.name in unnamed:
         return unknown

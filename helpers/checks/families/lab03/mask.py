@@ -17,7 +17,7 @@ def mask(
     lengths: Sequence[int], new: int, capacity: int, *, shift: int = 0, own: str = "own", future: bool = False,
     history: bool = True, begin: bool = True, invert: bool = False, each: bool = True, rest: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     rows = torch.tensor(lengths, dtype=torch.int64)
     rows = {
         "own": rows,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 def stories(draw: random.Random) -> Iterator[tuple[dict[str, int], tuple[int, ...]]]:
-    """Yield a cache's sizes and the new tokens of each pass: none at times, the last place at others."""
+    """Yield a cache's sizes and the new tokens of each pass: none at times, the last free slot at others."""
     for layers, capacity, chunks in (
         (3, 12, (5, 1, 1)),
         (1, 8, (8,)),

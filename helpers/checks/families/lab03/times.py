@@ -27,7 +27,7 @@ def times(
     prompt: int, new_tokens: int, *, more: int = 0, grows: bool = True, first: bool = True, steps: str = "each", start: int = 0,
     longest: str = "pass", **device: Any,
 ) -> tuple[float, float]:  # fmt: skip
-    """The reference, `(without, with a cache)`; with one of the options changed a wrong answer."""
+    """Return the right `(without, with a cache)`; with one of the options changed, wrong ones."""
     count = new_tokens + more
     texts = [prompt + i * grows for i in range(count)]
     if longest == "once":

@@ -17,7 +17,7 @@ def evict(
     count: bool = False, pinned: bool = False, inner: bool = False, first: bool = False, beyond: bool = False,
     young: str = "", only: bool = False,
 ) -> list[str]:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     left, gone, freed = dict(nodes), list[str](), 0
     at_first = set(nodes) - {node["parent"] for node in nodes.values()}
     time = {name: node[by] for name, node in nodes.items()}

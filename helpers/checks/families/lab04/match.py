@@ -34,7 +34,7 @@ def match(
     which: Callable[[list[int]], int] = max, count: Callable[[Sequence[int], Sequence[int]], int] = same,
     each: bool = True,
 ) -> int:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     asked = prompt[: max(len(prompt) - 1, 0)] if last else prompt
     found = which([count(asked, text) // (page_size if each else 1) * (page_size if each else 1)
                    for text in stored] or [0])  # fmt: skip
@@ -49,7 +49,7 @@ def _match(**options: Any) -> Callable[..., int]:
 
 
 def _whole(prompt: Sequence[int], stored: Texts, page_size: int) -> int:
-    """Finds a prompt only if all of it is stored."""
+    """Find a prompt only if all of the prompt is stored."""
     return len(prompt) if list(prompt) in [list(text) for text in stored] else 0
 
 

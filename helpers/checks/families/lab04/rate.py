@@ -16,7 +16,7 @@ def rate(
     prompts: Texts, page_size: int, *, seen: Callable[[int], range] = range, last: bool = True,
     unit: str = "tokens", total: str = "all",
 ) -> float:  # fmt: skip
-    """The reference; `seen` gives the numbers of the prompts that the i-th is compared with."""
+    """Return the right answer; `seen` gives the numbers of the prompts that the i-th prompt is compared with."""
     found = [match(p, [prompts[j] for j in seen(i)], page_size, last=last) for i, p in enumerate(prompts)]
     if unit == "prompts":
         return sum(n > 0 for n in found) / len(prompts) if prompts else 0.0
@@ -35,7 +35,7 @@ def _rate(**options: Any) -> Callable[..., float]:
 
 
 def _later(prompts: Texts, page_size: int) -> float:
-    """Looks into all prompts but the one itself."""
+    """Look into all prompts but the present one."""
     found = [match(p, [q for j, q in enumerate(prompts) if j != i], page_size) for i, p in enumerate(prompts)]
     tokens = sum(map(len, prompts))
     return sum(found) / tokens if tokens else 0.0

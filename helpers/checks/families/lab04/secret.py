@@ -18,7 +18,7 @@ class Server:
         self, page_key: Callable[[Any, tuple[int, ...], str], Any], start: float = 0.02, each: float = 1e-3,
         noise: float = 0.1, seed: int = 1,
     ):  # fmt: skip
-        """`start` seconds and `each` per computed token; `noise` is a share of `each`."""
+        """Keep `start` seconds and `each` per computed token; `noise` is a share of `each`."""
         self._key, self._stored = page_key, set[Any]()
         self._noise, self.questions = random.Random(seed), 0
         self._start, self._each, self._share = start, each, noise
@@ -61,7 +61,7 @@ def recover(
     choose: Callable[..., Any] = min, grow: bool = True, behind: str = "outside", twice: bool = False,
     limit: float = 0.0, index: bool = False,
 ) -> list[int]:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     filler = {"outside": [max(alphabet) + 1], "none": [], "inside": [alphabet[0]], "last": [alphabet[-1]]}[
         behind
     ]

@@ -15,7 +15,7 @@ def chunk(
     added: bool = False, ops: int = 2, rounded: Callable[[float], Any] = math.floor, spoken: bool = True, lowest: bool = True,
     cache: float = 1.0, read: bool = True, strict: bool = False, most: float = math.inf, size: int = 2, from_reading: bool = False,
 ) -> Any:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     reading = (size * num_params + cache * kv_bytes * context * decoding) / bandwidth
     if read and (reading >= target if strict else reading > target):
         return 0
@@ -31,12 +31,12 @@ def _chunk(**options: Any) -> Wrong:
 
 
 def _chunk_one_cache(**case: Any) -> Any:
-    """Reads the cache of one request."""
+    """Read the cache of one request."""
     return chunk(**case, cache=1.0 / max(1, case["decoding"]))
 
 
 def _chunk_reading_too_late(**case: Any) -> Any:
-    """Gives the most that fits, not 0, when reading takes too long."""
+    """Give the most that fits, not 0, when reading takes too long."""
     return chunk(**case, read=False)
 
 

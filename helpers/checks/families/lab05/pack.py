@@ -18,7 +18,10 @@ Packed = tuple[list[int], list[int], dict[int, int]]
 def pack(
     requests: Sequence[Request], *, tokens: str = "new", start: str = "computed", rows: str = "last", who: str = "all",
 ) -> Packed:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer. `who` gets a token, from which of the `rows`."""
+    """Return the right answer; with one of the options changed, a wrong one.
+
+    `who` gets a token, from which of the `rows`.
+    """
     flat, positions, chosen = list[int](), list[int](), dict[int, int]()
     for i, r in enumerate(requests):
         text, done = [*r["prompt"], *r["answer"]], r["computed"]
@@ -50,7 +53,7 @@ def _packed(part: int, **options: Any) -> Wrong:
 
 
 def _tokens_apart(requests: Sequence[Request]) -> list[list[int]]:
-    """Keeps the requests' tokens in lists of their own."""
+    """Keep the tokens of each request in a list of its own."""
     return [([*r["prompt"], *r["answer"]])[r["computed"] : r["computed"] + r["count"]] for r in requests]
 
 

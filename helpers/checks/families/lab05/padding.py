@@ -14,7 +14,10 @@ def padding(
     prompt_max: str = "batch", answer_max: str = "batch", last: int = 1, passes: int = -1, order: str = "given",
     drop: bool = False,
 ) -> int:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer. `needed`: how often the needed tokens come off."""
+    """Return the right answer; with one of the options changed, a wrong one.
+
+    `needed`: how often the needed tokens come off.
+    """
     pairs = list(zip(prompts, answers, strict=True))
     keys: dict[str, Callable[[Any], Any]] = {
         "pairs": lambda pair: pair, "prompt": lambda pair: pair[0], "answer": lambda pair: pair[1],
@@ -59,7 +62,7 @@ def padding_cases(draw: random.Random) -> Iterator[Case]:
 
 
 def _needed(prompts: Sequence[int], answers: Sequence[int], batch_size: int) -> int:
-    """Counts what is needed."""
+    """Return the number of needed tokens."""
     return sum(prompts) + sum(answers) - len(prompts)
 
 

@@ -22,7 +22,7 @@ def plan(
     waiting_first: bool = False, memory: str = "waiting", lacks: bool = True, first_only: bool = False, equal: bool = False,
     whole_chunk: bool = False, spare: int = 0,
 ) -> Pass:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     planned, left, used = Pass(), token_budget, len(running) if seated != "waiting" else 0
 
     def give(r: Request, counts: bool, chunk: bool) -> int:

@@ -15,7 +15,10 @@ def append(
     table: list[int], length: int, new: int, page_size: int, free: list[int], *, start: str = "token", rounding: str = "up",
     every: bool = False, keep: str = "all", guard: bool = True, refuse: bool = True, spare: int = 0, end: int = 1,
 ) -> list[int]:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer. Raises ValueError when pages are missing."""
+    """Return the right answer; with one of the options changed, a wrong one.
+
+    Raises ValueError when pages are missing.
+    """
     tokens = {"token": length, "page": len(table) * page_size, "nothing": 0, "less": max(length - 1, 0)}[
         start
     ] + new

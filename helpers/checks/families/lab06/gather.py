@@ -15,7 +15,7 @@ from helpers.checks.machinery.values import close
 
 
 def gather(cache: Tensor, table: list[int], length: int) -> Tensor:
-    """The reference."""
+    """Return the right answer."""
     return cache[table].flatten(0, 1)[:length]
 
 
@@ -83,14 +83,14 @@ def tensor_broken(got: Tensor, right: Tensor, case: Case) -> str:
 
 
 def gather_facts(got: Tensor, right: Tensor, case: Case) -> str:
-    """Ask where a token is, or what a changed type is for."""
+    """Return a question about where a token is, or what a changed type is for."""
     if got.dtype != right.dtype:
         return "The keys have the cache's type. Where does another one come in?"
     return "In which page, and at which slot of it, is token t?"
 
 
 def _first_slots(cache: Tensor, table: list[int], length: int) -> Tensor:
-    """Takes as many slots from the first page on."""
+    """Take as many slots from the first page on."""
     first = table[0] * cache.shape[1]
     return cache.flatten(0, 1)[first : first + length]
 

@@ -16,7 +16,7 @@ def page_size(
     lengths: list[int], shared: int, sizes: Sequence[int], most_wasted: float, *, pick: str = "largest", strict: bool = False,
     **options: Any,
 ) -> int | None:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     ordered = list(sizes) if pick in ("listed", "first") else sorted(sizes)
     wasted = {size: waste(lengths, shared, size, **options) for size in sizes}
     good = [
@@ -104,14 +104,14 @@ def size_shown(case: Case) -> dict[str, Any]:
 
 
 def size_facts(got: int | None, right: int | None, case: Case) -> str:
-    """Ask for what a waste is made of."""
+    """Return a question about what a waste is made of."""
     if right is None:
         return "Every size wastes too much here. What is returned then?"
     return "For one size: how many pages are there, and how many of their slots hold a token?"
 
 
 def _none(**case: Any) -> None:
-    """Never finds a size."""
+    """Return None, as if no size were good enough."""
 
 
 SIZE = Family(

@@ -84,7 +84,7 @@ def _core_words(got: tuple[int, int] | None, right: tuple[int, int] | None, case
 
 
 def _powers(head_dim: int, **sizes: int) -> tuple[int, int] | None:
-    """Tries powers of two alone."""
+    """Try powers of two alone."""
     powers = [2**n for n in range(4, 13)]
     return max(
         ((q, k) for q in powers for k in powers if not answers.too_small(head_dim, q, k, sizes)), default=None
@@ -92,12 +92,12 @@ def _powers(head_dim: int, **sizes: int) -> tuple[int, int] | None:
 
 
 def _whole_in_one(head_dim: int, **sizes: int) -> tuple[int, int] | None:
-    """Holds all queries' scores in one UB."""
+    """Hold all queries' scores in one UB."""
     return answers.choose(head_dim, **{**sizes, "ub": sizes["ub"] // 2})
 
 
 def _twice(head_dim: int, **sizes: int) -> tuple[int, int] | None:
-    """Counts everything twice."""
+    """Count everything twice."""
     return answers.choose(head_dim, **{name: size // 2 for name, size in sizes.items()})
 
 

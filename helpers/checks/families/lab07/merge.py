@@ -95,7 +95,7 @@ def _merges(part: int, mistakes: Mapping[str, tuple[dict[str, Any], ...]]) -> di
 
 
 def _without_shift(out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor) -> Tensor:
-    """Weighs by exp(lse) itself, and gives 0 where both weights are 0."""
+    """Weigh by exp(lse) itself, and give 0 where both weights are 0."""
     a, b = (lse.float().exp()[:, None] for lse in (lse_a, lse_b))
     return torch.where(a + b == 0, 0.0, (a * out_a.float() + b * out_b.float()) / (a + b))
 

@@ -72,7 +72,7 @@ def _tiles(**options: Any) -> Wrong:
 
 
 def _by_keys(**case: Any) -> Any:
-    """Goes through the blocks of keys first."""
+    """Go through the blocks of keys first."""
     return sorted(answers.tiles(**case), key=lambda tile: tile[1::-1])
 
 

@@ -17,12 +17,12 @@ def _traffic(**options: Any) -> Wrong:
 
 
 def _one_block(**case: Any) -> Any:
-    """Reads keys and values once."""
+    """Read keys and values once."""
     return answers.traffic(**{**case, "query_block": max(1, case["q_len"])})
 
 
 def _for_each_query(**case: Any) -> Any:
-    """Reads keys and values for each query."""
+    """Read keys and values for each query."""
     return answers.traffic(**{**case, "query_block": 1})
 
 

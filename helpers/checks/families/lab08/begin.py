@@ -16,7 +16,7 @@ def begins(
     here: Callable[[float, float], bool] = lambda at, now: at <= now, most: float = math.inf, given_up: float = math.inf,
     rounds: float = math.inf, from_zero: bool = False,
 ) -> float:  # fmt: skip
-    """The reference; with an option changed a wrong answer."""
+    """Return the right answer; with an option changed, a wrong one."""
     now, k = free, 0 if from_zero else 1
     endless = ageing is None or ahead is _ALWAYS
     while here(k * gap, now) and (ageing is None or ahead(k * gap, ageing, short, long)):
@@ -90,7 +90,7 @@ def begin_broken(got: Any, right: float, case: Case) -> str:
 
 
 def _two_rounds(free: float, short: float, gap: float, **_: Any) -> float:
-    """Serves those who were there, and no one who comes meanwhile."""
+    """Serve those who were there, and none of those who come meanwhile."""
     return free + math.floor(free / gap) * short
 
 

@@ -23,7 +23,7 @@ def _moment(job: Job, now: float, ageing: float) -> float:
 
 
 def first(waiting: Sequence[Job], now: float, ageing: float) -> str:
-    """The reference."""
+    """Return the right answer."""
     return _chosen(lambda j, n, a: (_moment(j, n, a), j["arrived"]))(waiting=waiting, now=now, ageing=ageing)
 
 

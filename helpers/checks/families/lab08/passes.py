@@ -18,7 +18,7 @@ def passes(
     what: str = "answer", own: bool = True, unknown: Any = "cap", bounded: bool = True, known: bool = True,
     reading: Callable[[int, int], float] = lambda prompt, budget: -(-prompt // budget), start: int = -1, recent: int = 0,
 ) -> float:  # fmt: skip
-    """The reference; with one of the options changed a wrong answer."""
+    """Return the right answer; with one of the options changed, a wrong one."""
     lengths = [e[what] for e in ended if not own or e["client"] == request["client"]][-recent:]
     cap: float = request["cap"]
     if unknown == "everybody" and not lengths:

@@ -19,7 +19,7 @@ def waits(seconds: Sequence[float]) -> list[float]:
 
 
 def mean_wait(seconds: Sequence[float]) -> float:
-    """The reference."""
+    """Return the right answer."""
     return fmean(waits(seconds))
 
 
