@@ -1,5 +1,6 @@
 """Seeded two-layer models of a few thousand parameters, as `transformers` makes them, and our twin of each."""
 
+import copy
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ CONFIGS: dict[str, Any] = {
 def reference(name: str, seed: int = 0) -> Any:
     """The seeded `transformers` model of that name, with every parameter random (norms and biases too)."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name]).eval()
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[name])).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)

@@ -54,6 +54,8 @@ def config_from_file(path: Path | str) -> Any:
     know.
     """
     path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
+    if not path.exists():
+        raise UnreadableConfig(f"{path.parent} holds no {path.name}")
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

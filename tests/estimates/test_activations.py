@@ -25,7 +25,7 @@ def smollm2(request):
     """The model as a processor computes it that multiplies in its type; others pack 16-bit weights in fp32, and copy more."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param.itemsize == 2:
-            patch.setattr(ops, "pack_weight", lambda weight: weight)
+            patch.setattr("helpers.model.decoder.pack_weight", lambda weight: weight)
         return checkpoint.load(request.param, "cpu").model
 
 

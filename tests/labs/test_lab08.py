@@ -16,7 +16,7 @@ from tests.labs.answers import NO_NUMBER, accepts, endless, refuses, unwritten
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch, request):
     simulates = request.node.name.startswith("test_5") and "endless" not in request.node.name
-    monkeypatch.setattr(limit, "SECONDS", 30.0 if simulates else 0.5)
+    monkeypatch.setattr(limit, "SECONDS", 30.0 if simulates else 2.0)
 
 
 def mean_wait(seconds, *, own=False, total=False, first=True, before=slice(None), last=False, order=list):

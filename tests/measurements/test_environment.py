@@ -19,7 +19,7 @@ def test_check_says_what_is_missing(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("COURSE_DEVICE", "cpu")
     monkeypatch.setenv("COURSE_MODEL", str(tmp_path))
     assert environment.main() == 1
-    assert "holds no model.safetensors" in capsys.readouterr().out
+    assert f"{tmp_path} holds no config.json" in capsys.readouterr().out
 
 
 def test_check_is_content_here(monkeypatch, capsys):
