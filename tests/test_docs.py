@@ -8,7 +8,9 @@ import struct
 
 import pytest
 
+from helpers import RequestScheduler
 from helpers.caches import PrefixStore
+from helpers.engine import Request
 from helpers.estimates import (
     ACCELERATORS,
     GiB,
@@ -20,6 +22,7 @@ from helpers.estimates import (
     prefill_cost,
 )
 from helpers.model import PUBLISHED
+from helpers.simulation import PaperPages
 from helpers.traffic import jain
 from tools import glossary, readme_figure
 from tools import notebooks as nbs
@@ -127,6 +130,22 @@ def test_the_figure_is_its_chapters():
         readme_figure.figure(alt="a unicorn")
 
 
+def least_free_pages(tokens, owed):
+    """The fewest free pages of 16 with which a request is admitted while a running prompt lacks `owed` tokens."""
+    for free in range(20):
+        pages = PaperPages(free + 1, 16, sharing=False)
+        scheduler = RequestScheduler(4, token_budget=8, chunk_size=8, pages=pages, room=10**6)
+        scheduler.add_request(Request("runs", range(8 + owed), 1))
+        if not scheduler.schedule():
+            continue
+        pages.commit()
+        next(iter(scheduler.running)).computed = 8
+        scheduler.add_request(Request("waits", range(100, 100 + tokens), 1))
+        if scheduler.would_admit():
+            return free
+    raise AssertionError("never admitted")
+
+
 def examples():
     """The cheat sheet's examples, by row, computed with the library."""
     llama, device = PUBLISHED["Llama-3-8B"], "Ascend 910C (one die)"
@@ -150,6 +169,8 @@ def examples():
         "reusable of a known prompt": f"{reused} of 600, pages of 16",
         "tokens computed without a cache": f"{sum(100 + i for i in range(3))} for 3 after 100",
         "tokens computed with one": f"{100 + 2}",
+        "free pages for an admission": f"{least_free_pages(100, 48)} for 100 tokens while running prompts need 3, "
+        "pages of 16",
         "pages of a request": f"{math.ceil(100 / 16)} for 100 tokens, pages of 16",
         "Jain's index of shares $x_1 \\ldots x_n$": f"{jain([8, 1, 1]):.2f} for shares 8, 1 and 1",
         "batch from which decoding is bound by compute": f"{compute_bound_batch(llama, 0, limits)} without context; "
