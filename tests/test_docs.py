@@ -132,7 +132,7 @@ def test_the_figure_is_its_chapters():
 
 def least_free_pages(tokens, owed):
     """The fewest free pages of 16 with which a request is admitted while a running prompt lacks `owed` tokens."""
-    for free in range(-(-(8 + owed) // 16), 20):
+    for free in range(-(-max(tokens, 8 + owed) // 16), 20):  # each fits alone
         pages = PaperPages(free + 1, 16, sharing=False)
         scheduler = RequestScheduler(4, token_budget=8, chunk_size=8, pages=pages, room=10**6)
         scheduler.add_request(Request("runs", range(8 + owed), 1))
