@@ -14,7 +14,7 @@ from tests.labs.answers import NO_NUMBER, accepts, refuses, unwritten
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(limit, "SECONDS", 2.0)
+    monkeypatch.setattr(limit, "SECONDS", 1.0)
 
 
 @pytest.mark.parametrize("check", [lab01.check_kv_bytes, lab01.check_int4_bytes, lab01.check_crossover])

@@ -11,7 +11,7 @@ from tests.labs.answers import accepts, refuses, unwritten
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(limit, "SECONDS", 2.0)
+    monkeypatch.setattr(limit, "SECONDS", 1.0)
 
 
 COPIED = 100 + sum(range(101, 151))

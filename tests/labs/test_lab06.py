@@ -12,7 +12,7 @@ from tests.labs.answers import accepts, endless, refuses, unwritten
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(limit, "SECONDS", 2.0)
+    monkeypatch.setattr(limit, "SECONDS", 1.0)
 
 
 @pytest.mark.parametrize("answer", [15, 15.0, 6 + 9])
