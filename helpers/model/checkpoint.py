@@ -53,9 +53,8 @@ def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None =
     cannot be used, ValueError when `COURSE_MODEL` names nothing that this course can load. Code in a
     checkpoint's folder never runs.
     """
-    where = choose_device(
-        device
-    )  # first: transformers imports torch_npu where it finds one, and that needs its device
+    # First: transformers imports torch_npu where it finds one, and that needs its device.
+    where = choose_device(device)
     folder = locate()
     config = config_from_file(folder)
     checked(config)
@@ -165,9 +164,10 @@ def main() -> int:
     the set-up too.
     """
     try:
+        choose_device()  # torch_npu, where it is, can be imported only when its device is there
         model, _ = load(device="cpu")
         model(FlatBatch.pack([[0]]))
-    except (CacheError, ValueError) as error:
+    except (CacheError, ValueError, RuntimeError) as error:
         print(f"model: {error}")
         return 1
     print(f"model: ready in {locate()}")

@@ -61,6 +61,13 @@ def test_starting_again_changes_nothing():
     assert emulated_npu.operators() == before
 
 
+def test_the_set_up_loads_the_model_in_a_fresh_process():
+    environment = {**os.environ, "COURSE_DEVICE": "emulated-npu"}
+    command = [sys.executable, "-m", "helpers.model"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.startswith("model: ready in "), done.stdout + done.stderr
+
+
 def test_nothing_starts_by_itself():
     code = """
 import sys, helpers, torch
