@@ -1,6 +1,9 @@
 """A class on this machine: two learners log in, start servers, work on lab 1; nothing of it stays behind."""
 
+import dataclasses
+import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -8,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -103,7 +107,9 @@ def test_two_learners_work_on_lab_1_each_for_themselves(school):
 
 def test_a_learner_gets_the_course_without_solutions_and_without_the_library(school):
     copy = school.root / "learners" / "learner01" / "course"
-    assert {path.name for path in copy.glob("labs/*")} == {p.name for p in (nbs.ROOT / "labs").glob("*.ipynb")}
+    assert {path.name for path in copy.glob("labs/*")} == {
+        p.name for p in (nbs.ROOT / "labs").glob("*.ipynb")
+    }
     assert {path.name for path in copy.iterdir()} == {".git", "README.md", "docs", "labs", "notebooks"}
     assert not (copy / "notebooks" / "src").exists()
 
@@ -141,7 +147,9 @@ def test_a_broken_copy_is_made_anew_and_the_old_one_kept(school):
     home = school.root / "learners" / "learner02"
     lab = home / "course" / "labs" / "01_memory_math.ipynb"
     lab.write_text("broken")
-    done = subprocess.run([*COMMAND, str(school.root), "--reset", "learner02"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [*COMMAND, str(school.root), "--reset", "learner02"], capture_output=True, text=True, check=True
+    )
     (kept,) = home.glob("course-until-*")
     assert str(kept) in done.stdout
     assert (kept / "labs" / lab.name).read_text() == "broken"
@@ -193,6 +201,27 @@ def test_costs_are_those_of_one_more_learner():
     assert measure.Costs(50, step, {"server": [150]}).each("server") == 100
 
 
+def test_the_workshops_table_is_what_was_measured():
+    kept = json.loads((nbs.ROOT / "benchmarks" / "results" / "classroom.json").read_text())
+    costs = measure.Costs(*(kept[field.name] for field in dataclasses.fields(measure.Costs)))
+    page = (nbs.ROOT / "docs" / "workshop.md").read_text()
+    rows = re.findall(r"^\| ([\w ]+) \| (\d+) \| (\d+\.\d) \|$", page, re.MULTILINE)
+    assert [step for step, *_ in rows] == list(measure.STEPS)
+    for step, each, whole in rows:
+        assert each == f"{costs.each(step) / 2**20:.0f}"
+        assert whole == f"{costs.of_class(step, 30) / 2**30:.1f}"
+        assert kept["bytes of a class of 30"][step] == costs.of_class(step, 30)
+        assert len(costs.seconds[step]) == 3
+    assert kept["environment"]["processor"] in page
+    assert f"{kept['environment']['cpus']} cores" in page
+
+
+def test_the_pages_link_is_the_one_that_is_printed():
+    page = (nbs.ROOT / "docs" / "workshop.md").read_text()
+    room = Classroom(Path("/home/you/class"), 30)
+    assert hub.pull_link(room, "http://127.0.0.1:8000") in page.splitlines()
+
+
 def test_what_is_no_class_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(ValueError, match="1 to 99 learners, not 100"):
         Classroom(tmp_path, 100)
@@ -227,7 +256,9 @@ def test_what_the_course_no_longer_has_leaves_the_handout(tmp_path, monkeypatch)
     assert room._git("ls-files") == "README.md\n"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may become another user"
+)
 def test_as_root_a_learners_server_runs_as_a_user_of_its_own(tmp_path):
     tmp_path.chmod(0o755)
     spawner = LearnerSpawner(uids={"ada": identity.FIRST_UID}, home_dir="/")

@@ -7,6 +7,7 @@ in the notebook's kernel, and in a process into which no submitted code comes.
 import os
 
 from nbclient.exceptions import DeadKernelError
+from nbconvert.preprocessors import ClearMetadataPreprocessor
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import (
     AssignLatePenalties,
@@ -17,7 +18,6 @@ from nbgrader.preprocessors import (
     NbGraderPreprocessor,
     SaveAutoGrades,
 )
-from nbconvert.preprocessors import ClearMetadataPreprocessor
 
 
 class GuardedExecute(Execute):
@@ -40,7 +40,11 @@ class GradeApart(NbGraderPreprocessor):
 
     def preprocess(self, nb, resources):
         """Return the notebook in which a check cell has an error, or shows nothing that could count as points."""
-        from helpers.grading import Cell, grade, suspicious  # which loads torch, and other commands need it not
+        from helpers.grading import (
+            Cell,
+            grade,
+            suspicious,
+        )  # which loads torch, and other commands need it not
 
         code = [(i, cell) for i, cell in enumerate(nb.cells) if cell.cell_type == "code"]
         cells = [Cell(_name(i, cell), cell.source, _is_check(cell)) for i, cell in code]
@@ -51,7 +55,9 @@ class GradeApart(NbGraderPreprocessor):
         for i, cell in code:
             if _is_check(cell):
                 # A number that a cell shows would be taken for points.
-                cell.outputs = [output for output in cell.outputs if output.output_type in ("error", "stream")]
+                cell.outputs = [
+                    output for output in cell.outputs if output.output_type in ("error", "stream")
+                ]
                 wrong = verdicts.get(_name(i, cell), "there is no verdict")
                 if wrong and not any(output.output_type == "error" for output in cell.outputs):
                     _fail(cell, f"graded apart from the submission: {wrong}")

@@ -42,7 +42,7 @@ class Examinee:
         """Start it."""
         self._ran: list[str] = []
         self._given: list[Any] = []
-        self._until = float("inf")
+        self._until, self._asked = float("inf"), 0
         self._folder = tempfile.TemporaryDirectory(prefix="submission-")
         self._start()
 
@@ -72,15 +72,20 @@ class Examinee:
     def ask(self, request: tuple[Any, ...], limit: float = CALL_SECONDS) -> Any:
         """Return the answer to a request. Raises what the code raised, and CheckFailed when there is no answer."""
         end = min(time.monotonic() + limit, self._until)
+        self._asked += 1
+        number = self._asked
         try:
-            self._send(request)
+            self._send((number, *request))
             while True:
-                kind, *rest = wire.read_plain(self._line.receive(max(0.0, end - time.monotonic())))
+                kind, to, *rest = wire.read_plain(self._line.receive(max(0.0, end - time.monotonic())))
+                if kind == "ask":
+                    self._serve(to, *rest)
+                    continue
+                if to != number:  # a forged answer, after which no other would be where it belongs
+                    raise wire.Gone("an answer to another question")
                 if kind == "value":
                     return wire.whole(rest[0], self._kept)
-                if kind == "raised":
-                    break
-                self._serve(*rest)
+                break
         except wire.Slow:
             self.end()
             raise CheckFailed(f"it did not end within {limit:g} seconds") from None
@@ -131,14 +136,14 @@ class Examinee:
         target = self._given[number]
         if method:
             if method.startswith("_") or not callable(getattr(type(target), method, None)):
-                return self._send(("refused", f"there is no {method} to call"))
+                return self._send((0, "refused", f"there is no {method} to call"))
             target = getattr(target, method)
         values = [wire.whole(value, self._kept) for value in arguments]
         pairs = {name: wire.whole(value, self._kept) for name, value in named.items()}
         try:
-            self._send(("given", target(*values, **pairs)))
+            self._send((0, "given", target(*values, **pairs)))
         except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError, AttributeError) as error:
-            self._send(("refused", str(error)))
+            self._send((0, "refused", str(error)))
         return None
 
     def _kept(self, tag: str, number: int, called: bool, makes: bool, policy: bool) -> Any:
@@ -176,6 +181,7 @@ class Function(Remote):
     """One that can be called."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Return what the code's own returns."""
         return self._examinee.ask(("call", self._number, arguments, named))
 
 
@@ -205,7 +211,11 @@ class _Writer(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """Return how a tensor is rebuilt from its bytes; torch's own way needs more than the guard allows."""
-        return (wire.whole, (wire.tensor_parts(value), None)) if isinstance(value, torch.Tensor) else NotImplemented
+        return (
+            (wire.whole, (wire.tensor_parts(value), None))
+            if isinstance(value, torch.Tensor)
+            else NotImplemented
+        )
 
     def persistent_id(self, value: Any) -> int | None:
         code = isinstance(value, types.FunctionType | types.MethodType)

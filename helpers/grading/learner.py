@@ -32,6 +32,7 @@ class Absent(types.ModuleType):
         return self
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Return itself."""
         return self
 
     def __getitem__(self, key: Any) -> Any:
@@ -65,6 +66,7 @@ class Peer:
         self._served, self._number = served, number
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Return what the judge's object returns."""
         return self._served.ask(self._number, "", arguments, named)
 
     def __getattr__(self, method: str) -> Any:
@@ -95,7 +97,7 @@ class Served:
         from IPython.core.interactiveshell import InteractiveShell
 
         self._line = line
-        self._shell = InteractiveShell.instance()
+        self._shell: Any = InteractiveShell.instance()
         self._shell.history_manager.enabled = False
         self._kept: list[Any] = []
 
@@ -115,19 +117,20 @@ class Served:
         self._send(("ask", number, method, values, pairs))
         while True:
             request = self._read()
-            if request[0] == "given":
-                return request[1]
-            if request[0] == "refused":
-                raise RuntimeError(request[1])
+            if request[1] == "given":
+                return request[2]
+            if request[1] == "refused":
+                raise RuntimeError(request[2])
             self._answer(request)
 
     def _answer(self, request: tuple[Any, ...]) -> None:
-        """Carry one request out, and say how it went."""
+        """Carry one request out, and say how it went, with the request's number."""
+        number, kind, *rest = request
         try:
-            value = getattr(self, f"_do_{request[0]}")(*request[1:])
-            answer = ("value", wire.parts_of(value, self._keep))
+            value = getattr(self, f"_do_{kind}")(*rest)
+            answer: tuple[Any, ...] = ("value", number, wire.parts_of(value, self._keep))
         except BaseException as error:  # SystemExit and all: the judge hears of it
-            answer = ("raised", type(error).__name__, isinstance(error, ValueError), str(error)[:500])
+            answer = ("raised", number, type(error).__name__, isinstance(error, ValueError), str(error)[:500])
         self._send(answer)
 
     def _do_run(self, source: str) -> None:
@@ -164,6 +167,8 @@ class Served:
         """Return what stands for an object that stays here: its number, whether it can be called, whether it makes policies."""
         from helpers.engine.policy import Policy
 
+        if isinstance(value, Absent):
+            return ("plain", None)
         self._kept.append(value)
         makes = isinstance(value, type) and issubclass(value, Policy)
         return ("object", len(self._kept) - 1, callable(value), makes, isinstance(value, Policy))

@@ -103,7 +103,7 @@ def parts_of(value: Any, keep: Any, depth: int = 0) -> tuple[Any, ...]:
     if isinstance(value, dict):
         pairs = [(parts_of(k, keep, depth + 1), parts_of(v, keep, depth + 1)) for k, v in dict.items(value)]
         return ("dict", pairs)
-    for kind, name in ((list, "list"), (tuple, "tuple"), (set, "set"), (frozenset, "frozenset"), (range, "list")):
+    for kind, name in _NAMES.items():
         if isinstance(value, kind):
             return (name, [parts_of(item, keep, depth + 1) for item in kind.__iter__(value)])
     return tuple(keep(value))
@@ -133,6 +133,7 @@ _SIMPLE: dict[type, Any] = {
     bool: bool, int: int.__pos__, float: float.__pos__,
     str: lambda text: str.__getitem__(text, slice(None)), bytes: lambda text: bytes.__getitem__(text, slice(None)),
 }  # fmt: skip
+_NAMES: dict[Any, str] = {list: "list", tuple: "tuple", set: "set", frozenset: "frozenset", range: "list"}
 _CONTAINERS = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}
 _DTYPES = {str(d): d for d in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool)}
 _DTYPES |= {str(d): d for d in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)}

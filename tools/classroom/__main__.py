@@ -20,15 +20,29 @@ def command_line() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = argparse.ArgumentParser(prog="python tools/classroom", description=__doc__)
     parser.add_argument("folder", type=Path, help="the class's folder, made when missing; outside the course")
-    parser.add_argument("--learners", type=int, default=0, help="how many (30); a second start keeps the number")
-    parser.add_argument("--ip", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)")
+    parser.add_argument(
+        "--learners", type=int, default=0, help="how many (30); a second start keeps the number"
+    )
+    parser.add_argument(
+        "--ip", default="127.0.0.1", help="the address to listen on (127.0.0.1: this machine alone)"
+    )
     parser.add_argument("--port", type=int, default=8000, help="the port (8000); 0 takes one that is free")
-    parser.add_argument("--password", default="", help="every learner's password, of 8 letters or more; else a random one")
-    parser.add_argument("--one-user", action="store_true", help="as root: run all servers as root, not as users of their own")
+    parser.add_argument(
+        "--password", default="", help="every learner's password, of 8 letters or more; else a random one"
+    )
+    parser.add_argument(
+        "--one-user", action="store_true", help="as root: run all servers as root, not as users of their own"
+    )
     instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--reset", metavar="NAME", help="give a learner a fresh copy; keep the old one in a dated folder")
-    instead.add_argument("--update", action="store_true", help="take the course's notebooks over into the handout")
-    instead.add_argument("--measure", action="store_true", help="start three learners, print what each costs, and end")
+    instead.add_argument(
+        "--reset", metavar="NAME", help="give a learner a fresh copy; keep the old one in a dated folder"
+    )
+    instead.add_argument(
+        "--update", action="store_true", help="take the course's notebooks over into the handout"
+    )
+    instead.add_argument(
+        "--measure", action="store_true", help="start three learners, print what each costs, and end"
+    )
     return parser
 
 
@@ -93,7 +107,9 @@ def serve(wanted: argparse.Namespace) -> int:
 def opened(wanted: argparse.Namespace, cache: Path) -> Classroom:
     """Return the class, with its folder made ready."""
     folder = wanted.folder.absolute()
-    learners = wanted.learners or (len(Classroom.read(folder).names) if (folder / "class.json").exists() else 30)
+    learners = wanted.learners or (
+        len(Classroom.read(folder).names) if (folder / "class.json").exists() else 30
+    )
     first_uid, why = identity.first_uid(folder, cache, wanted.one_user)
     room = Classroom(folder, learners, first_uid)
     room.prepare()

@@ -64,7 +64,9 @@ class Learner:
     def run(self, kernel: str, code: str) -> str:
         """Return what a cell prints and shows. Raises ClassroomError with the error's text where it raises."""
         address = f"{self.url}/user/{self.name}/api/kernels/{kernel}/channels".replace("http", "ws", 1)
-        link = websocket.create_connection(address, timeout=LIMIT, header=[f"Authorization: token {self._token}"])
+        link = websocket.create_connection(
+            address, timeout=LIMIT, header=[f"Authorization: token {self._token}"]
+        )
         try:
             request = _request(code)
             link.send(json.dumps(request))

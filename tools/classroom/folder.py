@@ -93,7 +93,9 @@ class Classroom:
         home = self.home(name)
         home.mkdir(mode=0o700, exist_ok=True)
         # git serves a repository to its owner alone, unless the reader says that it may be trusted.
-        (home / ".gitconfig").write_text(f"[safe]\n\tdirectory = {self.handout}/.git\n\tdirectory = {self.handout}\n")
+        (home / ".gitconfig").write_text(
+            f"[safe]\n\tdirectory = {self.handout}/.git\n\tdirectory = {self.handout}\n"
+        )
         self._git("clone", "--quiet", self.handout.as_uri(), str(home / COPY))
         if uid := self.uid(name):
             for folder, _, files in os.walk(home):

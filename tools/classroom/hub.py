@@ -24,7 +24,10 @@ FIRST_PAGE = f"/lab/tree/{COPY}/notebooks/00_start_here.ipynb"
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 """The variables by which numerical libraries are told how many threads a process may have."""
 # What a learner has no use for, though the instructor's environment may have it, and what takes seconds to start.
-UNUSED = [f"nbgrader.server_extensions.{name}" for name in ("formgrader", "validate_assignment", "assignment_list", "course_list")]
+UNUSED = [
+    f"nbgrader.server_extensions.{name}"
+    for name in ("formgrader", "validate_assignment", "assignment_list", "course_list")
+]
 UNUSED += ["jupyter_lsp"]
 PASSED_ON = ("COURSE_DEVICE", "COURSE_MODEL", "COURSE_CHECK_PROCESS")
 
@@ -87,7 +90,8 @@ def configuration(room: Classroom, at: Door, own: Mapping[str, str]) -> dict[str
         "LearnerSpawner.home_dir_template": f"{room.folder}/learners/{{username}}",
         "LearnerSpawner.cmd": [str(Path(sys.executable).parent / "jupyterhub-singleuser")],
         "LearnerSpawner.args": [
-            f"--LabApp.app_settings_dir={ROOT / 'tools' / 'jupyterlab'}", "--allow-root",
+            f"--LabApp.app_settings_dir={ROOT / 'tools' / 'jupyterlab'}",
+            "--allow-root",
             *(f"--ServerApp.jpserver_extensions={name}=False" for name in UNUSED),
         ],
         "LearnerSpawner.default_url": FIRST_PAGE,
@@ -108,7 +112,9 @@ def write_configuration(room: Classroom, settings: Mapping[str, Any]) -> Path:
 
 
 @contextlib.contextmanager
-def running(room: Classroom, config: Path, url: str, limit: float = 60.0) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    room: Classroom, config: Path, url: str, limit: float = 60.0
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start the hub, yield it when it answers, and end it, its proxy and all servers afterwards.
 
     Raises RuntimeError, which names the log, when it does not answer within `limit` seconds.
