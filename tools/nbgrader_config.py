@@ -9,15 +9,40 @@ import os
 from nbclient.exceptions import DeadKernelError
 from nbconvert.preprocessors import ClearMetadataPreprocessor
 from nbformat.v4 import new_output
+from nbgrader.api import Gradebook
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
+    ClearOutput,
+    DeduplicateIds,
     Execute,
     IgnorePattern,
     LimitOutput,
     NbGraderPreprocessor,
+    OverwriteCells,
+    OverwriteKernelspec,
     SaveAutoGrades,
 )
+
+
+class RestoreKinds(NbGraderPreprocessor):
+    """Makes a submission's cells again what they were when the lab was released: checks, answers, and their points."""
+
+    def preprocess(self, nb, resources):
+        """Return the notebook in which every known cell has the database's kind and points."""
+        about = resources["nbgrader"]
+        with Gradebook(about["db_url"]) as book:
+            known = book.find_notebook(about["notebook"], about["assignment"])
+            points = {cell.name: cell.max_score for cell in known.grade_cells}
+            solutions = {cell.name for cell in known.solution_cells}
+        for cell in nb.cells:
+            kind = cell.metadata.get("nbgrader", {})
+            name = kind.get("grade_id")
+            if name in points or name in solutions:
+                kind.update(grade=name in points, solution=name in solutions, task=False)
+            if name in points:
+                kind["points"] = points[name]
+        return nb, resources
 
 
 class GuardedExecute(Execute):
@@ -88,6 +113,14 @@ c.ClearSolutions.code_stub = {
     "python": '# YOUR CODE HERE\nraise NotImplementedError("replace this line by your answer")'
 }
 c.ClearSolutions.enforce_metadata = True
+c.Autograde.sanitize_preprocessors = [
+    ClearOutput,
+    DeduplicateIds,
+    OverwriteKernelspec,
+    RestoreKinds,
+    OverwriteCells,
+    CheckCellMetadata,
+]
 c.Autograde.autograde_preprocessors = [
     GuardedExecute,
     GradeApart,

@@ -6,7 +6,9 @@ import builtins
 import contextlib
 import importlib
 import io
+import math
 import pickle
+import random
 import re
 import socket
 import subprocess
@@ -22,17 +24,25 @@ import torch
 
 from helpers.checks.machinery import family, process
 from helpers.checks.machinery.failure import CheckFailed
+from helpers.checks.machinery.pretend import PretendEngine
 from helpers.engine.policy import Policy
 from helpers.engine.request import RequestState
 from helpers.grading import wire
-from helpers.grading.submission import Cell
+from helpers.grading.submission import CHECKS, Cell
+from helpers.model.shapes import PUBLISHED
 
 CALL_SECONDS, CELL_SECONDS, CHECK_SECONDS = 5.0, 30.0, 60.0
 _ROOT = Path(__file__).resolve().parents[2]
 HIDDEN = [str(_ROOT / "helpers" / "checks"), str(_ROOT / "solutions"), str(_ROOT / "tests")]
 """What submitted code cannot read."""
-_FACES = ("helpers.checks", "helpers.estimates", "helpers.model")
-_MODULES = ("torch", "math", "random")
+_OWN = {
+    "PUBLISHED": PUBLISHED,
+    "PretendEngine": PretendEngine,
+    "torch": torch,
+    "math": math,
+    "random": random,
+}
+"""What check cells name besides their lab's checks."""
 
 
 class Examinee:
@@ -109,7 +119,7 @@ class Examinee:
         """Start the process."""
         self._socket, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "helpers.grading.learner", str(theirs.fileno()), *HIDDEN]
+            command = [sys.executable, "-m", f"{__package__}.learner", str(theirs.fileno()), *HIDDEN]
             self._process = subprocess.Popen(
                 command, cwd=self._folder.name, pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -219,7 +229,7 @@ class _Writer(pickle.Pickler):
 
     def persistent_id(self, value: Any) -> int | None:
         code = isinstance(value, types.FunctionType | types.MethodType)
-        if not str((value if code else type(value)).__module__).startswith("helpers.checks"):
+        if not str((value if code else type(value)).__module__).startswith(CHECKS):
             return None
         self._given.append(value)
         return len(self._given) - 1
@@ -276,11 +286,8 @@ def _names(code: types.CodeType) -> Iterator[str]:
 def _own(name: str) -> Any:
     """Return what a name means in the course itself; None where it means nothing."""
     if re.fullmatch(r"lab\d\d", name):
-        return importlib.import_module(f"helpers.checks.{name}")
-    if name in _MODULES:
-        return importlib.import_module(name)
-    faces = (importlib.import_module(face) for face in _FACES)
-    return next((getattr(face, name) for face in faces if name in face.__all__), None)
+        return importlib.import_module(f"{CHECKS}.{name}")
+    return _OWN.get(name)
 
 
 def _error(name: str, is_value_error: bool, text: str) -> Exception:

@@ -19,8 +19,7 @@ from typing import Any
 
 from helpers.grading import wire
 from helpers.grading.guard import protect
-
-_CHECKS = "helpers.checks"
+from helpers.grading.submission import CHECKS
 
 
 class Absent(types.ModuleType):
@@ -49,7 +48,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds `Absent` wherever the checks are asked for."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        wanted = name == _CHECKS or name.startswith(f"{_CHECKS}.")
+        wanted = name == CHECKS or name.startswith(f"{CHECKS}.")
         return importlib.machinery.ModuleSpec(name, self, is_package=True) if wanted else None
 
     def create_module(self, spec: Any) -> types.ModuleType:
@@ -184,7 +183,7 @@ class Served:
 
 def main(descriptor: int, hidden: list[str]) -> None:
     """Serve a judge over an inherited socket; `hidden` are folders that cannot be read."""
-    for name in [name for name in sys.modules if name.startswith(_CHECKS)]:
+    for name in [name for name in sys.modules if name.startswith(CHECKS)]:
         del sys.modules[name]
     sys.meta_path.insert(0, _Finder())
     served = Served(wire.Line(socket.socket(fileno=descriptor)))

@@ -11,6 +11,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+LIBRARY = __name__.partition(".")[0]
+CHECKS = f"{LIBRARY}.checks"
+"""The name of the package that submitted code must not reach; nothing of it is imported here."""
 SECONDS = 600
 """The longest that one submission may take."""
 
@@ -35,7 +38,7 @@ def grade(cells: Sequence[Cell]) -> dict[str, str]:
         variables = {"COURSE_CHECK_SEED": "fresh", **os.environ, "COURSE_DATA": folder}
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "helpers.grading"], input=asked, cwd=folder, env=variables,
+                [sys.executable, "-m", str(__package__)], input=asked, cwd=folder, env=variables,
                 capture_output=True, text=True, check=True, timeout=SECONDS,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
@@ -57,5 +60,5 @@ def suspicious(source: str) -> list[str]:
             named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             named.add(node.value.strip())
-    inner = ("helpers.checks.machinery", "helpers.checks.families", "helpers.grading")
+    inner = (f"{CHECKS}.machinery", f"{CHECKS}.families", str(__package__))
     return sorted(name for name in named if name.startswith(inner))

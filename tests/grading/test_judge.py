@@ -2,9 +2,8 @@
 
 import pytest
 
-from helpers.checks.machinery.failure import CheckFailed
-from helpers.grading import Cell, grade
-from helpers.grading.judge import Examinee
+from helpers.checks import CheckFailed
+from helpers.grading import Cell, grade, judge
 from tools import notebooks as nbs
 
 BY_LAB = {path.stem: path for path in sorted((nbs.ROOT / "solutions").glob("*.ipynb"))}
@@ -82,7 +81,7 @@ def test_what_is_not_solved_has_no_points(verdicts, name):
 
 @pytest.fixture
 def examinee():
-    started = Examinee()
+    started = judge.Examinee()
     yield started
     started.close()
 
