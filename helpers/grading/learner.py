@@ -93,11 +93,7 @@ class Served:
 
     def __init__(self, line: wire.Line):
         """Begin with a shell that has run nothing."""
-        from IPython.core.interactiveshell import InteractiveShell
-
-        self._line = line
-        self._shell: Any = InteractiveShell.instance()
-        self._shell.history_manager.enabled = False
+        self._line, self._shell = line, _shell()
         self._kept: list[Any] = []
 
     def serve(self) -> None:
@@ -179,6 +175,16 @@ class Served:
     def _send(self, message: tuple[Any, ...]) -> None:
         """Tell the judge."""
         self._line.send(pickle.dumps(message))
+
+
+def _shell() -> Any:
+    """Return a shell that runs cells as a notebook's kernel does, magics included, and keeps no history."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell: Any = InteractiveShell.instance
+    shell = shell()
+    shell.history_manager.enabled = False
+    return shell
 
 
 def main(descriptor: int, hidden: list[str]) -> None:

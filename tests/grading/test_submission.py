@@ -98,6 +98,7 @@ def verdicts():
     for name, attack in ATTACKS.items():
         book += [Cell("", "kv_bytes = None", False), Cell("", attack, False), Cell(name, KV, True)]
     book += [Cell("", RIGHT, False), Cell("a right answer", KV, True)]
+    book += [Cell("", "import os\nos._exit(1)", False), Cell("a right answer, after an end", KV, True)]
     return grade([*book, Cell("", SKIPPED, False), Cell(LAST, KV, True)])
 
 
@@ -107,13 +108,9 @@ def test_what_is_not_solved_has_no_points(verdicts, name):
 
 
 def test_after_all_that_a_right_answer_has_its_points(verdicts):
-    assert verdicts["a right answer"] == ""
-    assert verdicts.keys() == {*ATTACKS, LAST, "a right answer"}
-
-
-def test_points_are_not_lost_by_what_comes_later():
-    book = [*cells(RIGHT), Cell("", "import os\nos._exit(1)", False), Cell("later", KV, True)]
-    assert grade(book) == {"check": "", "later": ""}
+    right = ["a right answer", "a right answer, after an end"]
+    assert [verdicts[name] for name in right] == ["", ""]
+    assert verdicts.keys() == {*ATTACKS, LAST, *right}
 
 
 def test_the_course_is_as_it_was(verdicts):
