@@ -38,7 +38,11 @@ class RestoreKinds(NbGraderPreprocessor):
         for cell in nb.cells:
             kind = cell.metadata.get("nbgrader", {})
             name = kind.get("grade_id")
-            if name in points or name in solutions:
+            if name not in points and name not in solutions:
+                cell.metadata.pop(
+                    "nbgrader", None
+                )  # no cell of the lab's: nbgrader would refuse the notebook for it
+            else:
                 kind.update(grade=name in points, solution=name in solutions, task=False)
             if name in points:
                 kind["points"] = points[name]
