@@ -117,9 +117,14 @@ class Report:
 
     @property
     def hit_rate(self) -> float:
-        """Return the share of prompt tokens that were found cached when their request was last admitted."""
-        prompts = sum(outcome.prompt_tokens for outcome in self.outcomes)
-        return sum(outcome.cached_tokens for outcome in self.outcomes) / prompts if prompts else 0.0
+        """Return the share of prompt tokens that other requests had computed, 0 to 1.
+
+        A request that was preempted finds its own text again: that is no hit. Prompts that were never looked
+        up, such as those of requests cancelled in the queue, do not count.
+        """
+        served = [outcome for outcome in self.outcomes if outcome.computed or outcome.cached_tokens]
+        prompts = sum(outcome.prompt_tokens for outcome in served)
+        return sum(outcome.cached_tokens for outcome in served) / prompts if prompts else 0.0
 
     def attainment(self, objective: Objective) -> float:
         """Return the share of the requests that met an objective; 1 without requests."""

@@ -45,7 +45,7 @@ class Detokeniser:
         if name is None:
             return ""
         self._open.append(token)
-        self._in_bytes = _BYTE.fullmatch(name) is not None
+        self._in_bytes = _BYTE.fullmatch(str(name)) is not None
         if self._in_bytes:
             return ""
         text = self._decoded()

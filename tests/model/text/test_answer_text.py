@@ -1,5 +1,7 @@
 """The text of an answer: it grows by whole characters and ends before a stop string."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ def test_it_is_the_decoded_text_up_to_the_stop_string(data):
     stop = [s for s in (whole[begin : begin + data.draw(st.integers(1, 5))],) if s]
     seen, _ = read(tokenizer, tokens, stop=stop)
     assert seen[-1] == brute(whole, stop)[0]
-    assert all(later.startswith(earlier) for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(seen))
 
 
 def test_a_stop_string_across_tokens_is_never_seen():

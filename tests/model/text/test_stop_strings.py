@@ -1,5 +1,7 @@
 """Stop strings: where the text ends does not depend on its pieces, and a reader sees no part of a stop string."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def test_the_end_does_not_depend_on_the_pieces(text, stop, cuts):
     want, found = brute(text, stop)
     stream, seen = StopStrings(stop), ""
     borders = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
-    for begin, end in zip(borders, borders[1:], strict=False):
+    for begin, end in pairwise(borders):
         seen += stream.push(text[begin:end])
         assert want.startswith(seen), "what was passed on is never taken back"
         if stream.found is None:
