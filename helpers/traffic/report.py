@@ -122,9 +122,12 @@ class Report:
         A request that was preempted finds its own text again: that is no hit. Prompts that were never looked
         up, such as those of requests cancelled in the queue, do not count.
         """
-        served = [outcome for outcome in self.outcomes if outcome.computed or outcome.cached_tokens]
-        prompts = sum(outcome.prompt_tokens for outcome in served)
-        return sum(outcome.cached_tokens for outcome in served) / prompts if prompts else 0.0
+        prompts = sum(
+            outcome.prompt_tokens
+            for outcome in self.outcomes
+            if outcome.new_tokens or outcome.computed or outcome.cached_tokens
+        )
+        return sum(outcome.cached_tokens for outcome in self.outcomes) / prompts if prompts else 0.0
 
     def attainment(self, objective: Objective) -> float:
         """Return the share of the requests that met an objective; 1 without requests."""
