@@ -238,7 +238,7 @@ class ContinuousBatcher:
 
     def _check_tokens(self, request: Request) -> None:
         """Raise ValueError for a token that the model does not know."""
-        largest = max(*request.prompt_ids, *request.answered, 0)
+        largest = max(max(request.prompt_ids), max(request.answered, default=0))
         if largest >= self.model.cfg.vocab_size:
             raise ValueError(
                 f"request {request.request_id!r}: token ids must be under {self.model.cfg.vocab_size}, "

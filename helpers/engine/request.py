@@ -89,7 +89,7 @@ class Request:
             )
         if self.logprobs is not None and (not _whole((self.logprobs,)) or self.logprobs < 0):
             yield "logprobs must be None, or 0 or more", self.logprobs
-        if type(self.ignore_eos) is not bool:
+        if {type(self.ignore_eos)} != {bool}:
             yield "ignore_eos must be True or False", self.ignore_eos
         if self.at_context_end not in ("refuse", "cut"):
             yield 'at_context_end must be "refuse" or "cut"', self.at_context_end

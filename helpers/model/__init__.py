@@ -18,6 +18,7 @@ from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
 from helpers.model.text.answer_text import AnswerText
 from helpers.model.text.detokeniser import Detokeniser
+from helpers.model.text.stop_strings import StopStrings
 from helpers.model.weights import build
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Linear",
     "ModelShape",
     "NoCache",
+    "StopStrings",
     "UnreadableConfig",
     "UnsupportedArchitecture",
     "build",

@@ -176,7 +176,8 @@ class DecoderLM(nn.Module):
         """
         cfg = self.cfg
         ops.check_heads(fn(self.norm.data), cfg.num_heads, cfg.num_kv_heads, cfg.head_dim)
-        return super()._apply(fn, recurse)
+        moved: DecoderLM = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved
 
     def pack(self) -> DecoderLM:
         """Return this model with its matrices laid out for this processor's kernels, where `ops` knows such a

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.model.text.stop_strings import StopStrings
+from helpers.model import StopStrings
 
 TEXTS = st.text(alphabet="ab.", max_size=25)
 STOPS = st.lists(st.text(alphabet="ab.", min_size=1, max_size=4), max_size=3)
