@@ -79,15 +79,15 @@ def test_draws_follow_the_probabilities():
 def test_top_k_is_cut_first_and_top_p_counts_what_is_left(how, kept):
     want = torch.tensor([2.0, 1.0, 0.0, -1.0]).softmax(-1)
     want[kept:] = 0
-    torch.testing.assert_close(drawn(temperature=1.0, **how), want / want.sum(), atol=0.03, rtol=0)
+    torch.testing.assert_close(drawn(1500, temperature=1.0, **how), want / want.sum(), atol=0.04, rtol=0)
 
 
-def test_a_top_p_of_one_cuts_nothing():
-    logits = torch.full((1, 50_000), -9.0)
-    logits[0, 0] = 9.0
-    tokens = {choose(logits, [Request("x", [1], temperature=4.0, seed=seed)], [0])[0] for seed in range(300)}
-    assert max(tokens) > 45_000, (
-        "the sums of 50,000 numbers are rounded, and the last tokens stay all the same"
+def test_a_top_p_of_one_cuts_nothing(monkeypatch):
+    seen, multinomial = [], torch.multinomial
+    monkeypatch.setattr(torch, "multinomial", lambda p, *a, **o: seen.append(p) or multinomial(p, *a, **o))
+    choose(torch.tensor([[0.0, -20.0]]), [Request("x", [1], temperature=1.0)], [0])
+    assert float(seen[0][1]) > 0, (
+        "the rounded share of likelier tokens is 1, and the other token stays all the same"
     )
 
 
