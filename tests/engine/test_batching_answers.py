@@ -242,3 +242,14 @@ def test_tokens_that_an_answer_brings_are_not_counted_as_computed():
     assert [outcome.new_tokens for outcome in report.outcomes] == [8, 8]
     assert report.throughput == pytest.approx(16 / report.seconds)
     assert report.hit_rate <= 0.5, "what a prompt shares is at most the prompt"
+
+
+def test_samples_that_fork_beside_an_unfinished_prompt_have_their_own_log_probabilities():
+    engine = batcher(token_budget=8)
+    names = engine.add_samples(Request("q", PROMPTS[0], 3, logprobs=2, **SAMPLED), 2)
+    engine.add_request(Request("long", PROMPTS[3], 2))
+    done = engine.run()
+    for i, name in enumerate(names):
+        alone = serve(Request("a", PROMPTS[0], 3, logprobs=2, **(SAMPLED | {"seed": 7 + i})))["a"]
+        want = [entry.logprob for entry in alone.logprobs]
+        assert [entry.logprob for entry in done[name].logprobs] == pytest.approx(want, abs=1e-4)
