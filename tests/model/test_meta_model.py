@@ -38,6 +38,14 @@ def test_a_type_published_with_code_of_its_own_is_read_as_its_twin():
     assert kimi.layers == ModelShape.from_hf(FAMILIES["deepseek-v3"]()).layers
 
 
+@pytest.mark.parametrize("name", ["mixtral", "kimi-k2.5"])
+def test_a_config_may_name_any_implementation_of_experts(name):
+    config = FAMILIES[name]()
+    config._experts_implementation = "eager"
+    assert ModelShape.from_hf(config).layers == ModelShape.from_hf(FAMILIES[name]()).layers
+    assert config._experts_implementation == "eager", "the config is left as it was"
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
