@@ -30,7 +30,8 @@ from helpers.estimates.layer_cost import attended_pairs, layer_cache_bytes, laye
 from helpers.estimates.memory import MemoryCalculator
 from helpers.estimates.published_configs import PUBLISHED_CONFIGS, published_config, published_shape
 from helpers.estimates.quantisation.compressed_tensors import UnknownScheme
-from helpers.estimates.quantisation.quantised import model_slim_bytes, quantised_bytes
+from helpers.estimates.quantisation.model_slim import model_slim_bytes
+from helpers.estimates.quantisation.quantised import quantised_bytes
 from helpers.estimates.quantisation.schemes import Scheme, scheme_of
 from helpers.estimates.quantisation.weight_table import WeightShape, weight_table
 from helpers.estimates.sized_model import SizedModel, weight_bytes
