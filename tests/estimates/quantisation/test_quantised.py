@@ -1,5 +1,7 @@
 """Bytes of quantised models: published totals, and toy checkpoints counted tensor by tensor."""
 
+import random
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GptOssConfig, Qwen2Config
@@ -7,6 +9,7 @@ from transformers import AutoModelForCausalLM, GptOssConfig, Qwen2Config
 from helpers import MemoryCalculator
 from helpers.estimates import GB, GiB, UnknownScheme, quantised_bytes
 from helpers.model import ModelShape
+from tests.estimates.quantisation.layouts import compressed
 from tests.families import FAMILIES, SIZES
 
 CALC = MemoryCalculator()
@@ -87,3 +90,38 @@ def test_a_config_quantised_otherwise_is_refused(fields):
     config.quantization_config = fields
     with pytest.raises(UnknownScheme, match="quantised"):
         CALC.estimate_total_memory(config, 1, 8)
+
+
+METHODS = [
+    AWQ,
+    FP8 | dict(activation_scheme="dynamic", modules_to_not_convert=["lm_head"]),
+    dict(quant_method="gptq", bits=4, group_size=16, dynamic={"-:.*o_proj": {}}),
+    dict(quant_method="mxfp4", modules_to_not_convert=["lm_head"]),
+    compressed("pack-quantized", dict(num_bits=4, strategy="group", group_size=16, symmetric=True)),
+    compressed("int-quantized", dict(num_bits=8, strategy="channel"), input_activations=dict(dynamic=False)),
+]
+WRONG = [None, -1, 0, 3, 7.5, float("nan"), "many", [], {}, True, 10**12, [0, 0], ["(", 3], {"a": 1}]
+
+
+def damaged(rng, fields):
+    """The fields, one of them missing or of another kind, at any depth."""
+    name = rng.choice(sorted(fields))
+    if isinstance(fields[name], dict) and fields[name] and rng.random() < 0.7:
+        return {**fields, name: damaged(rng, fields[name])}
+    if rng.random() < 0.3:
+        return {key: value for key, value in fields.items() if key != name}
+    return {**fields, name: rng.choice(WRONG)}
+
+
+def test_damaged_schemes_are_sized_or_refused():
+    rng, config, found = random.Random(0), FAMILIES["llama"](), []
+    for _ in range(200):
+        config.quantization_config = damaged(rng, damaged(rng, rng.choice(METHODS)))
+        try:
+            found.append(quantised_bytes(config))
+        except UnknownScheme as error:
+            found.append(str(error))
+    sizes = [answer for answer in found if not isinstance(answer, str)]
+    assert 20 < len(sizes) < 150
+    assert all(type(size) is int and size > 0 for size in sizes)
+    assert [words for words in found if isinstance(words, str) and (len(words) >= 200 or "\n" in words)] == []
