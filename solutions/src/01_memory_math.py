@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 1: Memory math
 #
-# Five exercises, about 45 minutes. You need [chapter 1](../notebooks/01_memory_math.ipynb). Write your code where the
+# Six exercises, about 55 minutes. You need [chapter 1](../notebooks/01_memory_math.ipynb). Write your code where the
 # cells say so, run the cell below each: it checks the answer at once and names what may be wrong. It never changes your
 # code. Hints are folded away under each exercise, from vague to concrete.
 
@@ -179,7 +179,7 @@ lab01.check_deployment(choose_deployment)
 # | `"full"` | `kv_heads`, `head_dim` | keys and values of every token |
 # | `"window"` | `kv_heads`, `head_dim`, `window` | the same, but only what the *next* token will see beside itself: it sees `window` tokens, its own included |
 # | `"latent"` | `latent_dim`, `rotated_dim`, `num_heads` | for every token one latent and one rotated key, which all heads share |
-# | `"state"` | `state_elements` | a state of fixed size in fp32, whatever the text; an empty one, too |
+# | `"state"` | `state_elements` | a state of fixed size in fp32, whatever `seq_len` is |
 #
 # Write the bytes that the whole model keeps of one request of `seq_len` tokens. Keys, values, latents and rotated keys
 # take `element_size` bytes per element. `seq_len` may be 0.
