@@ -31,6 +31,17 @@ def test_two_bytes_for_each_weight_are_the_total_size_of_the_published_index(nam
     assert 2 * PUBLISHED_CONFIGS[name].num_params == stored
 
 
+@pytest.mark.parametrize(
+    ("name", "billions"), [("gpt-oss-20b", 3.61), ("Mixtral-8x7B", 12.7), ("Qwen3-30B-A3B", 3.0)]
+)
+def test_a_token_meets_as_many_weights_as_were_published(name, billions):
+    """With the output matrix, without the embedding: arXiv:2508.10925, table 1; arXiv:2401.04088 and
+    arXiv:2505.09388 say 12.9 and 3.3 billion with both."""
+    shape = published_shape(name)
+    active = sum(layer.active for layer in shape.layers) + shape.vocab_size * shape.hidden_size
+    assert active / 1e9 == pytest.approx(billions, abs=0.06)
+
+
 def test_a_quantised_model_weighs_what_its_published_index_says():
     """gpt-oss-20b: `total_size` of the index; arXiv:2508.10925, table 1, rounds it to 12.8 GiB."""
     model = SizedModel.of(published_config("gpt-oss-20b"))
