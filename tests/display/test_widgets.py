@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.display import SweepPanel, Table, dropdown, int_slider, plots, power_slider
+from helpers.display import SweepPanel, Table, dropdown, int_slider, plots, power_slider, text_box
 
 
 def draw(batch, page):
@@ -83,6 +83,8 @@ def test_picture_and_table_change_together_or_not_at_all():
 
 def test_controls():
     assert power_slider("page", 16, min=8, max=64).options == (8, 16, 32, 64)
+    assert (text_box("path").value, text_box("path", "a folder").placeholder) == ("", "a folder")
+    assert not text_box("path").continuous_update, "half a path is no value"
     assert dropdown("model", ["a", "b"]).value == "a"
     assert dropdown("model", ["a", "b"], value="b").value == "b"
     for bad in ((12, 1, 64), (16, 3, 64), (16, 1, 60), (128, 1, 64)):
