@@ -463,7 +463,8 @@ class PagePool:
             self._index.drop(page)
         self._evictions += len(evicted)
         self._version += 1
-        self._peak_used = max(self._peak_used, self.num_used)
+        if self.num_used > self._peak_used:
+            self._peak_used = self.num_used
         return taken
 
     def _own_tail(self, request: RequestPages, taken: list[int]) -> list[tuple[int, int]]:
@@ -504,7 +505,8 @@ class PagePool:
         if full > start:
             whole = first_tokens(text, (full - start) * self.page_size)
             request.prefix_id = self._index.enter(request.table, start, request.prefix_id, whole)
-            self._pending.update(dict.fromkeys(request.table[start:full], request))
+            for page in request.table[start:full]:
+                self._pending[page] = request
             self._version += 1
             text = text[len(whole) :]
         request.tail = text

@@ -92,6 +92,15 @@ class Pages:
         """Take pages for tokens that the next pass will bring. Raises OutOfPages before anything changes."""
         raise NotImplementedError
 
+    def reserve_in_turn(self, texts: Sequence[tuple[Hashable, Sequence[int]]]) -> None:
+        """Take pages for several passes: each pass brings the next token of each request.
+
+        `texts` are names and equally many tokens. Raises OutOfPages at the first token that finds no page.
+        """
+        for tokens in zip(*(text for _, text in texts), strict=True):
+            for (name, _), token in zip(texts, tokens, strict=True):
+                self.reserve(name, [token])
+
     def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
         """Begin a request with all tokens of its parent, sharing the pages.
 

@@ -172,7 +172,7 @@ class RequestScheduler:
         self._make_way()
         short = False
         for state in list(self._running.values()):
-            if self._left and state.name in self._running:
+            if self._left and (not self.preempted or state.name in self._running):
                 short |= self._continue(state)
         while self._left and self.waiting and not short and len(self._running) < self.max_batch_size:
             if not self._admit(self.policy.first(self._clock())):
@@ -191,18 +191,17 @@ class RequestScheduler:
         """Return whether the first waiting request would be admitted now; False when none waits."""
         return bool(self.waiting) and self._has_place(self.policy.first(self._clock()))
 
-    def reserve(self, state: RequestState, count: int) -> Chunk:
-        """Take pages for a running request's next tokens, and charge the tokens to it; return the tokens.
+    def decode(self, states: Sequence[RequestState], passes: int) -> None:
+        """Take pages for `passes` passes that each compute one token of these running requests; charge them.
 
-        Raises OutOfPages before anything changes.
+        The tokens are known, and the pages suffice: an engine that simulates passes together has checked.
         """
-        start = state.computed
-        tokens = state.tokens(start, start + count)
         if self.pages is not None:
-            self.pages.reserve(state.name, tokens)
+            texts = [(state.name, state.tokens(state.computed, state.computed + passes)) for state in states]
+            self.pages.reserve_in_turn(texts)
         if self._charges:
-            self.policy.charge(state, count)
-        return Chunk(state, tokens)
+            for state in states:
+                self.policy.charge(state, passes)
 
     def took(self, state: RequestState, token: int, now: float) -> None:
         """Add a token to a running request's answer, and end the request where its rules say so.
@@ -354,8 +353,13 @@ class RequestScheduler:
 
         Raises OutOfPages before anything changes.
         """
-        name = state.name
-        self._planned[name] = self.reserve(state, count)
+        name, start = state.name, state.computed
+        tokens = state.tokens(start, start + count)
+        if self.pages is not None:
+            self.pages.reserve(name, tokens)
+        if self._charges:
+            self.policy.charge(state, count)
+        self._planned[name] = Chunk(state, tokens)
         self._left -= count
         if count < remaining:
             self._prefilling[name] = state
