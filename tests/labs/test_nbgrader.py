@@ -93,7 +93,7 @@ SUBMISSIONS = {
     "ada": (answers(), FULL_SCORE),
     "bob": (answers(kv_bytes=ARTICLE), FULL_SCORE - 2),
     "sam": ({}, 0.0),
-    "eve": (answers(**REFERENCES), 0.0),
+    "eve": ({name.replace("_", "-"): text for name, text in REFERENCES.items()}, 0.0),
     "mal": ({"kv-bytes": PATCHED, "token-bytes": PATCHED}, 0.0),
     "hal": ({"token-bytes": SKIPPED}, 0.0),
     "pat": ({"token-bytes": WRITES}, 0.0),  # and what `metadata_patched` does
