@@ -130,5 +130,6 @@ def use_this_interpreter() -> None:
     """
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+    os.environ["COURSE_STRICT_FIGURES"] = "1"  # a figure whose tick labels overlap is never stored
     os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")
     atexit.register(shutil.rmtree, os.environ["COURSE_DATA"], ignore_errors=True)
