@@ -229,8 +229,8 @@ show(states)
 # `logits.argmax()` without a dimension: it counts through all rows and columns, and gives a "token"
 # far beyond the vocabulary.)
 #
-# **The third mistake** is the hard one to see. The first token after a prompt of 37 has position 37; `place` counts an answer
-# from 1. Keys and queries carry their positions, so the model believes that it is back at the start of the prompt.
+# **The third mistake** is the hard one to see. The first token after a prompt of `n` tokens has position `n`; `place` counts
+# an answer from 1. Keys and queries carry their positions, so the model believes that it is back at the start of the prompt.
 
 
 # %%

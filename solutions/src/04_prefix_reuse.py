@@ -127,7 +127,7 @@ lab04.check_rate(hit_rate)
 # What does a page size cost? Here are 20 prompts with 1,000 tokens in common, and then 30 of their own.
 
 # %%
-shared = [[*range(1000), *range(10_000 * i, 10_000 * i + 30)] for i in range(1, 21)]
+shared = [[*range(1000), *range(10_000 * i, 10_000 * i + 30)] for i in range(1, 20 + 1)]
 for page_size in (1, 16, 64, 128, 512):
     print(f"pages of {page_size:>3}: {100 * hit_rate(shared, page_size):.1f} %")
 

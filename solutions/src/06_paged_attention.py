@@ -63,10 +63,11 @@ def append_too_much(table, length, new, page_size, free):
     return table
 
 
-print(append_too_much([0, 1, 2, 3, 4, 5, 6], 100, 50, 16, free=[7, 8, 9, 10, 11]))
+table = append_too_much([0, 1, 2, 3, 4, 5, 6], 100, 50, 16, free=[7, 8, 9, 10, 11])
+print(f"{100 + 50} tokens in {len(table)} pages of 16:", table)
 
 # %% [markdown]
-# 150 tokens in 11 pages of 16. Write the right one. Pages are taken from the front of `free`, as many as are needed
+# That is one page too many. Write the right one. Pages are taken from the front of `free`, as many as are needed
 # and no more. If there are too few, raise `ValueError`.
 #
 # <details><summary>Hint 1</summary>How many pages do all the tokens need, old and new ones together?</details>
