@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 3: KV cache
 #
-# Four exercises, about 65 minutes. You need [chapter 3](../notebooks/03_kv_cache.ipynb). Write your code where the cells say
+# Four exercises, about 55 minutes. You need [chapter 3](../notebooks/03_kv_cache.ipynb). Write your code where the cells say
 # so, run the cell below each: it checks the answer at once and names what may be wrong. Hints are folded away under each
 # exercise, from vague to concrete.
 

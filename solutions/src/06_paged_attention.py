@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 6: Paged attention
 #
-# Five exercises, about 80 minutes. You need [chapter 6](../notebooks/06_paged_attention.ipynb). Write your code where
+# Five exercises, about 70 minutes. You need [chapter 6](../notebooks/06_paged_attention.ipynb). Write your code where
 # the cells say so, run the cell below each: it checks the answer at once and names what may be wrong. Hints are
 # folded away under each exercise, from vague to concrete.
 
