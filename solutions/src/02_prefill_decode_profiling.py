@@ -185,8 +185,8 @@ for name, item in ACCELERATORS.items():
 # %% [markdown]
 # ## 2.5 Read an operator table ●●○ 10 minutes
 #
-# A profiler lists operators with two times: *total*, with everything that the operator called, and *self*, without. Somebody
-# offers faster versions of some operators. How many times as fast does the **whole pass** become? `wall` is the pass by the
+# A profiler lists operators with two times: *total*, with everything that the operator called, and *self*, without. You get
+# faster versions of some operators. How many times as fast does the **whole pass** become? `wall` is the pass by the
 # clock; what no operator accounts for is Python, and stays.
 
 # %%

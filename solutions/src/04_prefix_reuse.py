@@ -73,7 +73,7 @@ assert longest_match([1, 2, 3, 4], [[1, 2, 3, 4]], 2) == 2
 # - Of those that may go, the one with the oldest use goes first.
 #
 # <details><summary>Hint 1</summary>Do it one node at a time: who may go now? Take the oldest, look again.</details>
-# <details><summary>Hint 2</summary>A leaf is a node that is nobody's parent, among those that are left.</details>
+# <details><summary>Hint 2</summary>A leaf is a node that is no other node's parent, among those that are left.</details>
 # <details><summary>Hint 3</summary>If leaves alone may go, what is above a pinned node is safe without further ado.</details>
 
 

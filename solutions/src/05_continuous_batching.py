@@ -27,7 +27,7 @@ from helpers.checks import lab05, progress
 # ## 5.1 Count the padding ●○○ 10 minutes
 #
 # A server takes requests in the order given, `batch_size` at a time (the last batch may be smaller). In each batch all prompts are padded to
-# the longest of that batch and computed in one pass, which also gives everybody's first token. Then the whole batch decodes, one token for every
+# the longest of that batch and computed in one pass, which also gives each request's first token. Then the whole batch decodes, one token for every
 # row and pass, until its longest answer is complete. How many computed tokens are **wasted**?
 #
 # A request needs its prompt and its answer computed, except the answer's last token, which is never sent in.
