@@ -115,6 +115,11 @@ def spoil_width(notebook):
     notebook.cells[2].source += "  # " + "long" * 30
 
 
+def spoil_listing(notebook):
+    listing = {"text/markdown": "`x.py`\n\n```python\n" + "x" * 89 + "\n```"}
+    notebook.cells[2].outputs.append(nbformat.v4.new_output("display_data", listing))
+
+
 def spoil_state(notebook):
     notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {}}
 
@@ -135,6 +140,7 @@ def spoil_import(notebook):
         (spoil_order, "was not executed from top to bottom"),
         (spoil_length, "cell 2: 22 lines"),
         (spoil_width, "cell 2: a line of 177 characters"),
+        (spoil_listing, "cell 2: a listing with a line of 89 characters"),
         (spoil_state, "holds widget state"),
         (spoil_import, "no cell imports helpers"),
     ],

@@ -104,7 +104,7 @@ def test_right_wrong_dishonest_and_empty_submissions_are_graded(course):
     assert ada != bob  # everybody's own, and nobody else's
     release = nbs.read(nbs.ROOT / "solutions" / f"{LAB}.ipynb").metadata.course.release
     words = f"made for another release of the lab (0123456789ab); graded with {release}"
-    assert [line for line in said.splitlines() if "another release" in line][0].endswith(f"old: {words}")
+    assert next(line for line in said.splitlines() if "another release" in line).endswith(f"old: {words}")
     assert said.count("another release") == 1, "of all others nothing is said"
     said += nbgrader(course, "generate_feedback", LAB)
     require_known_warnings((course / "said.txt").read_text() + said)
