@@ -7,7 +7,7 @@ import re
 from nbformat import NotebookNode
 from nbval.plugin import comment_markers
 
-from helpers.display.wrapping import COLUMNS
+from helpers.display import LISTING_COLUMNS
 from tools.notebooks import WIDGET_VIEW
 
 MOST_LINES = 20
@@ -55,7 +55,7 @@ def _cell_problems(cell: NotebookNode) -> list[str]:
             found.append(f"stderr: {output.text[:80]!r}")
         if WIDGET_VIEW in output.get("data", {}):
             found.append("a live widget, which shows an error without its kernel")
-        if (longest := max(map(len, _listed(output)), default=0)) > COLUMNS:
+        if (longest := max(map(len, _listed(output)), default=0)) > LISTING_COLUMNS:
             found.append(f"a listing with a line of {longest} characters")
         if path := _MACHINE_PATH.search(_text_of(output)):
             found.append(f"a path of the machine it ran on: {path.group()}")

@@ -11,17 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 # Set for tests and when notebooks are made, so that such a figure is never stored. A learner's figure is shown as it is.
-STRICT = "COURSE_STRICT_FIGURES"
+STRICT_FIGURES = "COURSE_STRICT_FIGURES"
 
 
 def require_apart(fig: Figure) -> None:
     """Raise ValueError when two tick labels of a drawn figure overlap, where `COURSE_STRICT_FIGURES` is set."""
-    if os.environ.get(STRICT) and (pairs := overlapping(fig)):
+    if os.environ.get(STRICT_FIGURES) and (pairs := overlapping_labels(fig)):
         words = "; ".join(f"{one!r} and {other!r}" for one, other in pairs)
         raise ValueError(f"tick labels overlap in the figure {_title(fig)!r}: {words}")
 
 
-def overlapping(fig: Figure) -> list[tuple[str, str]]:
+def overlapping_labels(fig: Figure) -> list[tuple[str, str]]:
     """Return the texts of each two tick labels that overlap in a figure that has been drawn."""
     boxes = [(text.get_text(), text.get_window_extent()) for text in _shown(fig)]
     return [(one, other) for (one, a), (other, b) in combinations(boxes, 2) if a.overlaps(b)]

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from helpers.display.code_lines import split_code
 
-COLUMNS = 88
+LISTING_COLUMNS = 88
 """What fits into a notebook's cell on a screen of 1280 pixels."""
 
 
-def wrapped(text: str, columns: int = COLUMNS) -> str:
+def wrapped(text: str, columns: int = LISTING_COLUMNS) -> str:
     """Return source code whose lines have at most `columns` characters, as far as its syntax allows.
 
     Statements are broken at brackets, commas and operators; docstrings and comments between words. A long

@@ -5,8 +5,7 @@ import inspect
 import pytest
 
 from helpers import ops
-from helpers.display import Table, measured, show_source
-from helpers.display.wrapping import COLUMNS
+from helpers.display import LISTING_COLUMNS, Table, measured, show_source
 from tests.display.test_wrapping import undocumented
 from tools.notebooks import ROOT
 
@@ -27,7 +26,7 @@ def test_the_file_that_is_named_holds_the_source(thing):
     source = inspect.cleandoc("\n" + inspect.getsource(inspect.unwrap(thing)))
     assert source.splitlines()[0] in (ROOT / shown.file).read_text()
     assert undocumented(shown.text) == undocumented(source), "docstrings are filled anew, and nothing else"
-    assert max(map(len, shown.text.splitlines())) <= COLUMNS
+    assert max(map(len, shown.text.splitlines())) <= LISTING_COLUMNS
 
 
 def test_a_class_is_shown_whole():

@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from helpers.display import SweepPanel, Table, plots
-from helpers.display.tick_labels import STRICT, overlapping
+from helpers.display import STRICT_FIGURES, SweepPanel, Table, overlapping_labels, plots
 from tools.notebooks import use_this_interpreter
 
 
@@ -20,7 +19,7 @@ def figure(ticks, minor=()):
 
 def found(fig):
     fig.canvas.draw()
-    return overlapping(fig)
+    return overlapping_labels(fig)
 
 
 def test_labels_with_room_between_them_do_not_overlap():
@@ -62,13 +61,13 @@ def test_a_shown_figure_and_a_panel_fail_under_test_and_never_for_a_learner(monk
         plots.show(figure([500, 512]), alt="crowded")
     with pytest.raises(ValueError, match=crowded):
         SweepPanel(lambda: (figure([500, 512]), Table(("a",), [(1,)])), {})
-    monkeypatch.delenv(STRICT)
+    monkeypatch.delenv(STRICT_FIGURES)
     assert plots.png(figure([500, 512]))
 
 
 def test_whoever_makes_a_notebook_is_told(monkeypatch):
     for name in ("PATH", "COURSE_DATA", "TORCH_DEVICE_BACKEND_AUTOLOAD"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
-    monkeypatch.delenv(STRICT)
+    monkeypatch.delenv(STRICT_FIGURES)
     use_this_interpreter()
-    assert os.environ[STRICT]
+    assert os.environ[STRICT_FIGURES]

