@@ -96,9 +96,10 @@ print("tokens computed:", (seen := Served.of(static)).computed, " needed:", seen
 print(f"wasted tokens: {100 * seen.wasted:.0f} %")
 
 # %% [markdown]
-# Two kinds of waste. A short prompt is padded to the longest; and a request that has finished keeps
-# its seat until the longest answer ends. All the while the next eight requests wait, although there
-# are seats that do no work.
+# A [**seat**](../docs/glossary.md#seat) is the place of one request in the batch. There are two kinds
+# of waste. A short prompt is padded to the longest; and a request that has finished keeps its seat
+# until the longest answer ends. All the while the next eight requests wait, although there are seats
+# that do no work.
 #
 # ## Feel the problem: joining and leaving, wrongly
 #

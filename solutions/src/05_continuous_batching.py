@@ -142,7 +142,7 @@ lab05.check_pack(pack)
 # - A pass has at most `token_budget` tokens, and at most `chunk_size` of one request.
 # - Running requests come first, in order; each gets what it lacks, as far as budget and chunk allow. They have their pages already.
 # - Then waiting requests are admitted, in order, as long as there is budget and fewer than `seats` are running. Every running request
-#   holds a seat, in this pass or not.
+#   holds a seat, a place in the batch, in this pass or not.
 # - An admitted request takes pages for its **whole** text at once: `page_size` tokens fit on one, and `free_pages` are left. If they do
 #   not suffice, it waits on, and no other request overtakes it.
 #

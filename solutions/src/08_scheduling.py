@@ -28,8 +28,8 @@ from helpers.checks import lab08, progress
 # %% [markdown]
 # ## 8.1 Predict the wait ●○○ 5 minutes
 #
-# Some jobs are here at the same moment, and there is one seat. They are served one by one, in the order of the list; `seconds` says how
-# long each takes. How long do they wait, on average, until they begin?
+# Some jobs are here at the same moment, and there is one seat, the place of a running job. They are served one by one, in the order of
+# the list; `seconds` says how long each takes. How long do they wait, on average, until they begin?
 #
 # <details><summary>Hint 1</summary>The first one does not wait. How long does the third one?</details>
 # <details><summary>Hint 2</summary>A job waits for all those before it. Or: a job of <code>s</code> seconds adds <code>s</code> to the
@@ -172,7 +172,7 @@ lab08.check_passes(passes)
 
 # %% [markdown]
 # Four clients ask for titles, summaries, letters and reports, and all of them allow 512 tokens. Four seats, and for a while more work than
-# can be done. Your prediction learns from the first answers on:
+# can be done. Your prediction learns from the first answers on (p50 is the median):
 
 # %%
 from functools import partial

@@ -25,14 +25,3 @@ def test_a_header_counts_the_exercises_and_their_minutes(source):
     each = [int(found) for found in EXERCISE.findall(text)]
     assert (NUMBERS[count], int(minutes)) == (len(each), sum(each))
     assert len(each) == len(re.findall(r"^## \d", text, re.MULTILINE)), "each exercise has its minutes"
-
-
-@pytest.mark.parametrize("source", nbs.sources(), ids=lambda path: f"{path.parts[-3]}-{path.stem}")
-def test_the_readme_says_the_minutes_of_each_header(source):
-    folder = "labs" if source in SOURCES else "notebooks"
-    lines = (nbs.ROOT / "README.md").read_text().splitlines()
-    (line,) = [line for line in lines if "| [" in line and f"{folder}/{source.stem}.ipynb" in line]
-    minutes = re.findall(r"\| (\d+) \|", line)[-1]
-    text = texts(source)
-    said = HEADER.search(text).group(2) if source in SOURCES else re.search(r"About (\d+) minutes", text)[1]
-    assert said == minutes
