@@ -5,7 +5,7 @@ from helpers.display.readings import measured
 from helpers.display.source import Source, show_source
 from helpers.display.tables import Table
 from helpers.display.tick_labels import STRICT_FIGURES, overlapping_labels
-from helpers.display.widgets import SweepPanel, dropdown, int_slider, power_slider
+from helpers.display.widgets import SweepPanel, dropdown, int_slider, power_slider, text_box
 from helpers.display.wrapping import LISTING_COLUMNS, wrapped
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "plots",
     "power_slider",
     "show_source",
+    "text_box",
     "wrapped",
 ]
