@@ -375,8 +375,9 @@ SweepPanel(
 #
 # These are the accelerators that the course knows, with the standing of each figure: *official* (read from the maker's
 # files, its simulator among them), *derived* (computed from those), *reported* (said in a paper or talk), *unknown* (nothing
-# usable found). Peaks of fp16 and bf16 are two figures. The maker's simulator states others for fp16 than for bf16; the
-# derived ones are the same for both.
+# usable found). Peaks of fp16 and bf16 are two figures: the maker's simulator states others for fp16 than for bf16, while
+# derived ones are the same for both. For the 910B1 and the 910C die the simulator has no profile with the derived peak; its dies
+# have another clock.
 #
 # The last column: which of the two attention operators that the course calls (chapter 7) list the product in their documents,
 # as of August 2026. The 310P has no bf16, and neither of the two; the documents of FIA do not list the 950.
@@ -385,25 +386,20 @@ SweepPanel(
 # %%
 def told(figure, unit, digits=0):
     """A figure in a unit, with its standing."""
-    return f"{figure.value / unit:.{digits}f} ({figure.status})" if figure.value else "? (unknown)"
+    value = f"{figure.value / unit:.{digits}f}" if figure.value else "?"
+    return f"{value} ({figure.status})"
 
 
 short = {"npu_fused_infer_attention_score": "FIA (16 bits)", "npu_fusion_attention": "fusion"}
 rows = []
 for item in ACCELERATORS.values():
     name, memory = item.name, told(item.memory, GiB)
-    peaks = [told(item.peak(t), 1e12) for t in (("fp16", "bf16") if item.bf16 else ("fp16",))]
-    peaks += [] if item.bf16 else ["none"]
+    peaks = [told(item.peak("fp16"), 1e12), "none"]
+    if item.bf16:
+        peaks[1] = told(item.peak("bf16"), 1e12)
     listed = ", ".join(short[name] for name in item.attention) or "none"
     rows.append((name, memory, told(item.bandwidth, 1e12, 2), *peaks, listed))
-headers = (
-    "accelerator",
-    "memory, GiB",
-    "TB/s",
-    "fp16, TFLOP/s",
-    "bf16, TFLOP/s",
-    "attention listed",
-)
+headers = ("accelerator", "memory, GiB", "TB/s", "fp16, TFLOP/s", "bf16, TFLOP/s", "attention")
 Table(headers, rows)
 
 # %% [markdown]

@@ -623,7 +623,7 @@ options_table(
         "--enable-chunked-prefill": "prompts may be cut at all",
         "--scheduler-reserve-full-isl": "admission asks for the whole prompt",
         "--watermark": "pages that admission leaves free",
-        "ascend_scheduler_config": "(removed)",
+        "ascend_scheduler_config": "a scheduler that did not cut prompts",
     }
 )
 
