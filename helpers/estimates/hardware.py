@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from helpers.estimates.figure import Figure, Status
 from helpers.estimates.units import GiB
 
-_INI = "CANN platform configuration file"
-_DERIVED = "cube cores x 16^3 x 2 x clock, from the CANN platform configuration file"
+_INI = "CANN platform configuration file (hicann/runtime, src/platform, 681ef7610 of 2026-08-22)"
+_DERIVED = f"cube cores x 16^3 x 2 x clock, from the {_INI}"
 _CLOUDMATRIX = "CloudMatrix384, arXiv:2506.12708"
 _CONNECT = "Huawei Connect 2025"
 _SIMULATOR = "the maker's simulator: Ascend/msmodeling, tensor_cast/device.py, 84fec853 of 2026-08-21"
@@ -89,7 +89,7 @@ _A2 = Buffers(l1=512, l0a=64, l0b=64, l0c=128, ub=192)
 _310 = Buffers(l1=1024, l0a=64, l0b=64, l0c=256, ub=256)
 _950 = Buffers(l1=512, l0a=64, l0b=64, l0c=256, ub=248)
 _SPLIT = Handover(True, "official", f"{_INI}: cube_vector_combine=split")
-_FUSED = Handover(False, "official", f"{_INI}: cube_vector_combine=fuse")
+_FUSED = Handover(False, "official", f"{_INI}: core_type_list=AICore,VectorCore, no cube core apart")
 _PATH = Handover(False, "reported", "Triton-Ascend's documents: a path from L0C to UB; the cores are split")
 _FIA, _FUSION = "npu_fused_infer_attention_score", "npu_fusion_attention"
 _ON_A2, _ON_A3, _ON_950DT = (_FIA, _FUSION), (_FIA,), (_FUSION,)
