@@ -668,8 +668,9 @@ plots.show(
 #
 # What is free at this moment is not what an admission may take: running prompts will ask for pages
 # with their next chunks. Four rules, in a memory that is tight (300 pages of 16 tokens, chunks of
-# 64 tokens). The first two are vLLM's: the whole prompt must fit (`scheduler_reserve_full_isl`,
-# read in 0.23), and a *watermark*, a share of all pages, stays free. The third is this scheduler's.
+# 64 tokens). The first two are vLLM's: the whole prompt must fit (`--scheduler-reserve-full-isl`, on
+# in 0.23 and 0.33), and a *watermark*, a share of all pages, stays free (`--watermark` in 0.33, off
+# unless asked for). The third is this scheduler's.
 
 # %% tags=["skip-emulated"]
 from helpers.engine import Admission
