@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch_npu
+from torch_npu.profiler import AiCMetrics, ProfilerLevel
 
 
 @contextmanager
@@ -15,11 +16,10 @@ def npu_trace(folder: Path) -> Iterator[None]:
 
     Level 1 is asked for: at level 0, the default, the profiler leaves out how busy a core's pipes were.
     """
-    profiler = torch_npu.profiler
-    how = profiler._ExperimentalConfig(
-        profiler_level=profiler.ProfilerLevel.Level1, aic_metrics=profiler.AiCMetrics.PipeUtilization
+    how = torch_npu.profiler._ExperimentalConfig(
+        profiler_level=ProfilerLevel.Level1, aic_metrics=AiCMetrics.PipeUtilization
     )
-    ready = profiler.tensorboard_trace_handler(str(folder))
+    ready = torch_npu.profiler.tensorboard_trace_handler(str(folder))
     # Unless told otherwise, the profiler records all activities that it supports.
-    with profiler.profile(on_trace_ready=ready, experimental_config=how):
+    with torch_npu.profiler.profile(on_trace_ready=ready, experimental_config=how):
         yield
