@@ -14,7 +14,7 @@ from tools import notebooks as nbs
 
 pytestmark = pytest.mark.usefixtures("nbgrader_installed")
 LAB = "01_memory_math"
-FULL_SCORE = 10.0
+FULL_SCORE = 13.0
 
 
 def nbgrader(course, *arguments):
