@@ -31,6 +31,9 @@ OTHERS = {
     "--index-url": "pip",
     "--create": "nbgrader",
     "PYTHONPATH": "Python",
+    **dict.fromkeys(
+        ("generation_config", "quantization_config", "text_config", "vision_config"), "transformers"
+    ),
     "PA_NZ": "a cache mode of an operator",
     "nbgrader_config.py": "nbgrader",
     "experimental_config": "torch_npu's profiler",
