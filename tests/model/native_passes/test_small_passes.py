@@ -132,6 +132,27 @@ def test_larger_passes_other_caches_and_profiles_are_left_to_operators(monkeypat
     assert noted == [1]
 
 
+TOUCHES = {
+    "a weight": lambda m: setattr(
+        m.layers[1].mlp.down_proj, "weight", torch.nn.Parameter(torch.zeros(32, 48))
+    ),
+    "a norm": lambda m: setattr(m.layers[0], "post_norm", torch.nn.Parameter(torch.ones(32))),
+    "a part": lambda m: setattr(m.layers[1].attn, "o_proj", torch.nn.Identity()),
+    "a hook": lambda m: m.layers[1].mlp.register_forward_hook(lambda *_: None),
+    "a hook before": lambda m: m.layers[1].attn.o_proj.register_forward_pre_hook(lambda *_: None),
+    "a forward": lambda m: setattr(m.layers[0], "forward", m.layers[0].forward),
+}
+
+
+@pytest.mark.parametrize("touch", TOUCHES)
+def test_a_model_that_was_touched_is_computed_by_its_own_parts(monkeypatch, touch):
+    model = model_of("llama")
+    noted = calls(model, monkeypatch)
+    TOUCHES[touch](model)
+    model(FlatBatch.pack([[1, 2, 3]]), caches(model)["rows"])
+    assert not noted
+
+
 def test_a_scale_of_the_rotated_heads_counts():
     model = model_of("llama")
     model.cfg = replace(model.cfg, rope_scale=1.3)
