@@ -215,9 +215,10 @@ for node in tree.nodes():
 # %% [markdown]
 # `match` split the run at "the ca", and `insert` added one page for the "r". Now a request uses
 # "the cat sat", and the tree has to free pages. A node is [**pinned**](../docs/glossary.md#pinned)
-# as long as a request uses it or something below it. Only the ends of the tree, its leaves, may be
-# evicted: a text without its beginning is worth nothing. Among the leaves, the least recently used
-# is evicted first ([**LRU**](../docs/glossary.md#lru)).
+# as long as a request uses it or something below it. A page of a node that is not pinned is
+# [**evictable**](../docs/glossary.md#evictable): it can be freed. Nodes go one by one, and only from
+# the ends of the tree, its leaves: a text without its beginning is worth nothing. Among the leaves,
+# the least recently used is evicted first ([**LRU**](../docs/glossary.md#lru)).
 
 # %%
 free = 0  # of 12 pages

@@ -96,9 +96,10 @@ print("tokens computed:", (seen := Served.of(static)).computed, " needed:", seen
 print(f"wasted tokens: {100 * seen.wasted:.0f} %")
 
 # %% [markdown]
-# Two kinds of waste. A short prompt is padded to the longest; and a request that has finished keeps
-# its seat until the longest answer ends. All the while the next eight requests wait, although there
-# are seats that do no work.
+# A [**seat**](../docs/glossary.md#seat) is the place of one request in the batch. There are two kinds
+# of waste. A short prompt is padded to the longest; and a request that has finished keeps its seat
+# until the longest answer ends. All the while the next eight requests wait, although there are seats
+# that do no work.
 #
 # ## Feel the problem: joining and leaving, wrongly
 #
@@ -229,8 +230,8 @@ show(states)
 # `logits.argmax()` without a dimension: it counts through all rows and columns, and gives a "token"
 # far beyond the vocabulary.)
 #
-# **The third mistake** is the hard one to see. The first token after a prompt of 37 has position 37; `place` counts an answer
-# from 1. Keys and queries carry their positions, so the model believes that it is back at the start of the prompt.
+# **The third mistake** is the hard one to see. The first token after a prompt of `n` tokens has position `n`; `place` counts
+# an answer from 1. Keys and queries carry their positions, so the model believes that it is back at the start of the prompt.
 
 
 # %%

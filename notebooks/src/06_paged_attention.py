@@ -218,7 +218,8 @@ for name in "AB":
 # number $t$ is in **slot** `table[t // page_size] * page_size + t % page_size`:
 
 # %%
-print("A's tokens 109 to 114 are in the slots", cache.pool.slots("A", 109, 115))
+first, last = 109, 114
+print(f"A's tokens {first} to {last} are in the slots", cache.pool.slots("A", first, last + 1))
 
 # %% [markdown]
 # ## Build it
@@ -554,12 +555,13 @@ print(f"{sum(lengths):,}")
 # ## Measure it: the size of a page
 #
 # Small pages waste less, and share more: only full pages of a common beginning are shared. Large ones mean shorter
-# tables, fewer keys, and longer pieces that lie in one place. Eight requests of 232 to 498 tokens, with a common
-# beginning of 200:
+# tables, fewer keys, and longer pieces that lie in one place. Eight requests of different lengths, with a
+# common beginning of 200 tokens:
 
 # %%
 common = list(range(200))
 prompts = [common + [1000 * i + t for t in range(38 * i - 6)] for i in range(1, 9)]
+print(f"{len(prompts)} requests of {len(prompts[0])} to {len(prompts[-1])} tokens")
 
 
 def counts(size):

@@ -287,8 +287,8 @@ show_source(flash_tiles.Problem.fold)
 # %% [markdown]
 # ### Parts of the keys
 #
-# In a decode step there is one query, and the work on its keys is one long walk: on a chip with 20 cores, 19 of
-# them may have nothing to do. [**Flash decoding**](../docs/glossary.md#flash-decoding) cuts the keys of a query into parts, computes each alone, and merges the results.
+# In a decode step there is one query, and the work on its keys is one long walk: all cores of a chip but
+# one may have nothing to do. [**Flash decoding**](../docs/glossary.md#flash-decoding) cuts the keys of a query into parts, computes each alone, and merges the results.
 # For that, a part must say how much weight it has. The [**log-sum-exp**](../docs/glossary.md#log-sum-exp), $\mathrm{lse} = m + \log l$, is the logarithm of the
 # sum of $e^s$ over a part's scores.
 

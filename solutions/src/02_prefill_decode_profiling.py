@@ -185,13 +185,14 @@ for name, item in ACCELERATORS.items():
 # %% [markdown]
 # ## 2.5 Read an operator table ●●○ 10 minutes
 #
-# A profiler lists operators with two times: *total*, with everything that the operator called, and *self*, without. Somebody
-# offers faster versions of some operators. How many times as fast does the **whole pass** become? `wall` is the pass by the
+# A profiler lists operators with two times: *total*, with everything that the operator called, and *self*, without. You get
+# faster versions of some operators. How many times as fast does the **whole pass** become? `wall` is the pass by the
 # clock; what no operator accounts for is Python, and stays.
 
 # %%
 from helpers.display import Table
 
+wall = 25.0
 rows = [
     ("linear", 121, 14.0, 0.8),
     ("addmm", 121, 13.2, 13.2),
@@ -200,7 +201,7 @@ rows = [
 Table(
     ("operator", "calls", "total, ms", "self, ms"),
     rows,
-    caption="a pass of 25 ms; addmm is what linear calls",
+    caption=f"a pass of {wall:.0f} ms; addmm is what linear calls",
 )
 
 # %% [markdown]
