@@ -153,7 +153,9 @@ class KVCache(Cache):
             if length > self.max_seq_len:
                 raise ValueError(f"row {row}: {length} tokens do not fit, it holds {self.max_seq_len}")
         rows = torch.tensor(batch.seq_ids, device=self.k.device)
-        self._rows = rows.repeat_interleave(torch.tensor(batch.query_lens, device=rows.device))
+        counts = torch.tensor(batch.query_lens, device=rows.device)
+        # Told the size of the result, torch need not wait for the device to sum the counts.
+        self._rows = rows.repeat_interleave(counts, output_size=batch.query_start_loc[-1])
 
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
         """Write the new tokens at their positions, then attend over each row's used part; copy nothing.
