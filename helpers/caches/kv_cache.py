@@ -82,6 +82,14 @@ class KVCache(Cache):
         return [min(lens) for lens in zip(*self._written, strict=True)]
 
     @property
+    def prepared(self) -> Tensor | None:
+        """The row of each token of the batch between `prepare` and `commit`, int64 `[T]`.
+
+        A captured pass reads this memory in each replay, so its owner must hold the tensor.
+        """
+        return self._rows
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the whole cache, used or not."""
         return self.k.nbytes + self.v.nbytes

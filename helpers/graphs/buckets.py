@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 
 from torch import Tensor
 
@@ -62,9 +63,13 @@ def best_sizes(histogram: Histogram, count: int) -> tuple[int, ...]:
             f"expected batches of 1 or more and a count of 1 or more, got {dict(histogram)}, {count}"
         )
 
+    steps = [0, *accumulate(histogram[b] for b in batches)]
+    rows = [0, *accumulate(b * histogram[b] for b in batches)]
+
     def padding(after: int, last: int) -> int:
         """Return the padding of the batches behind number `after` up to number `last`, at the latter's size."""
-        return sum((batches[last] - b) * histogram[b] for b in batches[after + 1 : last + 1])
+        computed = batches[last] * (steps[last + 1] - steps[after + 1])
+        return computed - (rows[last + 1] - rows[after + 1])
 
     best: list[tuple[int, tuple[int, ...]]] = [(padding(-1, i), (batches[i],)) for i in range(len(batches))]
     for _ in range(count - 1):

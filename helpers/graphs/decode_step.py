@@ -32,6 +32,8 @@ class DecodeStep(ABC):
         self._model, self._cache, self._rows = model, cache, list(rows)
         self._batch = self._next([0] * len(rows))
         cache.prepare(self._batch)
+        # The captured pass reads this memory in each replay; the cache itself forgets the tensor.
+        self._held = cache.prepared
         self._logits = self._capture(self._batch)
 
     @property
