@@ -30,7 +30,7 @@ def stale(
                 grown = differs and not isinstance(value, list) and other[kind][name] > value
                 if (grown if only == "grown" else differs) == changed:
                     found.append((i + from_one, name))
-    return found[:1] if only == "first" else sorted(found)
+    return found[:1] if only == "first" else sorted(found)[: 1 if only == "least" else None]
 
 
 def _stale(**options: Any) -> Wrong:
@@ -140,7 +140,7 @@ STALE = Family(
         "A number that the host gave is fixed, too. Are numbers compared?": _stale(where=("memory",)),
         "Are launches counted from 0?": _stale(from_one=True),
         "These are the arguments that stay. Which ones change?": _stale(changed=False),
-        "There may be several. Does the search end at the first one?": _stale(only="first"),
+        "There may be several. Does the search end at the first one?": (_stale(only="first"), _stale(only="least")),
         "An argument of the same name stands in several launches. Is each of them listed?": _seen_once,
         "A number that became smaller is as stale as one that grew. Is only growth found?": _stale(only="grown"),
         "A list of lengths is an argument, too. Is it compared?": _stale(lists=False),
