@@ -2,7 +2,7 @@
 
 from helpers.display import plots
 from helpers.display.readings import measured
-from helpers.display.source import Source, show_source
+from helpers.display.source import Source, show_kernel, show_source
 from helpers.display.tables import Table
 from helpers.display.widgets import SweepPanel, dropdown, int_slider, power_slider
 
@@ -15,5 +15,6 @@ __all__ = [
     "measured",
     "plots",
     "power_slider",
+    "show_kernel",
     "show_source",
 ]

@@ -1,7 +1,7 @@
 """Pictures and tables of what the other packages compute. All chapters."""
 
 from helpers.figures.io import draw_needs, draw_over_length, draw_traffic
-from helpers.figures.launches import draw_buckets, draw_calls, draw_time_lines
+from helpers.figures.launches import draw_buckets, draw_calls, draw_held, draw_time_lines
 from helpers.figures.page_map import PageMap
 from helpers.figures.pages import draw_history, draw_pages, draw_shares, request_colors
 from helpers.figures.passes import Bar, Chart, chart, draw_gantt
@@ -24,6 +24,7 @@ __all__ = [
     "draw_calls",
     "draw_curves",
     "draw_gantt",
+    "draw_held",
     "draw_history",
     "draw_needs",
     "draw_over_length",

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from helpers.attention.on_chip import Need
 from helpers.display import plots
+from helpers.figures.io import draw_needs
 from helpers.graphs.buckets import Buckets, Histogram
 from helpers.graphs.counting import OpCounts
 from helpers.graphs.launches import Launched
@@ -77,3 +79,8 @@ def draw_buckets(histogram: Histogram, buckets: Buckets, title: str) -> Figure:
     ax.set_xlim(0, max(*histogram, *(s for s in buckets.sizes if s <= 2 * max(histogram)), 1) + 1.5)
     plots.legend(ax)
     return fig
+
+
+def draw_held(buffers: Mapping[str, tuple[int, Mapping[str, int]]], title: str) -> Figure:
+    """Return a figure of what each buffer holds: its capacity in bytes, and the bytes of each part."""
+    return draw_needs([Need(name, capacity, parts) for name, (capacity, parts) in buffers.items()], title)

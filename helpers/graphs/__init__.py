@@ -13,11 +13,12 @@ from helpers.graphs.decode_step import DecodeStep
 from helpers.graphs.launches import Launched, call_seconds, step_seconds, time_line
 from helpers.graphs.masked_rows import MaskedRows
 from helpers.graphs.npu_graph import DecodeGraph
-from helpers.graphs.pieces import PIECES, WRITTEN_OUT, Piece, swapped
+from helpers.graphs.pieces import PIECES, PLAIN, WRITTEN_OUT, Piece, swapped
 from helpers.graphs.recording import RecordedStep, Recording
 
 __all__ = [
     "PIECES",
+    "PLAIN",
     "WRITTEN_OUT",
     "BucketedDecode",
     "Buckets",

@@ -14,7 +14,7 @@ from torch import Tensor
 from helpers.graphs import written_out
 from helpers.graphs.counting import OpCounts, op_counts
 from helpers.model.config import DecoderConfig
-from helpers.ops import by_device
+from helpers.ops import by_device, torch_attention, torch_ops
 
 Inputs = tuple[Any, ...]
 
@@ -65,6 +65,14 @@ def swapped(**operators: Callable[..., Any]) -> Iterator[None]:
             stack.enter_context(patch.object(by_device, name, function))
         yield
 
+
+PLAIN: dict[str, Callable[..., Any]] = {
+    name: function
+    for module in (torch_ops, torch_attention)
+    for name, function in vars(module).items()
+    if hasattr(getattr(by_device, name, None), "__wrapped__")
+}
+"""The plain-torch version of each operator that has others, for `swapped`: torch's dispatcher sees all that it does."""
 
 WRITTEN_OUT: dict[str, Callable[..., Any]] = {
     "add_rms_norm": written_out.add_rms_norm,

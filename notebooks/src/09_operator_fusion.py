@@ -21,7 +21,7 @@
 # yesterday's answer, then one that does not.
 #
 # **You need** [chapter 2](02_prefill_decode_profiling.ipynb) (bytes, bandwidth, decode) and
-# [chapter 3](03_kv_cache.ipynb) (rows of a cache). About 65 minutes.
+# [chapter 3](03_kv_cache.ipynb) (rows of a cache). About 75 minutes.
 #
 # **We measure** calls and bytes exactly, before any clock runs; then the time of a call, of a step
 # in two forms, and what `torch.compile` costs and gains here.
@@ -537,7 +537,7 @@ plots.show(
 # the host. Engines run such steps without a graph, or capture the pieces *between* attentions,
 # padded to a number of tokens.
 #
-# ## A kernel's loops
+# ## A kernel by hand
 #
 # What is inside a fused kernel? Loops, and the order in which they walk over memory decides. Memory
 # comes in **cache lines** of 64 bytes, 16 fp32 numbers. A matrix of 2048 x 2048, read along its
@@ -554,16 +554,140 @@ print(f"lines of a column: {rows * 64 / 1024:.0f} KiB")
 # %% tags=["skip-emulated"]
 matrix = torch.randn(rows, columns)
 ways = {"along the rows": matrix.clone, "across them": lambda: matrix.t().contiguous()}
-times = {name: each(copy, (), repeats=10) for name, copy in ways.items()}
-for name, seconds in times.items():
-    print(f"copied {name:15}", measured(seconds))
+for name, copy in ways.items():
+    print(f"copied {name:15}", measured(each(copy, (), repeats=10)))
 
 # %% [markdown]
-# The same numbers are copied, and no arithmetic is done. A library's copy already works in blocks,
-# so that a line is used up while it is there; a plain loop would be slower still. On a Da Vinci
-# core nothing is cached by itself: a kernel *copies* a tile of the matrix into the unified buffer
-# (UB) and says when. The loops are the same, and their order decides how often a tile is copied.
+# The same numbers are copied, and no arithmetic is done. (A library's copy works in blocks already,
+# so that a line is used up while it is there; a plain loop would be slower still.)
 #
+# Now a kernel that this course needs. **Attention over pages** in plain PyTorch first *collects* a
+# request's pages side by side, then attends: every key is read, written, and read again. The course
+# has a kernel in C++ (`helpers/native`) that reads pages where they are. Your own compiler builds
+# it, once; where there is none, plain PyTorch computes. It is flash attention (chapter 7): three
+# functions for one block of 32 keys. First the scores of some queries, four keys at a time:
+
+# %%
+from helpers.display import show_kernel
+
+show_kernel("attention.h", "score")
+
+# %% [markdown]
+# `F` is a vector of as many numbers as a register of your processor holds. The innermost loop loads
+# one vector of each of four keys and multiplies it with `Q` queries, which share these keys
+# (grouped-query attention; here `Q` is 3): 12 sums in registers, 7 loads. Each key is read once for
+# all three. At the same time the kernel *asks* for the values (`prefetch`), so that they are on
+# their way when it needs them. Then scores become weights, by online softmax:
+
+# %%
+show_kernel("attention.h", "weigh")
+
+# %% [markdown]
+# And the values are added by weight, into sums that stay in registers over all keys of the block,
+# while the *next* block's keys are asked for:
+
+# %%
+show_kernel("attention.h", "gather")
+
+# %% [markdown]
+# The loop around them finds where each key lies: `table[page] * page_stride + offset *
+# token_stride`. No key is moved. What must be near the core at one moment, for this model's heads
+# of 64 numbers in fp32; and below it the same loops on a Da Vinci core of the 910B, for a page of
+# 128 keys and heads of 128 numbers in bf16:
+
+# %%
+from helpers.figures import draw_held
+
+keys, page = 32 * 64 * 4, 128 * 128 * 2
+fig = draw_held(
+    {
+        "CPU: registers": (32 * 64, {"sums": 12 * 64, "keys": 4 * 64, "a query": 64}),
+        "CPU: L1 cache": (32 * 1024, {"keys, values": 2 * keys, "next": keys, "queries": 2304}),
+        "NPU: L0A": (64 * 1024, {"16 queries": 16 * 128 * 2}),
+        "NPU: L0B": (64 * 1024, {"keys of a page": page}),
+        "NPU: L0C": (128 * 1024, {"scores, fp32": 16 * 128 * 4}),
+        "NPU: L1": (512 * 1024, {"keys, values": 2 * page, "next": page}),
+        "NPU: UB": (192 * 1024, {"scores": 8192, "weights": 4096, "sums": 16 * 128 * 4}),
+    },
+    "What one block of attention holds",
+)
+plots.show(fig, alt="Used bytes per buffer: half of the registers, most of a CPU's L1 cache")
+
+# %% [markdown]
+# | C++ loop | on a Da Vinci core |
+# |---|---|
+# | task: some tokens, one head of keys (`attend_task`) | a block of the grid: one core |
+# | keys block by block (`fold`) | page by page from global memory into L1 |
+# | `score`: 3 queries x 4 keys in registers | the cube: L0A x L0B into L0C, in pieces of 16 x 16 |
+# | `weigh` | the vector unit, on scores in UB |
+# | `gather` | the cube again, then the vector unit adds in UB |
+# | `prefetch` of values and of the next keys | two buffers in turns: one is filled, one is used |
+#
+# The same loops in triton-ascend's language, for decode steps. This listing **has not been run**:
+# it shows where each line of the C++ goes. (`GROUP` query heads are padded to 16, which the cube
+# needs.)
+#
+# ```python
+# @triton.jit
+# def attend(Q, K, V, TABLES, LENS, OUT, width, page_stride, token_stride, head_stride, scale,
+#            GROUP: tl.constexpr, PAGE: tl.constexpr, D: tl.constexpr):
+#     sequence, head = tl.program_id(0), tl.program_id(1)                  # attend_task
+#     heads, keys, d = tl.arange(0, GROUP), tl.arange(0, PAGE), tl.arange(0, D)
+#     own = ((sequence * tl.num_programs(1) + head) * GROUP + heads)[:, None] * D + d
+#     q = tl.load(Q + own)                                                 # to L1, L0A
+#     most = tl.full((GROUP,), float("-inf"), tl.float32)                  # State, in UB
+#     total, out = tl.zeros((GROUP,), tl.float32), tl.zeros((GROUP, D), tl.float32)
+#     length = tl.load(LENS + sequence)
+#     for page in range(0, tl.cdiv(length, PAGE)):                         # fold
+#         first = tl.load(TABLES + sequence * width + page) * page_stride + head * head_stride
+#         at = first + keys[:, None] * token_stride + d
+#         seen = page * PAGE + keys < length
+#         k = tl.load(K + at, mask=seen[:, None], other=0.0)               # to L1, L0B
+#         s = tl.dot(q, tl.trans(k)) * scale                               # score: the cube, L0C
+#         s = tl.where(seen[None, :], s, float("-inf"))                    # weigh: the vector unit
+#         peak = tl.maximum(most, tl.max(s, 1))
+#         w, fade = tl.exp(s - peak[:, None]), tl.exp(most - peak)
+#         total, most = total * fade + tl.sum(w, 1), peak
+#         v = tl.load(V + at, mask=seen[:, None], other=0.0)
+#         out = out * fade[:, None] + tl.dot(w.to(v.dtype), v)             # gather
+#     tl.store(OUT + own, (out / total[:, None]).to(OUT.dtype.element_ty))
+# ```
+#
+# Proof and clock: 16 requests of 300 to 600 tokens, their pages of 16 tokens scattered in memory.
+
+# %%
+from helpers import ops
+from helpers.graphs import PLAIN
+
+draw = random.Random(1)
+lengths = [draw.randrange(300, 601) for _ in range(16)]
+places = draw.sample(range(16 * 38), 16 * 38)
+tables = [places[38 * i : 38 * i + -(-n // 16)] for i, n in enumerate(lengths)]
+torch.manual_seed(0)
+k, v = torch.randn(2, 16 * 38, 16, cfg.num_kv_heads, cfg.head_dim)
+q = torch.randn(16, cfg.num_heads, cfg.head_dim)
+where = ops.BlockTables(tables, lengths, 16)
+given = (q, k, v, where, tuple(range(17)), cfg.head_dim**-0.5)
+plain, own = PLAIN["attention_pages"](*given), ops.attention_pages(*given)
+print("equal to 1e-5:", float((plain - own).abs().max()) < 1e-5)
+free = next(page for page in places if page not in {p for table in tables for p in table})
+k[free], v[free] = float("nan"), float("nan")
+print("no NaN from a free page:", not ops.attention_pages(*given).isnan().any())
+
+# %% tags=["skip-emulated"]
+in_turns = {
+    "collected, plain torch": PLAIN["attention_pages"],
+    "this machine's own": ops.attention_pages,
+}
+times = {name: each(attend, given, repeats=20) for name, attend in in_turns.items()}
+nbytes = 2 * sum(lengths) * cfg.num_kv_heads * cfg.head_dim * 4
+print("reading keys and values, at best:", measured(nbytes / ceilings.bandwidth))
+for name, seconds in times.items():
+    print(f"{name:32}", measured(seconds))
+first, second = times.values()
+print("the kernel is faster by:        ", measured(first / second, "x"))
+
+# %% [markdown]
 # ## Sweep it
 #
 # One decode step of Llama-3-8B on an accelerator, bound by its memory or by its host. Move the time

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from helpers.figures import draw_buckets, draw_calls, draw_time_lines
+from helpers.figures import draw_buckets, draw_calls, draw_held, draw_time_lines
 from helpers.graphs import Buckets, OpCounts, time_line
 
 
@@ -44,3 +44,9 @@ def test_batches_in_and_out_of_graphs_and_the_sizes():
     assert [(round(bar.get_x() + 0.45), bar.get_height()) for bar in ax.patches] == [(1, 5), (3, 7), (9, 2)]
     assert len({bar.get_facecolor() for bar in ax.patches}) == 2
     assert [line.get_xdata()[0] for line in ax.lines] == [2.5, 4.5]
+
+
+def test_what_is_held_is_shown_beside_what_there_is():
+    (ax,) = draw_held({"L1": (1024, {"a": 256, "b": 512}), "UB": (100, {"c": 150})}, "title").axes
+    assert [bar.get_width() for bar in ax.patches][:3] == [25, 50, 150]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["L1", "UB"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.graphs import PIECES, swapped
+from helpers.graphs import PIECES, PLAIN, swapped
 from helpers.ops import by_device
 from tests.tiny import reference, twin
 
@@ -55,6 +55,13 @@ def test_operators_come_back_after_a_block_even_when_it_fails():
     with pytest.raises(KeyError):
         fail()
     assert by_device.rotary is own
+
+
+def test_plain_versions_are_those_of_every_operator_that_has_others():
+    assert set(PLAIN) == {name for name, each in vars(by_device).items() if hasattr(each, "__wrapped__")}
+    assert all(function.__module__.startswith("helpers.ops.torch_") for function in PLAIN.values())
+    with swapped(**PLAIN):
+        assert by_device.attention_rows is PLAIN["attention_rows"]
 
 
 def test_an_unknown_operator_is_refused_before_anything_is_swapped():
