@@ -884,5 +884,6 @@ print(where_it_ran(model.device))
 # </details>
 #
 # Now you: [Lab 8](../labs/08_scheduling.ipynb).
+# Next: [9 Operator fusion and graph capture](09_operator_fusion.ipynb).
 # Back: [7 Flash attention](07_flash_attention.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

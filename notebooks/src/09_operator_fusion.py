@@ -192,9 +192,9 @@ for name, line in lines.items():
 # The work is the same. One by one, the device idles between small kernels, because the next launch
 # takes longer than the last kernel. Two cures, and they add up:
 #
-# - [**operator fusion**](../docs/glossary.md#operator-fusion) makes one kernel of several
-#   neighbours: fewer launches, and what passes from one to the next stays on the chip;
-# - a **graph** launches a whole step at once.
+# - [**Operator fusion**](../docs/glossary.md#operator-fusion) makes one kernel of several neighbours,
+#   so that there are fewer launches, and what passes from one to the next stays on the chip.
+# - A **graph** launches a whole step at once.
 #
 # ## Build it: fusion
 #
@@ -285,31 +285,29 @@ print(f"tokens of the model written out equal to the fused one's: {all(same)}")
 from helpers.graphs import step_seconds
 
 
-def decode_seconds(steps=6, **operators):
-    """The least seconds of a decode step after 8 tokens."""
-    cache, times = KVCache.for_model(model, 1, 32), []
-    model(FlatBatch.pack([[1] * 8]), cache)
-    with swapped(**operators):
-        for i in range(steps):
+def in_turns(forms, steps=12):
+    """The least seconds of a decode step in each form, step by step in turns."""
+    caches = {name: KVCache.for_model(model, 1, 32) for name in forms}
+    times = {name: [] for name in forms}
+    for cache in caches.values():
+        model(FlatBatch.pack([[1] * 8]), cache)
+    for i in range(steps):
+        for name, operators in forms.items():
             batch = FlatBatch.pack([[1]], [8 + i])
-            with Stopwatch(model.device) as watch:
-                model(batch, cache)
-            times.append(watch.seconds)
-    return min(times)
+            with swapped(**operators), Stopwatch(model.device) as watch:
+                model(batch, caches[name])
+            times[name].append(watch.seconds)
+    return {name: min(seconds) for name, seconds in times.items()}
 
 
+# %% tags=["skip-emulated"]
 def predicted(counts):
     """Seconds of the step, by calls and bytes."""
     nbytes = bytes_moved + counts.nbytes
     return step_seconds(counts.num_calls, per_call, nbytes, ceilings.bandwidth)
 
 
-# %% tags=["skip-emulated"]
-taken = {"written out": [], "fused": []}
-for _ in range(3):  # in turns, so that other work on this machine meets both
-    taken["written out"].append(decode_seconds(**WRITTEN_OUT))
-    taken["fused"].append(decode_seconds())
-best = {name: min(times) for name, times in taken.items()}
+best = in_turns({"written out": WRITTEN_OUT, "fused": {}})  # other work meets both
 rows = [
     (name, c.num_calls, measured(predicted(c)), measured(best[name])) for name, c in forms.items()
 ]
@@ -320,7 +318,8 @@ Table(("form", "calls", "predicted", "measured"), rows)
 # %% [markdown]
 # The prediction is a lower bound twice over: an operator with real arguments costs more than one
 # that adds to a single number, and Python works between the calls, too. The gain on a CPU is
-# modest, because the bytes of the weights are most of the step. On an accelerator they are not.
+# modest, because the bytes of the weights are most of the step; the panel below shows another
+# balance.
 #
 # ### `torch.compile`, honestly
 #
@@ -614,6 +613,9 @@ fig = draw_held(
 plots.show(fig, alt="Used bytes per buffer: half of the registers, most of a CPU's L1 cache")
 
 # %% [markdown]
+# Each bar is cut into its parts, from left to right as the cell names them. A core of the NPU has
+# room for larger blocks than these, or for several heads of keys at once.
+#
 # | C++ loop | on a Da Vinci core |
 # |---|---|
 # | task: some tokens, one head of keys (`attend_task`) | a block of the grid: one core |
@@ -675,11 +677,11 @@ k[free], v[free] = float("nan"), float("nan")
 print("no NaN from a free page:", not ops.attention_pages(*given).isnan().any())
 
 # %% tags=["skip-emulated"]
-in_turns = {
+ways = {
     "collected, plain torch": PLAIN["attention_pages"],
     "this machine's own": ops.attention_pages,
 }
-times = {name: each(attend, given, repeats=20) for name, attend in in_turns.items()}
+times = {name: each(attend, given, repeats=20) for name, attend in ways.items()}
 nbytes = 2 * sum(lengths) * cfg.num_kv_heads * cfg.head_dim * 4
 print("reading keys and values, at best:", measured(nbytes / ceilings.bandwidth))
 for name, seconds in times.items():
@@ -834,3 +836,7 @@ print(where_it_ran(device))
 #    Fusion happens in a kernel, not in a function.
 #
 # </details>
+#
+# Now you: [Lab 9](../labs/09_operator_fusion.ipynb).
+# Back: [8 Scheduling](08_scheduling.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

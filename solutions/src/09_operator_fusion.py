@@ -187,7 +187,7 @@ lab09.check_sizes(capture_sizes)
 # How much does one more graph save?
 
 # %%
-day = {1: 40, 2: 70, 3: 95, 4: 60, 6: 30, 8: 55, 12: 20, 16: 45, 24: 12, 32: 3}
+day = {1: 40, 3: 70, 5: 95, 6: 60, 7: 30, 9: 55, 13: 20, 18: 45, 25: 12, 40: 3}
 for count_ in (1, 2, 3, 4, 6, 10):
     sizes_ = capture_sizes(day, count_)
     rows = sum((min(s for s in sizes_ if s >= b) - b) * n for b, n in day.items())
@@ -334,6 +334,9 @@ for tile in (1, 4, 16, 64):
 
 # %% [markdown]
 # ## How far you are
+#
+# Back: [9 Operator fusion and graph capture](../notebooks/09_operator_fusion.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%
 progress(lab09.LAB)
