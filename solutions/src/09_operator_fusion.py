@@ -265,13 +265,10 @@ def capture(length):
     recording = Recording(lambda: attention(q, cache[:, :, :length], cache[:, :, :length]) + 1)
     launches = []
     for call in recording.calls:
-        numbers = {
-            f"size of input {i}": list(t.shape)
-            for i, t in enumerate(call.args[:3])
-            if hasattr(t, "shape")
-        }
+        given = [x for x in call.args if isinstance(x, torch.Tensor)]
+        sizes = {f"size of input {i}": list(x.shape) for i, x in enumerate(given)}
         name = call.operator.overloadpacket.__name__
-        launches.append({"operator": name, "memory": {}, "numbers": numbers})
+        launches.append({"operator": name, "memory": {}, "numbers": sizes})
     return launches
 
 
@@ -298,9 +295,9 @@ print(stale(capture(9), capture(10)))
 
 # %% nbgrader={"grade": false, "grade_id": "lines", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def fetched(rows, columns, tile, per_line, kept):
-    """The number of cache lines that the kernel fetches, a whole number; all arguments are 1 or more.
+    """The number of cache lines that the kernel fetches, a whole number.
 
-    The last block has fewer columns where `tile` does not divide their number. The matrix begins
+    All arguments are 1 or more. The last block has fewer columns where `tile` does not divide their number. The matrix begins
     with a line.
     """
     ### BEGIN SOLUTION
@@ -323,10 +320,8 @@ lab09.check_lines(fetched)
 
 # %%
 for tile in (1, 4, 16, 64):
-    found = [fetched(64, 64, tile, 16, kept) for kept in (8, 63, 64)]
-    print(
-        f"tiles of {tile:2} columns: {found[0]:5,} lines with room for 8, {found[1]:5,} with 63, {found[2]:4,} with 64"
-    )
+    found = [f"{fetched(64, 64, tile, 16, kept):5,}" for kept in (8, 63, 64)]
+    print(f"tiles of {tile:2} columns: {', '.join(found)} lines with room for 8, 63 and 64")
 
 # %% [markdown]
 # Along the rows, or in tiles as wide as a line, each line comes once, whatever the cache holds. Down the columns it is all or nothing: with
