@@ -297,8 +297,8 @@ print(stale(capture(9), capture(10)))
 def fetched(rows, columns, tile, per_line, kept):
     """The number of cache lines that the kernel fetches, a whole number.
 
-    All arguments are 1 or more. The last block has fewer columns where `tile` does not divide their number. The matrix begins
-    with a line.
+    All arguments are 1 or more. The last block has fewer columns where `tile` does not divide their
+    number. The matrix begins with a line.
     """
     ### BEGIN SOLUTION
     lines, count = [], 0
