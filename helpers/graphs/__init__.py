@@ -13,7 +13,7 @@ from helpers.graphs.decode_step import DecodeStep
 from helpers.graphs.launches import Launched, call_seconds, step_seconds, time_line
 from helpers.graphs.masked_rows import MaskedRows
 from helpers.graphs.npu_graph import DecodeGraph
-from helpers.graphs.pieces import PIECES, PLAIN, WRITTEN_OUT, Piece, swapped
+from helpers.graphs.pieces import PIECES, PLAIN, WRITTEN_OUT, Piece, by_operators, swapped
 from helpers.graphs.recording import RecordedStep, Recording
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "RecordedStep",
     "Recording",
     "best_sizes",
+    "by_operators",
     "call_seconds",
     "compile_for",
     "decode_counts",

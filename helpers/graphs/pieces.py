@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 from helpers.graphs import written_out
 from helpers.graphs.counting import OpCounts, op_counts
 from helpers.model.config import DecoderConfig
+from helpers.model.decoder import DecoderLM
 from helpers.ops import by_device, torch_attention, torch_ops
 
 Inputs = tuple[Any, ...]
@@ -64,6 +66,17 @@ def swapped(**operators: Callable[..., Any]) -> Iterator[None]:
         for name, function in operators.items():
             stack.enter_context(patch.object(by_device, name, function))
         yield
+
+
+def by_operators(model: DecoderLM) -> DecoderLM:
+    """Return the model, weights shared, with every pass computed operator by operator.
+
+    Where this machine has C++ kernels, a model may compute a pass over a few tokens in one native call. No
+    operator can be swapped in it, and a dispatcher sees none of it.
+    """
+    alike = copy.copy(model)
+    vars(alike)["small_passes"] = None
+    return alike
 
 
 PLAIN: dict[str, Callable[..., Any]] = {

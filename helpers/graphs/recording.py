@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.graphs.counting import changed_arguments, is_view, tensors_in
 from helpers.graphs.decode_step import DecodeStep
-from helpers.graphs.pieces import PLAIN, swapped
+from helpers.graphs.pieces import PLAIN, by_operators, swapped
 from helpers.model.batch import FlatBatch
 
 _HOST_READS = ("_local_scalar_dense", "item", "equal", "is_nonzero")
@@ -86,7 +86,8 @@ class RecordedStep(DecodeStep):
     def _capture(self, batch: FlatBatch) -> Tensor:
         """Record the pass; on a CPU by the plain operators, because a dispatcher sees no call of a C++ kernel."""
         with swapped(**(PLAIN if self._model.device.type == "cpu" else {})):
-            self.recording = Recording(lambda: self._model.compute(batch, self._cache))
+            model = by_operators(self._model)
+            self.recording = Recording(lambda: model.compute(batch, self._cache))
         logits: Tensor = self.recording.result
         return logits
 

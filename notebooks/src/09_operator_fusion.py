@@ -48,10 +48,11 @@ import torch
 
 from helpers import KVCache
 from helpers.display import Table, measured
-from helpers.graphs import decode_counts, op_counts
+from helpers.graphs import by_operators, decode_counts, op_counts
 from helpers.model import FlatBatch, chat_prompt, checkpoint, generate
 
-model, tokenizer = checkpoint.load(device="cpu")
+loaded, tokenizer = checkpoint.load(device="cpu")
+model = by_operators(loaded)  # not in native calls, which this chapter comes to at its end
 cfg = model.cfg
 theirs = checkpoint.load_reference(device="cpu")
 with torch.inference_mode():

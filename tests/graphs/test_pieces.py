@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.graphs import PIECES, PLAIN, swapped
+from helpers.graphs import PIECES, PLAIN, by_operators, swapped
 from helpers.ops import by_device
 from tests.tiny import reference, twin
 
@@ -55,6 +55,16 @@ def test_operators_come_back_after_a_block_even_when_it_fails():
     with pytest.raises(KeyError):
         fail()
     assert by_device.rotary is own
+
+
+def test_a_model_by_operators_shares_its_weights_and_leaves_the_other_as_it_is():
+    model = twin(reference("llama"))
+    vars(model)["small_passes"] = "one native call"
+    alike = by_operators(model)
+    assert vars(model)["small_passes"] == "one native call"
+    assert vars(alike)["small_passes"] is None
+    assert alike.norm is model.norm
+    assert [a is b for a, b in zip(alike.parameters(), model.parameters(), strict=True)].count(False) == 0
 
 
 def test_plain_versions_are_those_of_every_operator_that_has_others():
