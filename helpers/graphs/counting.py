@@ -77,9 +77,7 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not is_view(result, given, changed):
             self.counts.launches[name] += 1
             self.counts.read += self._bytes(given)
-            own = {storage_of(tensor) for tensor in given}
-            fresh = [t for t in tensors_in(result) if storage_of(t) not in own]
-            self.counts.written += self._bytes([*changed, *fresh])
+            self.counts.written += self._bytes([*changed, *tensors_in(result)])
         return result
 
     def _bytes(self, tensors: Iterable[Tensor]) -> int:

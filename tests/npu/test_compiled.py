@@ -48,6 +48,13 @@ def test_a_compiled_block_gives_the_eager_result_in_a_replay(backend, kernels, i
     assert INPUTS in launched
 
 
+def test_no_core_is_set_aside():
+    """What `npugraph_ex` asks first: how many cores a device's and a stream's work may use."""
+    all_cores = {"cube_core_num": 20, "vector_core_num": 40}
+    assert torch.npu.get_device_limit(0) == all_cores
+    assert torch.npu.get_stream_limit(torch.npu.current_stream()) == all_cores
+
+
 @pytest.mark.parametrize("backend", ["npu", "inductor"])
 def test_backends_out_of_reach_say_so(backend, inputs):
     """The graph engine's backend needs GE (and its Python packages), inductor needs triton-ascend."""
