@@ -10,6 +10,8 @@ from torch import Tensor
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
 from helpers.model.decoder import DecoderLM
+from helpers.native.page_attention import Sequences
+from helpers.native.small_pass import Layout
 from helpers.ops import by_device as ops
 
 
@@ -180,6 +182,14 @@ class KVCache(Cache):
         return ops.attention_rows(
             q, k_cache, v_cache, rows, batch.query_start_loc, batch.seq_lens, q.shape[-1] ** -0.5
         )
+
+    def layout(self, batch: FlatBatch) -> Layout | None:
+        """Return where the rows are, each one long page; None for a subclass that attends in another way."""
+        if type(self).attend is not KVCache.attend or self._rows is None:
+            return None
+        rows = torch.tensor(batch.seq_ids, dtype=torch.int32).unsqueeze(1)
+        sequences = Sequences.of(rows, batch.query_start_loc, batch.seq_lens)
+        return Layout(self.k, self.v, sequences, heads_first=True)
 
     def commit(self, batch: FlatBatch) -> None:
         """Set the new lengths of the batch's rows, once for all layers."""

@@ -16,6 +16,7 @@ from helpers.caches.pages import Pages
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
 from helpers.model.decoder import DecoderLM
+from helpers.native.small_pass import Layout
 from helpers.ops import by_device as ops
 from helpers.ops.block_tables import BlockTables
 
@@ -222,6 +223,12 @@ class PagedKVCache(Pages, Cache):
         return ops.attention_pages(
             q, k_cache, v_cache, self._tables, batch.query_start_loc, q.shape[-1] ** -0.5
         )
+
+    def layout(self, batch: FlatBatch) -> Layout | None:
+        """Return where the pages are; None for a subclass that attends in another way."""
+        if type(self).attend is not PagedKVCache.attend or self._tables is None:
+            return None
+        return Layout(self.k, self.v, self._tables.native(batch.query_start_loc), heads_first=False)
 
     def commit(self, batch: FlatBatch) -> None:
         """Count the new tokens; their full pages may be shared from now on."""

@@ -16,6 +16,7 @@ from helpers.model.generation import Generation, chat_prompt, end_tokens, genera
 from helpers.model.layer_shapes import LayerShape
 from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_from_file
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
+from helpers.model.small_passes import SmallPasses
 from helpers.model.weights import build
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Linear",
     "ModelShape",
     "NoCache",
+    "SmallPasses",
     "UnreadableConfig",
     "UnsupportedArchitecture",
     "build",

@@ -45,6 +45,15 @@ def kernels() -> Kernels:
         return Kernels(None, f"none: {str(error).splitlines()[0]}; plain torch computes instead")
 
 
+def usable() -> ctypes.CDLL | None:
+    """Return the kernels, or None where there are none, and while torch's profiler records.
+
+    A profile shows torch's operators, and the kernels are none of these: under the profiler plain torch computes,
+    so that a profile is the same on every machine.
+    """
+    return None if torch._C._autograd._profiler_enabled() else kernels().functions
+
+
 def built(flags: tuple[str, ...] = _OPTIMISED) -> Path:
     """Return the shared library, made with these flags for this processor if need be.
 

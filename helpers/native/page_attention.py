@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from helpers.native.library import kernels
+from helpers.native.library import kernels, usable
 
 _FUNCTIONS = {torch.float32: "attend_f32", torch.bfloat16: "attend_bf16"}
 _MOST_GROUPED = 64
@@ -58,7 +58,7 @@ def serves(q: Tensor, k_cache: Tensor, v_cache: Tensor) -> bool:
 
     The head dimension must be a multiple of the processor's vector width.
     """
-    functions = kernels().functions
+    functions = usable()
     return (
         functions is not None
         and q.device.type == k_cache.device.type == "cpu"
@@ -80,22 +80,26 @@ def attend(
     With `heads_first`, pages are `[num_pages, KV, page_size, D]`. A query's result does not depend on the
     other queries, to the last bit. Ask `serves` first.
     """
+    cache, batch = cache_of(k_cache, v_cache, heads_first), batch_of(sequences, q.shape[1], scale)
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    _function(q.dtype)(ctypes.byref(batch), ctypes.byref(cache), q.data_ptr(), q.stride(0), out.data_ptr())
+    return out
+
+
+def cache_of(k_cache: Tensor, v_cache: Tensor, heads_first: bool) -> Cache:
+    """Return one layer's keys and values as C++ sees them."""
     tokens, heads = (2, 1) if heads_first else (1, 2)
-    cache = Cache(
+    return Cache(
         k_cache.data_ptr(), v_cache.data_ptr(),
         k_cache.stride(0), k_cache.stride(tokens), k_cache.stride(heads),
         k_cache.shape[tokens], k_cache.shape[heads], k_cache.shape[-1],
     )  # fmt: skip
-    batch = Batch(
-        *(x.data_ptr() for x in sequences),
-        *sequences.tables.shape,
-        q.shape[1],
-        torch.get_num_threads(),
-        scale,
-    )
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
-    _function(q.dtype)(ctypes.byref(batch), ctypes.byref(cache), q.data_ptr(), q.stride(0), out.data_ptr())
-    return out
+
+
+def batch_of(sequences: Sequences, num_heads: int, scale: float) -> Batch:
+    """Return the sequences of a pass as C++ sees them."""
+    pointers = (x.data_ptr() for x in sequences)
+    return Batch(*pointers, *sequences.tables.shape, num_heads, torch.get_num_threads(), scale)
 
 
 @functools.cache

@@ -16,9 +16,11 @@ from torch.nn import functional as F
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return `x [T, in] @ weight.T + bias`, `[T, out]`, in x's dtype; `weight [out, in]` may be packed."""
     if weight.is_mkldnn:
-        x_, bias_ = x.to(weight.dtype), None if bias is None else bias.to(weight.dtype)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x_, weight, bias_, "none", [], "")
-        return product.to(x.dtype)
+        if x.dtype == weight.dtype:
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+            return product
+        wide_bias = None if bias is None else bias.to(weight.dtype)
+        return linear(x.to(weight.dtype), weight, wide_bias).to(x.dtype)
     return F.linear(x, weight, bias)
 
 

@@ -114,20 +114,21 @@ static void fold(State& t, int first, int count, const Cache& c, int head, const
 }
 
 // One task for one head of keys: the common keys for all tokens at once, then each token's own.
-template <class T>
-static void attend_task(const Batch& b, const Cache& c, const T* q, int64_t q_stride, T* out, const Query* queries, const Task& task, int head) {
+// Queries and results may have another type (X) than keys and values (T).
+template <class T, class X>
+static void attend_task(const Batch& b, const Cache& c, const X* q, int64_t q_stride, X* out, const Query* queries, const Task& task, int head) {
   const int group = b.heads / c.kv_heads, dim = c.dim, count = task.count * group;
   State t(count, dim);
   auto table = [&](int i) { return b.tables + (int64_t)queries[i].sequence * b.width; };
   auto head_of = [&](int i) { return head * group + i % group; };
   for (int i = 0; i < count; i++) {
-    const T* from = q + queries[i / group].token * q_stride + head_of(i) * dim;
+    const X* from = q + queries[i / group].token * q_stride + head_of(i) * dim;
     for (int d = 0; d < dim; d += W) store(&t.q[i * dim + d], load(from + d) * b.scale);
   }
   fold<T>(t, 0, count, c, head, table(0), 0, task.common);
   for (int i = 0; i < task.count; i++) fold<T>(t, i * group, group, c, head, table(i), task.common, queries[i].seen);
   for (int i = 0; i < count; i++) {
-    T* to = out + (queries[i / group].token * (int64_t)b.heads + head_of(i)) * dim;
+    X* to = out + (queries[i / group].token * (int64_t)b.heads + head_of(i)) * dim;
     for (int d = 0; d < dim; d += W) store(to + d, load(&t.out[i * dim + d]) / t.total[i]);
   }
 }
@@ -174,6 +175,6 @@ static void attend_all(const Batch& b, const Cache& c, const T* q, int64_t q_str
 #pragma omp parallel for schedule(dynamic) num_threads(b.threads)
   for (int i = 0; i < count * c.kv_heads; i++) {
     const Task& task = tasks[i / c.kv_heads];
-    attend_task(b, c, q, q_stride, out, &queries[task.first], task, i % c.kv_heads);
+    attend_task<T>(b, c, q, q_stride, out, &queries[task.first], task, i % c.kv_heads);
   }
 }

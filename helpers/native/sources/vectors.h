@@ -46,9 +46,19 @@ static inline F fma(F a, F b, F c) {
 static inline F all(float x) { return x - (F){}; }  // W times the same
 
 static inline F load(const float* p) { F v; memcpy(&v, p, sizeof v); return v; }
-static inline F load(const bf16* p) {
+// W numbers of 16 bits as 32 bits. GCC 12 makes five instructions of the last line on AVX2, where there is one.
+static inline U widen(const bf16* p) {
+#if defined(__AVX512F__)
+  return (U)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
+#elif defined(__AVX2__) && defined(__FMA__)
+  return (U)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));
+#else
   Halves h; memcpy(&h, p, sizeof h);
-  U bits = __builtin_convertvector(h, U) << 16;
+  return __builtin_convertvector(h, U);
+#endif
+}
+static inline F load(const bf16* p) {
+  U bits = widen(p) << 16;
   F v; memcpy(&v, &bits, sizeof v); return v;
 }
 static inline void store(float* p, F v) { memcpy(p, &v, sizeof v); }
