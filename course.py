@@ -203,7 +203,7 @@ class Environment:
             variables.pop(name, None)
         # With torch_npu installed and no CANN, `import torch` fails unless this is off.
         variables.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
-        # Threads that wait give the core to others: beside one busy program, spinning threads are ten times as slow.
+        # Threads that wait give their core away: beside one busy program, spinning ones are ten times as slow.
         variables.setdefault("OMP_WAIT_POLICY", "passive")
         # Without a network pip should say so soon; an option would not reach the pip of the build.
         variables.setdefault("PIP_RETRIES", "1")

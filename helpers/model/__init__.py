@@ -15,8 +15,8 @@ from helpers.model.decoder import MLP, DecoderLayer, DecoderLM, Linear
 from helpers.model.generation import Generation, chat_prompt, end_tokens, generate
 from helpers.model.layer_shapes import LayerShape
 from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_from_file
+from helpers.model.native_passes.small_passes import SmallPasses
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
-from helpers.model.small_passes import SmallPasses
 from helpers.model.weights import build
 
 __all__ = [

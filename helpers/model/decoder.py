@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache, NoCache
 from helpers.model.config import DecoderConfig
-from helpers.model.small_passes import SmallPasses
+from helpers.model.native_passes.small_passes import SmallPasses
 from helpers.ops import by_device as ops
 from helpers.ops.products import NEVER, packed_from
 from helpers.ops.torch_ops import pack_weight

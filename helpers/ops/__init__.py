@@ -20,6 +20,7 @@ from helpers.ops.by_device import (
     write_kv_pages,
     write_kv_rows,
 )
+from helpers.ops.products import packed_from
 from helpers.ops.torch_ops import likeliest, pack_weight
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "linear",
     "materialised_attention",
     "pack_weight",
+    "packed_from",
     "rms_norm",
     "rotary",
     "swiglu",

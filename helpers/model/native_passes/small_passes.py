@@ -31,7 +31,7 @@ class SmallPasses:
 
     def __init__(self, model: DecoderLM, most: int = _UP_TO):
         """Take the model's weights before they are packed. Ask `serves` first."""
-        self.most, self._model = most, model
+        self.most, self._model, self._parts = most, model, _parts(model)
         cfg, layers = model.cfg, [_weights(cast("DecoderLayer", layer)) for layer in model.layers]
         head = model.embed_tokens.weight if model.lm_head is None else model.lm_head.weight
         self._native = SmallPass(
@@ -46,6 +46,7 @@ class SmallPasses:
 
     def where_faster(self) -> SmallPasses | None:
         """Return these passes, up to the tokens where operators become faster on this machine; None for never."""
+        self._parts = _parts(self._model)  # packing has replaced the weights
         if wish():
             return self if wish() == "native" else None
         cfg = self._model.cfg
@@ -82,8 +83,14 @@ class SmallPasses:
         return f"in one native call up to {self.most} tokens"
 
     def takes(self, batch: FlatBatch) -> bool:
-        """Return whether the batch is small enough, and no profiler wants to see operators."""
-        return len(batch.token_ids) <= self.most and usable() is not None
+        """Return whether the batch is small enough, no profiler wants to see operators, and the model is untouched.
+
+        A model with another weight, another part, a hook or another `forward` than it had is computed by its
+        operators.
+        """
+        return (
+            len(batch.token_ids) <= self.most and usable() is not None and _parts(self._model) == self._parts
+        )
 
     def __call__(self, batch: FlatBatch, layout: Layout, logits: Literal["last", "all"]) -> Tensor:
         """Return what `DecoderLM.compute` returns."""
@@ -97,6 +104,24 @@ class SmallPasses:
         wanted = range(len(x)) if logits == "all" else [end - 1 for end in ends]
         outputs = torch.tensor(wanted, dtype=torch.int32)
         return self._native(x, (cos, sin), layout, outputs, model.cfg.head_dim**-0.5)
+
+
+def _parts(model: DecoderLM) -> list[int]:
+    """Return what shows that a model's layers were exchanged or hooked: identities and numbers of hooks.
+
+    This runs before each pass, so that it looks into the modules' own dictionaries.
+    """
+    found: list[int] = []
+    for layer in model.layers._modules.values():
+        assert layer is not None
+        attn, mlp = layer._modules["attn"], layer._modules["mlp"]
+        for part in (layer, attn, mlp, *attn._modules.values(), *mlp._modules.values()):  # type: ignore[union-attr]
+            assert part is not None
+            found += map(id, part._parameters.values())
+            found.append(
+                len(part._forward_hooks) + len(part._forward_pre_hooks) + ("forward" in part.__dict__)
+            )
+    return found
 
 
 def _weights(layer: DecoderLayer) -> LayerWeights:
