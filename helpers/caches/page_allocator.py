@@ -48,11 +48,11 @@ class PageAllocator:
         taken = self._blank[start:]
         taken.reverse()
         del self._blank[start:]
-        evicted = self._oldest(n - len(taken)) if len(taken) < n else []
-        self.hold(evicted)
+        evicted = self._evict(n - len(taken)) if len(taken) < n else []
+        taken += evicted
         for page in taken:
             self.refs[page] = 1
-        return taken + evicted, evicted
+        return taken, evicted
 
     def hold(self, pages: Iterable[int]) -> None:
         """Count one more table that names these pages, which are in use or kept.
@@ -102,10 +102,18 @@ class PageAllocator:
             self._blank.append(page)
             self.num_kept -= 1
 
+    def _evict(self, n: int) -> list[int]:
+        """Take the `n` kept pages that have been free for longest out of the queue; return them."""
+        pages = self._oldest(n)
+        first = self._after[pages[-1]]
+        self._after[self._end], self._before[first] = first, self._end
+        self.num_kept -= n
+        return pages
+
     def _oldest(self, n: int) -> list[int]:
         """Return the `n` kept pages that have been free for longest."""
-        pages, page = [], self._end
+        pages, page, after = [], self._end, self._after
         for _ in range(n):
-            page = self._after[page]
+            page = after[page]
             pages.append(page)
         return pages

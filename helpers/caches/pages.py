@@ -77,9 +77,12 @@ class Pages:
         size = self.pool.page_size
         return num_pages_of(num_tokens, size) - num_pages_of(num_held, size)
 
-    def begin(self, request_id: Hashable, offer: Offer) -> int:
-        """Begin a request with an offer; return how many of its tokens are cached."""
-        return self.pool.redeem(request_id, offer)
+    def begin(self, request_id: Hashable, offer: Offer, again: bool = False) -> int:
+        """Begin a request with an offer; return how many of its tokens are cached.
+
+        A request that begins `again` finds its own text: that is no hit of the pool's statistics.
+        """
+        return self.pool.redeem(request_id, offer, again)
 
     def can_reserve(self, request_id: Hashable, num_tokens: int, freed: Sequence[Hashable] = ()) -> bool:
         """Return whether `reserve` would find pages for so many tokens, once `freed` is freed.
@@ -91,6 +94,15 @@ class Pages:
     def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
         """Take pages for tokens that the next pass will bring. Raises OutOfPages before anything changes."""
         raise NotImplementedError
+
+    def reserve_in_turn(self, texts: Sequence[tuple[Hashable, Sequence[int]]]) -> None:
+        """Take pages for several passes: each pass brings the next token of each request.
+
+        `texts` are names and equally many tokens. Raises OutOfPages at the first token that finds no page.
+        """
+        for tokens in zip(*(text for _, text in texts), strict=True):
+            for (name, _), token in zip(texts, tokens, strict=True):
+                self.reserve(name, [token])
 
     def fork(self, parent_id: Hashable, child_id: Hashable) -> None:
         """Begin a request with all tokens of its parent, sharing the pages.

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helpers.display.wrapping import wrapped
+
 
 @dataclass(frozen=True)
 class Source:
@@ -30,11 +32,15 @@ class Source:
 
 
 def show_source(thing: Callable[..., Any] | type) -> Source:
-    """Return the source of a function, method or class of `helpers`, as the file on disk has it."""
+    """Return the source of a function, method or class of `helpers`, as the file on disk has it.
+
+    Lines that are too long for a listing are broken (`wrapped`).
+    """
     thing = inspect.unwrap(thing)  # `helpers.ops` wraps functions of other files
     path = Path(inspect.getsourcefile(thing) or "")
     root = Path(__file__).parents[2]
-    return Source(path.relative_to(root).as_posix(), inspect.cleandoc("\n" + inspect.getsource(thing)))
+    text = inspect.cleandoc("\n" + inspect.getsource(thing))
+    return Source(path.relative_to(root).as_posix(), wrapped(text))
 
 
 def show_kernel(file: str, name: str) -> Source:

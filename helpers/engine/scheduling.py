@@ -101,6 +101,8 @@ class RequestScheduler:
         """
         if not requests or any(_differ(request, requests[0]) for request in requests[1:]):
             raise ValueError("samples have one prompt and one salt")
+        if self.room is not None:
+            requests = [request.cut_to(self.room) for request in requests]
         names = [request.request_id for request in requests]
         for i, request in enumerate(requests):
             self._check(request)
@@ -123,7 +125,8 @@ class RequestScheduler:
         for sample in samples[:seats]:
             if self.pages is not None:
                 self.pages.fork(state.name, sample.name)
-            sample.computed = sample.cached_tokens = state.computed
+            sample.computed = state.computed
+            sample.cached_tokens = min(state.computed, state.num_prompt)
             sample.first_scheduled = state.first_scheduled
             self._running[sample.name] = sample
             self.policy.charge(sample, 0)
@@ -172,7 +175,7 @@ class RequestScheduler:
         self._make_way()
         short = False
         for state in list(self._running.values()):
-            if self._left and state.name in self._running:
+            if self._left and (not self.preempted or state.name in self._running):
                 short |= self._continue(state)
         while self._left and self.waiting and not short and len(self._running) < self.max_batch_size:
             if not self._admit(self.policy.first(self._clock())):
@@ -191,18 +194,17 @@ class RequestScheduler:
         """Return whether the first waiting request would be admitted now; False when none waits."""
         return bool(self.waiting) and self._has_place(self.policy.first(self._clock()))
 
-    def reserve(self, state: RequestState, count: int) -> Chunk:
-        """Take pages for a running request's next tokens, and charge the tokens to it; return the tokens.
+    def decode(self, states: Sequence[RequestState], passes: int) -> None:
+        """Take pages for `passes` passes that each compute one token of these running requests; charge them.
 
-        Raises OutOfPages before anything changes.
+        The tokens are known, and the pages suffice: an engine that simulates passes together has checked.
         """
-        start = state.computed
-        tokens = state.tokens(start, start + count)
         if self.pages is not None:
-            self.pages.reserve(state.name, tokens)
+            texts = [(state.name, state.tokens(state.computed, state.computed + passes)) for state in states]
+            self.pages.reserve_in_turn(texts)
         if self._charges:
-            self.policy.charge(state, count)
-        return Chunk(state, tokens)
+            for state in states:
+                self.policy.charge(state, passes)
 
     def took(self, state: RequestState, token: int, now: float) -> None:
         """Add a token to a running request's answer, and end the request where its rules say so.
@@ -214,12 +216,9 @@ class RequestScheduler:
         if self._samples:
             for sample in self._samples.release(state):  # `branch` was not called
                 self.policy.push(sample)
-        state.token_ids.append(token)
-        state.token_times.append(now)
-        if token in state.request.stop_ids:
-            self.finish(state, "stop")
-        elif len(state.token_ids) == state.request.max_tokens:
-            self.finish(state, "length")
+        reason = state.take(token, now)
+        if reason is not None:
+            self.finish(state, reason)
 
     def finish(self, state: RequestState, reason: FinishReason, error: str = "") -> None:
         """End a request; its pages are freed."""
@@ -237,7 +236,7 @@ class RequestScheduler:
             self._offers.forget(state)
         self.policy.leave(state)
         del self._states[state.name]
-        state.finish_reason, state.error, state.ended = reason, error, self._clock()
+        state.end(reason, error, self._clock())
         self.finished[state.name] = state
 
     def _give_up(self) -> None:
@@ -250,7 +249,7 @@ class RequestScheduler:
             if self.pages is None or self._offers is None:  # without pages, an idle engine has a place
                 return
             error = self.pages.refusal(state.name, self._offers.to(state))
-            self.finish(state, "failed", f"OutOfPages: {error}, and nobody runs who could give some back")
+            self.finish(state, "failed", f"OutOfPages: {error}, and no request runs that could free pages")
 
     def _make_way(self) -> None:
         """Preempt the requests that the policy names if the first waiting request then has a place."""
@@ -337,8 +336,9 @@ class RequestScheduler:
         if not self._has_place(state):
             return False
         if self.pages is not None and self._offers is not None:
-            cached = self.pages.begin(state.name, self._offers.to(state))
-            state.computed = state.cached_tokens = cached
+            state.computed = self.pages.begin(state.name, self._offers.to(state), state.preemptions > 0)
+            if state.first_scheduled is None:  # later, the request finds its own text: that is no hit
+                state.cached_tokens = min(state.computed, state.num_prompt)
         self.policy.pop(state)
         if self._offers is not None:
             self._offers.forget(state)
@@ -354,8 +354,13 @@ class RequestScheduler:
 
         Raises OutOfPages before anything changes.
         """
-        name = state.name
-        self._planned[name] = self.reserve(state, count)
+        name, start = state.name, state.computed
+        tokens = state.tokens(start, start + count)
+        if self.pages is not None:
+            self.pages.reserve(name, tokens)
+        if self._charges:
+            self.policy.charge(state, count)
+        self._planned[name] = Chunk(state, tokens)
         self._left -= count
         if count < remaining:
             self._prefilling[name] = state
@@ -379,5 +384,6 @@ class RequestScheduler:
 
 
 def _differ(one: Request, other: Request) -> bool:
-    """Return whether two requests could not share their prompt's keys and values."""
-    return list(one.prompt_ids) != list(other.prompt_ids) or one.salt != other.salt
+    """Return whether two requests could not share their text's keys and values."""
+    texts = [[*request.prompt_ids, *request.answered] for request in (one, other)]
+    return texts[0] != texts[1] or len(one.answered) != len(other.answered) or one.salt != other.salt

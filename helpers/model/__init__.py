@@ -17,17 +17,22 @@ from helpers.model.layer_shapes import LayerShape
 from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_from_file
 from helpers.model.native_passes.small_passes import SmallPasses
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
+from helpers.model.text.answer_text import AnswerText
+from helpers.model.text.detokeniser import Detokeniser
+from helpers.model.text.stop_strings import StopStrings
 from helpers.model.weights import build
 
 __all__ = [
     "MLP",
     "PUBLISHED",
+    "AnswerText",
     "Cache",
     "Checkpoint",
     "ConcatCache",
     "DecoderConfig",
     "DecoderLM",
     "DecoderLayer",
+    "Detokeniser",
     "FlatBatch",
     "Generation",
     "LayerShape",
@@ -35,6 +40,7 @@ __all__ = [
     "ModelShape",
     "NoCache",
     "SmallPasses",
+    "StopStrings",
     "UnreadableConfig",
     "UnsupportedArchitecture",
     "build",

@@ -12,7 +12,14 @@ import torch_npu
 from torch import Tensor
 from torch.nn import functional as F
 
-from helpers.ops.npu_attention import attention, attention_lse, attention_pages, attention_rows
+from helpers.ops.npu_attention import (
+    attention,
+    attention_lse,
+    attention_pages,
+    attention_rows,
+    check_heads,
+    check_pages,
+)
 
 __all__ = [
     "add_rms_norm",
@@ -20,6 +27,8 @@ __all__ = [
     "attention_lse",
     "attention_pages",
     "attention_rows",
+    "check_heads",
+    "check_pages",
     "linear",
     "rms_norm",
     "rotary",

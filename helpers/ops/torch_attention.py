@@ -18,6 +18,13 @@ from helpers.ops.block_tables import BlockTables
 from helpers.ops.decode_rows import Family
 
 
+def check_heads(weight: Tensor, heads: int, kv_heads: int, head_dim: int) -> None:
+    """Raise ValueError for heads that the attention operators of the weight's device do not take.
+
+    Plain torch takes all.
+    """
+
+
 def attention(
     q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
 ) -> Tensor:
@@ -115,6 +122,13 @@ def write_kv_pages(k_cache: Tensor, v_cache: Tensor, k: Tensor, v: Tensor, slots
     """
     for cache, new in ((k_cache, k), (v_cache, v)):
         cache.view(-1, *cache.shape[2:]).index_copy_(0, slots, new)
+
+
+def check_pages(k_cache: Tensor) -> None:
+    """Raise ValueError where attention on the cache's device does not read pages of its size and type.
+
+    `k_cache` is `[..., page_size, KV, D]`. The plain version reads pages of any size.
+    """
 
 
 def attention_pages(

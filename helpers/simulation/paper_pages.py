@@ -43,6 +43,29 @@ class PaperPages(Pages):
         self._untold[request_id] = []
         self._room[request_id] = -self.pool.length(request_id) % self.pool.page_size - 1
 
+    def reserve_in_turn(self, texts: Sequence[tuple[Hashable, Sequence[int]]]) -> None:
+        """Take pages for several passes, as `Pages` does: from page event to page event."""
+        passes = len(texts[0][1]) if texts else 0
+        due: list[list[int]] = [[] for _ in range(passes)]  # for each pass, the texts with a page event
+        for i, (name, tokens) in enumerate(texts):
+            untold, room = self._untold.get(name), self._room.get(name, 0)
+            left = room - len(untold) if untold is not None else 0
+            if untold is not None and left >= passes:
+                untold += tokens
+            else:
+                due[max(0, left)].append(i)
+        reserved = [0] * len(texts)
+        for at, events in enumerate(due):
+            for i in sorted(events):
+                name, tokens = texts[i]
+                self.reserve(name, tokens[reserved[i] : at + 1])
+                reserved[i] = at + 1
+                following = at + 1 + max(0, self._room[name])
+                if following < passes:
+                    due[following].append(i)
+                elif at + 1 < passes:
+                    self._untold[name] += tokens[at + 1 :]
+
     def commit(self) -> None:
         """End the pass: reserved tokens count as written."""
         if self._touched:

@@ -41,7 +41,7 @@ class Load(NamedTuple):
             tokens += new
             sequences += 1
             history += old
-            attended += new * old + new * (new + 1) // 2
+            attended += new * (2 * old + new + 1) // 2
         return cls(tokens, sequences, history, attended)
 
 

@@ -60,6 +60,7 @@ class SimulatedEngine:
         self._answers: dict[Hashable, int] = {}  # the true lengths
         self._busy = self._row_seconds = 0.0
         self._passes = self._computed = 0
+        self._decoding = False  # whether requests run, and each has just its latest token to compute
 
     @property
     def busy(self) -> bool:
@@ -78,17 +79,21 @@ class SimulatedEngine:
     def submit(self, request: Request, at: float, answer: int) -> None:
         """Add a request that comes at the time `at` and gets `answer` tokens, 1 to `max_tokens`.
 
+        Tokens that the request brings (`answered`) are part of these.
+
         Raises ValueError for another length, and as `RequestScheduler.add_request` does.
         """
-        if not 1 <= answer <= request.max_tokens:
+        least = len(request.answered) + 1
+        if not least <= answer <= request.max_tokens:
             raise ValueError(
-                f"request {request.request_id!r}: an answer of {answer} tokens, allowed are 1 to {request.max_tokens}"
+                f"request {request.request_id!r}: an answer of {answer} tokens, "
+                f"allowed are {least} to {request.max_tokens}"
             )
         if not self.busy:
             self.clock.wait_until(at)
         with self.clock.back_at(at):
-            self.scheduler.add_request(request)
-        self._answers[request.request_id] = answer
+            request = self.scheduler.add_request(request).request  # its answer may have been cut
+        self._answers[request.request_id] = min(answer, request.max_tokens)
         self.tokens_asked += len(request.prompt_ids) + request.max_tokens
 
     def run_until(self, moment: float, awaited: Collection[Hashable] = ()) -> list[RequestState]:
@@ -108,10 +113,12 @@ class SimulatedEngine:
         return Report.summed(outcomes, self._busy, self._passes, self._computed, self._row_seconds)
 
     def _pass(self, moment: float) -> list[RequestState]:
-        """Simulate a pass, and quiet passes after it until `moment`; return the finished requests."""
+        """Simulate quiet passes until `moment` or, if there is none, one pass; return the finished requests."""
+        if self._decoding and (count := self._quiet(running := list(self.scheduler.running))) > 0:
+            return self._quiet_passes(running, count, moment)
         planned = self.scheduler.schedule()
-        load = Load.of((len(tokens), state.computed) for state, tokens in planned)
         if planned:
+            load = Load.of([(len(tokens), state.computed) for state, tokens in planned])
             self._spend(self._pass_time(load), load)
         self.pages.commit()
         due, last, now, answers = 0, list[RequestState](), self.clock.now, self._answers
@@ -127,40 +134,36 @@ class SimulatedEngine:
                     state.token_times.append(now)
                 else:
                     last.append(state)
-        if last:
-            return self._end(last)
-        quiet = self._leap and due == len(self.scheduler.running) > 0
-        return self._quiet_passes([state for state, _ in planned], moment) if quiet else []
+        self._decoding = self._leap and due == len(self.scheduler.running) > len(last)
+        return self._end(last)
 
-    def _quiet_passes(self, running: Sequence[RequestState], moment: float) -> list[RequestState]:
-        """Simulate quiet passes until a request is done; return the finished requests.
-
-        A pass in which something could be decided, and the passes after it, are left out.
-        """
-        count, times = self._quiet(running), list[float]()
-        history, rows = sum(state.computed for state in running), len(running)
+    def _quiet_passes(self, running: Sequence[RequestState], count: int, moment: float) -> list[RequestState]:
+        """Simulate up to `count` quiet passes, as many as begin before a moment; return the finished requests."""
+        times, history, rows = list[float](), sum([state.computed for state in running]), len(running)
         while len(times) < count and self.clock.now < moment:
             load = Load(rows, rows, history, history + rows)
             self._spend(self._pass_time(load), load)
             times.append(self.clock.now)
             history += rows
-        return self._catch_up(running, times) if times else []
+        return self._catch_up(running, times)
 
     def _catch_up(self, running: Sequence[RequestState], times: list[float]) -> list[RequestState]:
         """Give each running request one token at each of these times; return the finished requests."""
-        passes, reserve, last = len(times), self.scheduler.reserve, []
-        for state in running:
+        passes, answers, last = len(times), self._answers, list[RequestState]()
+        for state in running if passes > 1 else ():
             state.token_ids += [_ANSWER + state.order] * (passes - 1)
-            reserve(state, passes)
+        self.scheduler.decode(running, passes)
+        self.pages.commit()
+        for state in running:
             state.computed += passes
             state.tokens_computed += passes
             state.token_times += times
-            if len(state.token_ids) + 1 < self._answers[state.name]:
+            if len(state.token_ids) + 1 < answers[state.name]:
                 state.token_ids.append(_ANSWER + state.order)
             else:
                 state.token_times.pop()
                 last.append(state)
-        self.pages.commit()
+        self._decoding = len(running) > len(last)
         return self._end(last)
 
     def _quiet(self, running: Sequence[RequestState]) -> int:
@@ -168,12 +171,12 @@ class SimulatedEngine:
 
         In these passes no request is admitted, is preempted, lacks a page, or is done before the last pass.
         """
-        scheduler = self.scheduler
+        scheduler, answers = self.scheduler, self._answers
         if len(running) > scheduler.token_budget or scheduler.would_admit():
             return 0
         if scheduler.waiting and not scheduler.policy.static and len(running) < scheduler.max_batch_size:
             return 0
-        left = min(self._answers[state.name] - len(state.token_ids) for state in running)
+        left = min([answers[state.name] - len(state.token_ids) for state in running])
         if scheduler.waiting and scheduler.policy.preemptive:
             left = int(min(left, scheduler.policy.steady(list(running))))
         while left > 0 and not self._enough(running, left):

@@ -1,9 +1,12 @@
 """The source that a notebook shows is the one on disk, under the name of its file."""
 
+import inspect
+
 import pytest
 
 from helpers import ops
-from helpers.display import Table, measured, show_kernel, show_source
+from helpers.display import LISTING_COLUMNS, Table, measured, show_kernel, show_source
+from tests.display.test_wrapping import undocumented
 from tools.notebooks import ROOT
 
 
@@ -20,8 +23,10 @@ def test_the_source_shown_is_the_source_on_disk():
 def test_the_file_that_is_named_holds_the_source(thing):
     shown = show_source(thing)
     assert shown.file.startswith("helpers/")
-    for line in shown.text.splitlines():
-        assert line in (ROOT / shown.file).read_text()
+    source = inspect.cleandoc("\n" + inspect.getsource(inspect.unwrap(thing)))
+    assert source.splitlines()[0] in (ROOT / shown.file).read_text()
+    assert undocumented(shown.text) == undocumented(source), "docstrings are filled anew, and nothing else"
+    assert max(map(len, shown.text.splitlines())) <= LISTING_COLUMNS
 
 
 def test_a_class_is_shown_whole():

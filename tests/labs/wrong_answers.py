@@ -581,7 +581,7 @@ def f(shape, batch_size, context, device):
     n = 2 * shape.num_params + 2 * batch_size * context * shape.kv_elements_per_token
     return max(n / device.bandwidth.value, 2 * shape.num_params * batch_size / device.peak('fp16').value)
 """,
-        "Nobody published this device's bandwidth. What does the docstring ask for then?",
+        "This device's bandwidth is not published. What does the docstring ask for then?",
     ),
     (
         "lab02.check_other_device",
@@ -786,7 +786,7 @@ def f(q_len, kv_len, query_block, key_block):
             out.append((q, k, min(k + key_block, kv_len) - 1 > first))
     return out
 """,
-        "Is a tile left out, or one there that nobody sees?",
+        "Is a tile left out, or one there that no query sees?",
     ),
     (
         "lab07.check_choose",

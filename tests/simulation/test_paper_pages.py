@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from helpers.caches import OutOfPages, PagedKVCache
+from helpers.caches import OutOfPages, PagedKVCache, Pages
 from helpers.estimates import Ceilings
 from helpers.model import PUBLISHED, FlatBatch
 from helpers.simulation import PaperModel, PaperPages
@@ -101,6 +101,28 @@ def test_the_same_pages_are_free_as_in_a_cache_after_the_same_calls(size, seed):
         assert paper.free_pages == cache.free_pages
     assert refused
     assert forked
+
+
+@pytest.mark.parametrize("passes", [1, 2, 9])
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_passes_reserved_together_take_the_pages_in_turn(size, passes):
+    """The tables and the order of cached pages equal those of one reservation a token."""
+    pools = []
+    for reserve in (PaperPages.reserve_in_turn, Pages.reserve_in_turn):
+        pages = PaperPages(80, size)
+        for i, name in enumerate("abc"):
+            pages.begin(name, pages.offer([i] * (4 + i)))
+            pages.reserve(name, [i] * (4 + i))
+        pages.commit()
+        reserve(pages, [(name, list(range(10, 10 + passes))) for name in "abc"])
+        for name in "abc":
+            pages.reserve(name, [5] * size)
+        pages.commit()
+        tables = [pages.pool.table(name) for name in "abc"]
+        for name in "abc":
+            pages.free_request(name)
+        pools.append((tables, pages.pool.cached_pages(), pages.pool.stats()))
+    assert pools[0] == pools[1]
 
 
 def test_a_forked_request_asks_the_pool_again():

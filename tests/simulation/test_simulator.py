@@ -89,7 +89,7 @@ def made_trace(kind, seed, count, rate):
 )
 def test_it_is_the_engine_without_a_model(name, kind, seed, rate, size, seats, budget, chunk, sharing, room):
     """Outcomes, passes and totals equal `ContinuousBatcher`'s to the last bit, with leaps and without."""
-    trace, pages = made_trace(kind, seed, 15, rate), -(-room // size)
+    trace, pages, kept = made_trace(kind, seed, 15, rate), -(-room // size), []
     expected, pool = on_the_engine(trace, MADE[name], pages, size, seats, budget, chunk, sharing)
     for leap in (True, False):
         engine = SimulatedEngine(pass_time, pages, size, seats, budget, chunk, MADE[name], sharing, leap)
@@ -104,6 +104,8 @@ def test_it_is_the_engine_without_a_model(name, kind, seed, rate, size, seats, b
         assert ours.hit_tokens == theirs.hit_tokens
         assert ours.evictions == theirs.evictions
         assert engine.tokens_asked == engine.num_requests == 0
+        kept.append(engine.pages.pool.cached_pages())
+    assert kept[0] == kept[1], "pages are taken pass by pass in leaps, too"
 
 
 def test_no_leap_passes_a_change_of_turn():
