@@ -945,5 +945,6 @@ options_table(
 # </details>
 #
 # Now you: [Lab 8](../labs/08_scheduling.ipynb).
+# Next: [9 Operator fusion and graph capture](09_operator_fusion.ipynb).
 # Back: [7 Flash attention](07_flash_attention.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
