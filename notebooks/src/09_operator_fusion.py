@@ -60,10 +60,8 @@ with torch.inference_mode():
 next_token = torch.tensor([[1]])
 hf = op_counts(lambda: theirs(next_token, past_key_values=past, use_cache=True))
 ours = decode_counts(cfg, batch=1, context=8)
-rows = [
-    ("transformers", hf.num_calls, hf.num_launches),
-    ("this course", ours.num_calls, ours.num_launches),
-]
+counts = {"transformers": hf, "this course": ours}
+rows = [(name, c.num_calls, c.num_launches) for name, c in counts.items()]
 Table(("one token of SmolLM2", "operator calls", "launches"), rows)
 
 # %% [markdown]
@@ -75,7 +73,7 @@ Table(("one token of SmolLM2", "operator calls", "launches"), rows)
 from helpers.display import plots
 from helpers.figures import draw_calls
 
-fig = draw_calls({"transformers": hf, "this course": ours}, "Launches for one token, by kind")
+fig = draw_calls(counts, "Launches for one token, by kind")
 plots.show(fig, alt="Products and attention are a third of the launches; the rest is small work")
 
 # %% [markdown]
