@@ -199,6 +199,7 @@ class DecoderLM(nn.Module):
         """
         cfg = self.cfg
         ops.check_heads(fn(self.norm.data), cfg.num_heads, cfg.num_kv_heads, cfg.head_dim)
+        self.small_passes = None  # its weights are those that were here before
         moved: DecoderLM = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved
 
