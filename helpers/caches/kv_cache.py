@@ -84,6 +84,14 @@ class KVCache(Cache):
         return [min(lens) for lens in zip(*self._written, strict=True)]
 
     @property
+    def prepared(self) -> Tensor | None:
+        """The row of each token of the batch between `prepare` and `commit`, int64 `[T]`.
+
+        A captured pass reads this memory in each replay, so its owner must hold the tensor.
+        """
+        return self._rows
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the whole cache, used or not."""
         return self.k.nbytes + self.v.nbytes
@@ -155,7 +163,9 @@ class KVCache(Cache):
             if length > self.max_seq_len:
                 raise ValueError(f"row {row}: {length} tokens do not fit, it holds {self.max_seq_len}")
         rows = torch.tensor(batch.seq_ids, device=self.k.device)
-        self._rows = rows.repeat_interleave(torch.tensor(batch.query_lens, device=rows.device))
+        counts = torch.tensor(batch.query_lens, device=rows.device)
+        # Told the size of the result, torch need not wait for the device to sum the counts.
+        self._rows = rows.repeat_interleave(counts, output_size=batch.query_start_loc[-1])
 
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
         """Write the new tokens at their positions, then attend over each row's used part; copy nothing.

@@ -42,7 +42,11 @@ class PagedKVCache(Pages, Cache):
         device: torch.device | str = "cpu",
         sharing: bool = True,
     ):
-        """Make all pages free. Raises ValueError for a size under 1 or a type that is no floating point."""
+        """Make all pages free.
+
+        Raises ValueError for a size under 1, a type that is no floating point, and pages that attention on
+        this device does not read.
+        """
         sizes = (num_layers, num_pages, page_size, num_kv_heads, head_dim)
         if min(sizes) < 1:
             raise ValueError(
@@ -52,6 +56,7 @@ class PagedKVCache(Pages, Cache):
             raise ValueError(f"keys and values are floating-point numbers, got {dtype}")
         super().__init__(PagePool(num_pages, page_size, sharing))
         self.k = torch.zeros(sizes, dtype=dtype, device=device)
+        ops.check_pages(self.k)
         self.v = torch.zeros_like(self.k)
         self._own: dict[int, Hashable] = {}  # pages given out singly, and the names they have in the pool
         self._step: tuple[Hashable, ...] = ()  # requests of the pass that has begun

@@ -45,6 +45,7 @@ attention = _on_its_device(torch_attention.attention)
 attention_lse = _on_its_device(torch_attention.attention_lse)
 attention_pages = _on_its_device(torch_attention.attention_pages)
 attention_rows = _on_its_device(torch_attention.attention_rows)
+check_pages = _on_its_device(torch_attention.check_pages)
 write_kv_pages = _on_its_device(torch_attention.write_kv_pages)
 write_kv_rows = _on_its_device(torch_attention.write_kv_rows)
 materialised_attention = torch_attention.materialised_attention  # one version for all devices
