@@ -2,7 +2,7 @@
 
 from helpers.display import plots
 from helpers.display.readings import measured
-from helpers.display.source import Source, show_source
+from helpers.display.source import Source, show_kernel, show_source
 from helpers.display.tables import Table
 from helpers.display.tick_labels import STRICT_FIGURES, overlapping_labels
 from helpers.display.widgets import SweepPanel, dropdown, int_slider, power_slider, text_box
@@ -20,6 +20,7 @@ __all__ = [
     "overlapping_labels",
     "plots",
     "power_slider",
+    "show_kernel",
     "show_source",
     "text_box",
     "wrapped",

@@ -695,8 +695,9 @@ plots.show(
 #
 # What is free at this moment is not what an admission may take: running prompts will ask for pages
 # with their next chunks. Four rules, in a memory that is tight (300 pages of 16 tokens, chunks of
-# 64 tokens). The first two are vLLM's: the whole prompt must fit (`scheduler_reserve_full_isl`,
-# read in 0.23), and a *watermark*, a share of all pages, stays free. The third is this scheduler's.
+# 64 tokens). The first two are vLLM's: the whole prompt must fit (`--scheduler-reserve-full-isl`, on
+# in 0.23 and 0.33), and a *watermark*, a share of all pages, stays free (`--watermark` in 0.33, off
+# unless asked for). The third is this scheduler's.
 
 # %% tags=["skip-emulated"]
 from helpers.engine import Admission
@@ -860,8 +861,8 @@ print(f"a pass, predicted: {1e3 * there(Load.of([(1, 500)] * 16)):.1f} ms")
 # %% [markdown]
 # What the NPU sees of a policy is the shape of the batch. A decode pass is replayed as a captured
 # graph only for certain batch sizes, and padded to the next of them. A policy that preempts and
-# readmits brings mixed passes, which run without a graph or in pieces. And what the device computes
-# must not depend on which requests share the pass:
+# readmits brings mixed passes, which run as graphs in pieces or without one (chapter 2). And what the
+# device computes must not depend on which requests share the pass:
 
 # %%
 from helpers.machine import where_it_ran
@@ -875,18 +876,51 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# In vLLM and vLLM-Ascend, `--scheduling-policy` is `fcfs` (the default) or `priority`: each request
-# may carry a `priority`, smaller first, ties by arrival, and the least urgent one is preempted when
-# pages run out. There is no ageing, so an endless stream of urgent requests starves the others.
-# `--max-num-seqs` are the seats and `--max-num-batched-tokens` the budget of a pass; both bound
-# what any policy can do, since no running request is overtaken.
+# vLLM and vLLM-Ascend plan the next pass while this one runs, unless another option forbids it. Their orders are `fcfs` (the default) and
+# `priority`: each request may carry a `priority`, smaller first, ties by arrival, and the least urgent one is preempted when
+# pages run out. There is no ageing, so an endless stream of urgent requests starves the others. Seats and token budget bound
+# what any policy can do, since no running request is overtaken. `vllm bench serve` counts this chapter's goodput: `--goodput ttft:1000 tpot:50`
+# in vLLM 0.23 and 0.33.
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--scheduling-policy": "the policy",
+        "--max-num-seqs": "the seats",
+        "--max-num-batched-tokens": "the token budget of a pass",
+        "--async-scheduling": "the plan costs the device no time",
+        "--goodput": "objectives for TTFT and TPOT, in ms",
+    }
+)
+
+# %% [markdown]
+# vLLM-Ascend adds schedulers, in `--additional-config`. In 0.25 and later the first of them is turned on by
+# `--additional-config '{"scheduler_config": {"short_request_first_config": {"enabled": true, "threshold": 256, "long_max_wait_ms": 2000}}}'`
+# (in 0.24 without the outer key, on prefill nodes alone). Prompts of up to `threshold` tokens go first, until the oldest long one has
+# waited for `long_max_wait_ms`; the policy must be `fcfs`. This is shortest job first with two lengths, and ageing: leave the wait
+# out, and long prompts starve. The scheduler for batch jobs predicts lengths and has no bound on waiting, and its document says so.
 #
-# vLLM-Ascend adds a queue for short prompts:
-# `--additional-config '{"scheduler_config": {"short_request_first_config": {"enabled": true, "threshold": 256, "long_max_wait_ms": 2000}}}'`.
-# Prompts of up to `threshold` tokens go first, until the oldest long one has waited for `long_max_wait_ms`; it asks
-# for `fcfs` as the policy. This is shortest job first with two lengths, and ageing: leave the wait out, and long prompts starve. Over
-# replicas, a router in front (vLLM's production-stack, for one) does what the table above compares.
-#
+# Over replicas, a router in front does what the table above compares. vLLM-Ascend's repository has two as examples (August 2026): a load
+# balancer that sends short and long prompts to different replicas, and a proxy for prefill and decode on different nodes, between which
+# keys and values move by `--kv-transfer-config` (vLLM-Ascend 0.23 and later).
+
+# %%
+options_table(
+    {
+        "scheduler_config": "the place of these keys",
+        "short_request_first_config": "shortest job first with two lengths",
+        "threshold": "the border between the lengths",
+        "long_max_wait_ms": "ageing",
+        "batch_job_sched_config": "longest job first, by predicted lengths",
+        "enable_balance_scheduling": "replicas that wait for the fullest",
+        "profiling_chunk_config": "chunks by measured time",
+        "recompute_scheduler_enable": "preempted requests on a decode node",
+    }
+)
+
+# %% [markdown]
 # ## Recap
 #
 # A policy cannot make the engine faster; it decides who waits: some requests gain a factor by that,
@@ -911,5 +945,6 @@ print(where_it_ran(model.device))
 # </details>
 #
 # Now you: [Lab 8](../labs/08_scheduling.ipynb).
+# Next: [9 Operator fusion and graph capture](09_operator_fusion.ipynb).
 # Back: [7 Flash attention](07_flash_attention.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

@@ -310,6 +310,7 @@ lab08.promises(
 # %% [markdown]
 # ## How far you are
 #
+# Next: [9 Operator fusion and graph capture](../notebooks/09_operator_fusion.ipynb).
 # Back: [8 Scheduling](../notebooks/08_scheduling.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
