@@ -799,7 +799,7 @@ print(where_it_ran(model.device))
 #
 # vLLM calls a page a block. Its size can be asked for, but vLLM-Ascend 0.23 and later set it to 128 while prefix caching or chunked prefill is
 # on, and both are on by default. How many pages there are follows from memory: as many as weights and activations leave room for. When
-# the log says that requests were preempted, the pool is too small for the seats: allow fewer at once, or give the pool more
+# the log says that requests were preempted, the pool is too small for the requests that run together: allow fewer at once, or give the pool more
 # room.
 
 # %%
