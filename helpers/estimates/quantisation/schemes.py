@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from helpers.estimates.quantisation.compressed_tensors import UnknownScheme, groups_of, number, packed
+from helpers.estimates.quantisation.compressed_tensors import UnknownScheme, number, packed
 from helpers.estimates.quantisation.module_names import left_out, named
+from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.quantisation.weight_table import WeightShape
 
 
@@ -53,8 +54,8 @@ def _awq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape
     def nbytes(weight: WeightShape) -> int | None:
         if not _in_layers(weight) or any(part in weight.name for part in kept):
             return None
-        groups = groups_of(weight.columns, group)
-        return (weight.elements + groups * weight.rows) * bits // 8 + 2 * groups * weight.rows
+        stored = NumberFormat(bits, group if group > 0 else "row", "zero")
+        return stored.nbytes(weight.rows, weight.columns)
 
     return nbytes
 
@@ -76,12 +77,9 @@ def _gptq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShap
         if rule.startswith("-:"):
             return None
         sizes = {**usual, **(rules.get(rule) or {})}
-        bits, groups = int(sizes["bits"]), groups_of(weight.columns, int(sizes["group_size"]))
-        return (
-            (weight.elements + groups * weight.rows) * bits // 8
-            + 2 * groups * weight.rows
-            + 4 * weight.columns
-        )
+        bits, group = int(sizes["bits"]), int(sizes["group_size"])
+        stored = NumberFormat(bits, group if group > 0 else "row", "zero")
+        return stored.nbytes(weight.rows, weight.columns) + 4 * weight.columns
 
     return nbytes
 
