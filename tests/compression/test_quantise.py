@@ -85,7 +85,7 @@ def test_bf16_activations_stay_near_fp32(recipe):
     half = quantise(model, Recipe(**{**vars(recipe), "computes_in": torch.bfloat16}))
     assert half.dtype == torch.bfloat16
     assert half.embed_tokens(torch.tensor([1])).dtype == torch.bfloat16
-    assert (half(BATCH) - exact).abs().max() < 0.05 * exact.abs().max()
+    assert (half(BATCH) - exact).abs().max() < 0.1 * exact.abs().max()
     if recipe.weights == INT4:
         kinds = {type(m.product) for m in half.modules() if hasattr(m, "product")}
         assert kinds == {Int4Product} or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
@@ -105,15 +105,15 @@ def test_a_copy_serves_larger_batches_with_the_same_weights():
 def test_the_engine_gives_the_tokens_of_the_plain_loop_with_the_same_weights(dtype):
     model = quantise(wide_model().pack(), Recipe(INT4, head=Q8_0, computes_in=dtype))
     draw = random.Random(0)
-    prompts = [[draw.randrange(112) for _ in range(draw.randrange(1, 9))] for _ in range(30)]
-    alone = [generate(model, prompt, 6) for prompt in prompts]
+    prompts = [[draw.randrange(112) for _ in range(draw.randrange(1, 9))] for _ in range(60)]
+    alone = [generate(model, prompt, 3) for prompt in prompts]
     clear = [
-        i for i, answer in enumerate(alone) if answer.min_margin > (0 if dtype == torch.float32 else 0.5)
+        i for i, answer in enumerate(alone) if answer.min_margin > (0 if dtype == torch.float32 else 0.15)
     ]
     assert len(clear) > 3, "16 bits leave near ties, which another order of sums decides"
     batcher = ContinuousBatcher(model, PagedKVCache.for_model(model, 8, 4), chunk_size=3)
     for i in clear:
-        batcher.add_request(Request(i, prompts[i], 6))
+        batcher.add_request(Request(i, prompts[i], 3))
     answers = batcher.run()
     assert {i: answers[i].token_ids for i in clear} == {i: list(alone[i].token_ids) for i in clear}
 
