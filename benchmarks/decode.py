@@ -42,7 +42,7 @@ def theirs(model: Any, prompt: list[int]) -> float:
 def compare(dtype: torch.dtype, repeats: int) -> dict[str, Any]:
     """All samples of both, by context."""
     model, tokenizer = checkpoint.load(dtype)
-    tokenizer.eos_token_id = None  # forced lengths
+    tokenizer.eos_token_id, model.end_tokens = None, ()  # forced lengths
     reference = checkpoint.load_reference(dtype)
     samples: dict[str, Any] = {}
     for context in CONTEXTS:

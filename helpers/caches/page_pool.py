@@ -46,9 +46,9 @@ class PoolStats:
     peak_used: int
     """The most pages ever used at once."""
     hit_tokens: int
-    """Tokens that admitted prompts found cached, summed."""
+    """Tokens that admitted prompts found cached, summed, without those of requests that began again."""
     looked_up_tokens: int
-    """Tokens of admitted prompts, summed."""
+    """Tokens of admitted prompts, summed, without those of requests that began again."""
     evictions: int
     """Cached pages taken for something else."""
     copies: int
@@ -235,9 +235,11 @@ class PagePool:
         pages, prefix_id = self._match(packed(tokens), len(tokens), salt_key)
         return self._begin(request_id, pages, prefix_id, salt_key, len(tokens))
 
-    def redeem(self, request_id: RequestId, offer: Offer) -> int:
+    def redeem(self, request_id: RequestId, offer: Offer, again: bool = False) -> int:
         """Begin a request with what `offer` found, as `admit` does, without a second look-up.
 
+        A request that begins `again` may find text that it computed itself, so it counts neither in
+        `hit_tokens` nor in `looked_up_tokens`.
         Raises ValueError for a request that is here already, and when the pool has changed since the offer.
         """
         self._check_new(request_id)
@@ -245,7 +247,9 @@ class PagePool:
             raise ValueError(
                 f"the pool has changed since the offer to request {request_id!r}; renew the offer"
             )
-        return self._begin(request_id, list(offer.pages), offer.prefix_id, offer.salt_key, offer.num_tokens)
+        return self._begin(
+            request_id, list(offer.pages), offer.prefix_id, offer.salt_key, offer.num_tokens, not again
+        )
 
     def pages_needed(self, request_id: RequestId, num_tokens: int, freed: Iterable[RequestId] = ()) -> int:
         """Return the free pages that `append` of so many tokens would take now, a copy's included.
@@ -428,6 +432,7 @@ class PagePool:
         prefix_id: Hashable,
         salt_key: Hashable,
         num_tokens: int,
+        counted: bool = True,
     ) -> int:
         """Begin a request of `num_tokens` with cached pages; return the tokens that those pages hold."""
         cached = len(pages) * self.page_size
@@ -437,8 +442,9 @@ class PagePool:
         )
         self._version += 1
         self._peak_used = max(self._peak_used, self.num_used)
-        self._hit_tokens += cached
-        self._looked_up_tokens += num_tokens
+        if counted:
+            self._hit_tokens += cached
+            self._looked_up_tokens += num_tokens
         return cached
 
     def _extend(self, request: RequestPages, text: bytes | None, num_tokens: int) -> list[tuple[int, int]]:

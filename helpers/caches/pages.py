@@ -77,9 +77,12 @@ class Pages:
         size = self.pool.page_size
         return num_pages_of(num_tokens, size) - num_pages_of(num_held, size)
 
-    def begin(self, request_id: Hashable, offer: Offer) -> int:
-        """Begin a request with an offer; return how many of its tokens are cached."""
-        return self.pool.redeem(request_id, offer)
+    def begin(self, request_id: Hashable, offer: Offer, again: bool = False) -> int:
+        """Begin a request with an offer; return how many of its tokens are cached.
+
+        A request that begins `again` finds its own text: that is no hit of the pool's statistics.
+        """
+        return self.pool.redeem(request_id, offer, again)
 
     def can_reserve(self, request_id: Hashable, num_tokens: int, freed: Sequence[Hashable] = ()) -> bool:
         """Return whether `reserve` would find pages for so many tokens, once `freed` is freed.

@@ -68,4 +68,5 @@ class Yardstick:
 
 def _log_probabilities(model: DecoderLM, text: list[int]) -> Tensor:
     """Return the logarithms of the next token's probabilities after each token, `[T, vocab]`, on the CPU."""
-    return model(FlatBatch.pack([text]), logits="all").log_softmax(-1).cpu()
+    logits: Tensor = model(FlatBatch.pack([text]), logits="all")
+    return logits.log_softmax(-1).cpu()

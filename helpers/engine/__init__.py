@@ -13,10 +13,10 @@ from helpers.engine.policies import (
     named_policy,
 )
 from helpers.engine.policy import Policy
-from helpers.engine.request import FinishReason, Request, RequestState
+from helpers.engine.request import FinishReason, Request, RequestState, TokenLogprobs
 from helpers.engine.routing import PrefixRouter, RoundRobinRouter, Router, least_requests, least_tokens
 from helpers.engine.samples import Samples
-from helpers.engine.sampling import choose
+from helpers.engine.sampling import choose, logprobs_of
 from helpers.engine.scheduling import RequestScheduler
 from helpers.engine.static_batching import PaddedBatch, StaticBatcher
 from helpers.engine.step import Chunk, Part, Step
@@ -46,9 +46,11 @@ __all__ = [
     "ShortestJobFirst",
     "StaticBatcher",
     "Step",
+    "TokenLogprobs",
     "capped_length",
     "choose",
     "least_requests",
     "least_tokens",
+    "logprobs_of",
     "named_policy",
 ]

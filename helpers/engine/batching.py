@@ -9,16 +9,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, MutableSequence, ValuesView
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from helpers.caches.page_pool import OutOfPages
 from helpers.caches.paged_kv_cache import PagedKVCache
 from helpers.engine.policy import Policy
 from helpers.engine.request import Request, RequestState
-from helpers.engine.sampling import choose
+from helpers.engine.sampling import choose, logprobs_of
 from helpers.engine.scheduling import RequestScheduler
 from helpers.engine.step import Chunk, Part, Step
 from helpers.model.batch import FlatBatch
 from helpers.model.decoder import DecoderLM
+from helpers.model.text.answer_text import AnswerText
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class ContinuousBatcher:
@@ -40,8 +45,11 @@ class ContinuousBatcher:
         policy: str | Policy = "fcfs",
         clock: Callable[[], float] = time.perf_counter,
         log: int | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ):
         """Begin without requests; `policy` as in `RequestScheduler`.
+
+        With a `tokenizer`, each answer has its text (`RequestState.answer`), and requests may name stop texts.
 
         `chunk_size` bounds the tokens of one prompt in one pass (default: the budget). `log` bounds the
         passes that `steps` keeps (default: all). A server that runs for weeks sets `log`, and takes finished
@@ -49,7 +57,7 @@ class ContinuousBatcher:
         """
         if log is not None and log < 1:
             raise ValueError(f"the log keeps 1 pass or more, got {log}")
-        self.model, self.cache, self._clock = model, cache, clock
+        self.model, self.cache, self._clock, self._tokenizer = model, cache, clock, tokenizer
         self.scheduler = RequestScheduler(
             max_batch_size, policy, token_budget, chunk_size, cache, model.cfg.max_positions, clock
         )
@@ -74,11 +82,13 @@ class ContinuousBatcher:
     def add_request(self, request: Request) -> None:
         """Put a request into the queue.
 
-        Raises ValueError for a name that is taken and a token that the model does not know. Raises ValueError
-        also for a request that is too long for the model's positions or for the whole pool.
+        Raises ValueError for a name that is taken, a token that the model does not know, and a stop text
+        without a tokenizer. Raises ValueError also for a request that is too long for the model's positions or
+        for the whole pool, unless the request asks to be cut.
         """
         self._check_tokens(request)
-        self.scheduler.add_request(request)
+        answer = self._answer_of(request)
+        self.scheduler.add_request(request).answer = answer
 
     def add_samples(self, request: Request, samples: int) -> list[Hashable]:
         """Put `samples` answers to one prompt into the queue; return their names, `(request_id, i)`.
@@ -94,7 +104,11 @@ class ContinuousBatcher:
             replace(request, request_id=(request.request_id, i), seed=request.seed + i)
             for i in range(samples)
         ]
-        return [state.name for state in self.scheduler.add_samples(named)]
+        answers = [self._answer_of(sample) for sample in named]
+        states = self.scheduler.add_samples(named)
+        for state, answer in zip(states, answers, strict=True):
+            state.answer = answer
+        return [state.name for state in states]
 
     def cancel(self, request_id: Hashable) -> None:
         """End a waiting or running request; its tokens so far stay in `finished`.
@@ -212,16 +226,35 @@ class ContinuousBatcher:
             return []
         rows, states = [row for row, _ in due], [state for _, state in due]
         chosen_from = logits if rows == list(range(len(planned))) else logits[rows]
-        tokens = choose(chosen_from, [s.request for s in states], [len(s.token_ids) for s in states])
+        requests = [state.request for state in states]
+        tokens = choose(chosen_from, requests, [len(state.token_ids) for state in states])
+        logprobs = logprobs_of(chosen_from, requests, tokens)
         now = self._clock()
-        for state, token in zip(states, tokens, strict=True):
+        for state, token, entry in zip(states, tokens, logprobs, strict=True):
+            if entry is not None:
+                state.logprobs.append(entry)
             self.scheduler.took(state, token, now)
         return [(state.name, token) for state, token in zip(states, tokens, strict=True)]
 
     def _check_tokens(self, request: Request) -> None:
         """Raise ValueError for a token that the model does not know."""
-        if max(request.prompt_ids) >= self.model.cfg.vocab_size:
+        largest = max(max(request.prompt_ids), max(request.answered, default=0))
+        if largest >= self.model.cfg.vocab_size:
             raise ValueError(
                 f"request {request.request_id!r}: token ids must be under {self.model.cfg.vocab_size}, "
-                f"got {max(request.prompt_ids)}"
+                f"got {largest}"
             )
+
+    def _answer_of(self, request: Request) -> AnswerText | None:
+        """Return the text of a request's answer so far; None without a tokenizer.
+
+        Raises ValueError for a stop text without a tokenizer, and for an answer that has ended already.
+        """
+        if self._tokenizer is None:
+            if request.stop:
+                raise ValueError(
+                    f"request {request.request_id!r}: stop texts need an engine with a tokenizer; "
+                    "pass tokenizer= to the batcher"
+                )
+            return None
+        return AnswerText(self._tokenizer, request.stop, request.min_tokens, request.answered)

@@ -54,7 +54,8 @@ def capped_length(request: Request, prompt_tokens_per_pass: int = 512) -> float:
 
     A server that cannot know where the answer ends knows no more than this bound.
     """
-    return math.ceil(len(request.prompt_ids) / prompt_tokens_per_pass) + request.max_tokens - 1
+    text = len(request.prompt_ids) + len(request.answered)
+    return math.ceil(text / prompt_tokens_per_pass) + request.max_tokens - len(request.answered) - 1
 
 
 class ShortestJobFirst(Policy):

@@ -101,6 +101,8 @@ class RequestScheduler:
         """
         if not requests or any(_differ(request, requests[0]) for request in requests[1:]):
             raise ValueError("samples have one prompt and one salt")
+        if self.room is not None:
+            requests = [request.cut_to(self.room) for request in requests]
         names = [request.request_id for request in requests]
         for i, request in enumerate(requests):
             self._check(request)
@@ -123,7 +125,8 @@ class RequestScheduler:
         for sample in samples[:seats]:
             if self.pages is not None:
                 self.pages.fork(state.name, sample.name)
-            sample.computed = sample.cached_tokens = state.computed
+            sample.computed = state.computed
+            sample.cached_tokens = min(state.computed, state.num_prompt)
             sample.first_scheduled = state.first_scheduled
             self._running[sample.name] = sample
             self.policy.charge(sample, 0)
@@ -213,12 +216,9 @@ class RequestScheduler:
         if self._samples:
             for sample in self._samples.release(state):  # `branch` was not called
                 self.policy.push(sample)
-        state.token_ids.append(token)
-        state.token_times.append(now)
-        if token in state.request.stop_ids:
-            self.finish(state, "stop")
-        elif len(state.token_ids) == state.request.max_tokens:
-            self.finish(state, "length")
+        reason = state.take(token, now)
+        if reason is not None:
+            self.finish(state, reason)
 
     def finish(self, state: RequestState, reason: FinishReason, error: str = "") -> None:
         """End a request; its pages are freed."""
@@ -236,7 +236,7 @@ class RequestScheduler:
             self._offers.forget(state)
         self.policy.leave(state)
         del self._states[state.name]
-        state.finish_reason, state.error, state.ended = reason, error, self._clock()
+        state.end(reason, error, self._clock())
         self.finished[state.name] = state
 
     def _give_up(self) -> None:
@@ -336,8 +336,9 @@ class RequestScheduler:
         if not self._has_place(state):
             return False
         if self.pages is not None and self._offers is not None:
-            cached = self.pages.begin(state.name, self._offers.to(state))
-            state.computed = state.cached_tokens = cached
+            state.computed = self.pages.begin(state.name, self._offers.to(state), state.preemptions > 0)
+            if state.first_scheduled is None:  # later, the request finds its own text: that is no hit
+                state.cached_tokens = min(state.computed, state.num_prompt)
         self.policy.pop(state)
         if self._offers is not None:
             self._offers.forget(state)
@@ -383,5 +384,6 @@ class RequestScheduler:
 
 
 def _differ(one: Request, other: Request) -> bool:
-    """Return whether two requests could not share their prompt's keys and values."""
-    return list(one.prompt_ids) != list(other.prompt_ids) or one.salt != other.salt
+    """Return whether two requests could not share their text's keys and values."""
+    texts = [[*request.prompt_ids, *request.answered] for request in (one, other)]
+    return texts[0] != texts[1] or len(one.answered) != len(other.answered) or one.salt != other.salt

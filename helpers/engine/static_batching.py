@@ -61,10 +61,19 @@ class StaticBatcher:
         self._clock = clock
 
     def add_request(self, request: Request) -> None:
-        """Put a request into the queue. Raises ValueError for a name that is taken."""
+        """Put a request into the queue.
+
+        Raises ValueError for a name that is taken, and for stop texts and log-probabilities, which only
+        `ContinuousBatcher` has.
+        """
         if request.request_id in self.finished or any(s.name == request.request_id for s in self.waiting):
             raise ValueError(f"request {request.request_id!r} is here already")
-        self.waiting.append(RequestState(request, self._clock()))
+        if request.stop or request.logprobs is not None:
+            raise ValueError(
+                f"request {request.request_id!r}: stop texts and logprobs need a ContinuousBatcher"
+            )
+        room = min(self.model.cfg.max_positions, self.cache.capacity)
+        self.waiting.append(RequestState(request.cut_to(room), self._clock()))
 
     def run(self) -> dict[Hashable, RequestState]:
         """Serve all waiting requests; return the finished requests by name."""
@@ -97,8 +106,8 @@ class StaticBatcher:
 
     def _check_room(self, states: list[RequestState]) -> None:
         """Raise ValueError unless the pool has pages for the longest prompt and answer in every row."""
-        prompt = max(len(state.request.prompt_ids) for state in states)
-        longest = prompt + max(state.request.max_tokens for state in states) - 1
+        text = max(state.num_tokens for state in states)
+        longest = text + max(state.request.max_tokens - len(state.token_ids) for state in states) - 1
         pages, free = len(states) * -(-longest // self.cache.page_size), self.cache.free_pages
         if pages > free or longest > self.model.cfg.max_positions:
             raise ValueError(
@@ -111,8 +120,8 @@ class StaticBatcher:
 
         The padding's positions are freed afterwards; the answers are written there.
         """
-        lengths = [len(state.request.prompt_ids) for state in states]
-        rows = [[*s.request.prompt_ids, *[_PAD] * (max(lengths) - len(s.request.prompt_ids))] for s in states]
+        lengths = [state.num_tokens for state in states]
+        rows = [[*state.text, *[_PAD] * (max(lengths) - state.num_tokens)] for state in states]
         flat = FlatBatch.pack(rows, seq_ids=[state.name for state in states])
         batch = PaddedBatch(**vars(flat), real_lens=tuple(lengths))
         chosen = self._pass(states, batch, decode=False)
@@ -134,15 +143,6 @@ class StaticBatcher:
             state.tokens_computed += count
         alive = [(s, token) for s, token in zip(states, tokens, strict=True) if s.finish_reason is None]
         for state, token in alive:
-            _take(state, token, now)
+            if (reason := state.take(token, now)) is not None:
+                state.end(reason, "", now)
         return [(state.name, token) for state, token in alive]
-
-
-def _take(state: RequestState, token: int, now: float) -> None:
-    """Add a token to an answer, and set the finish reason at the answer's end."""
-    state.token_ids.append(token)
-    state.token_times.append(now)
-    if token in state.request.stop_ids:
-        state.finish_reason = "stop"
-    elif len(state.token_ids) == state.request.max_tokens:
-        state.finish_reason = "length"

@@ -16,23 +16,29 @@ from helpers.model.generation import Generation, chat_prompt, end_tokens, genera
 from helpers.model.layer_shapes import LayerShape
 from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_from_file
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
+from helpers.model.text.answer_text import AnswerText
+from helpers.model.text.detokeniser import Detokeniser
+from helpers.model.text.stop_strings import StopStrings
 from helpers.model.weights import build
 
 __all__ = [
     "MLP",
     "PUBLISHED",
+    "AnswerText",
     "Cache",
     "Checkpoint",
     "ConcatCache",
     "DecoderConfig",
     "DecoderLM",
     "DecoderLayer",
+    "Detokeniser",
     "FlatBatch",
     "Generation",
     "LayerShape",
     "Linear",
     "ModelShape",
     "NoCache",
+    "StopStrings",
     "UnreadableConfig",
     "UnsupportedArchitecture",
     "build",

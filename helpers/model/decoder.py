@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -168,6 +169,16 @@ class DecoderLM(nn.Module):
             hidden = hidden[batch.last_token_indices]
         product = ops.linear(hidden, self._output_weight()) if self.lm_head is None else self.lm_head(hidden)
         return product.float()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DecoderLM:
+        """Move or convert all weights, as `to` asks.
+
+        Raises ValueError, before anything moves, for heads that the new device's operators do not take.
+        """
+        cfg = self.cfg
+        ops.check_heads(fn(self.norm.data), cfg.num_heads, cfg.num_kv_heads, cfg.head_dim)
+        moved: DecoderLM = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved
 
     def pack(self) -> DecoderLM:
         """Return this model with its matrices laid out for this processor's kernels, where `ops` knows such a

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from torch import Tensor
 
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
 from helpers.model.decoder import DecoderLM
+from helpers.model.text.answer_text import AnswerText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,7 +32,9 @@ class Generation:
     margins: list[float] = field(default_factory=list)
     """For each new token: its logit minus the second-best logit."""
     finish_reason: str = "length"
-    """Why the answer ends: "stop" after a token of `stop_ids`, else "length"."""
+    """Why the answer ends: "stop" after a token of `stop_ids` or at a text of `stop`, else "length"."""
+    answer: str = ""
+    """The answer in words, up to a text of `stop`; empty where no tokenizer was given."""
     tokens_computed: int = 0
     """Tokens that went through the model, over all passes."""
 
@@ -57,55 +63,106 @@ def generate(
     prompt_ids: Sequence[int],
     max_new_tokens: int,
     cache: Cache | None = None,
-    stop_ids: Sequence[int] = (),
+    stop_ids: Collection[int] = (),
     on_token: Callable[[int], None] | None = None,
     cached: int = 0,
     at_context_end: Literal["refuse", "cut"] = "refuse",
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    stop: Sequence[str] = (),
+    ignore_eos: bool = False,
+    min_tokens: int = 0,
 ) -> Generation:
     """Return the greedy continuation of `prompt_ids`: up to `max_new_tokens`, ending early after a token of
-    `stop_ids`.
+    `stop_ids`, or when the text holds a string of `stop`.
 
     With a cache each pass computes the new tokens only; without a cache, every pass computes the whole text
     again. The cache is fresh, or holds the prompt's first `cached` tokens. `on_token` gets each new token at
-    once. Raises ValueError for an empty prompt, a count under 1, or a prompt that is cached wholly: the
-    prompt's last token is always computed. An answer that cannot fit into the model's positions is refused
-    first, or with "cut" ends there. Raises ValueError for logits that are not a number.
+    once. With `ignore_eos` the answer goes on after `stop_ids`. Among the first `min_tokens` tokens, none of
+    `stop_ids` is chosen and no string of `stop` is looked for.
+
+    Raises ValueError for an empty prompt, a count under 1, or a prompt that is cached wholly: the prompt's
+    last token is always computed. Raises ValueError for `stop` without a `tokenizer`, and for `min_tokens`
+    above `max_new_tokens`. An answer that cannot fit into the model's positions is refused first, or with
+    "cut" ends there. Raises ValueError for logits that are not a number.
     """
-    if not prompt_ids:
-        raise ValueError("the prompt is empty; give at least one token")
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be 1 or more, got {max_new_tokens}")
+    longest = _longest_answer(model, prompt_ids, max_new_tokens, at_context_end)
     if not 0 <= cached < len(prompt_ids) or (cached and cache is None):
         raise ValueError(
             f"of {len(prompt_ids)} prompt tokens {cached} cannot be cached; the last is always computed"
         )
-    room = (
-        model.cfg.max_positions + 1 - len(prompt_ids)
-    )  # the last token needs no position: no pass computes it
-    if room < max_new_tokens and (room < 1 or at_context_end == "refuse"):
-        raise ValueError(
-            f"{len(prompt_ids)} prompt tokens and {max_new_tokens} new ones do not fit into the model's "
-            f"{model.cfg.max_positions} positions"
-        )
-    max_new_tokens = min(max_new_tokens, room)
+    answer = _answer_text(tokenizer, stop, min_tokens, max_new_tokens)
     result = Generation(list(prompt_ids))
     computed = cached  # tokens that the cache holds
     while True:
-        text = result.prompt_ids + result.token_ids
+        text, place = result.prompt_ids + result.token_ids, len(result.token_ids)
         batch = FlatBatch.pack([text[computed:]], history=[computed], device=model.device)
-        best = model(batch, cache)[0].topk(2)
-        if bool(best.values.isnan().any()):
-            raise ValueError(f"the logits of new token {len(result.token_ids)} are not a number (NaN)")
-        token = int(best.indices[0])
+        may_stop = place >= min_tokens and not ignore_eos
+        banned = () if may_stop or ignore_eos else stop_ids
+        token, margin = _likeliest(model(batch, cache)[0], banned, place)
         result.token_ids.append(token)
-        result.margins.append(float(best.values[0] - best.values[1]))
+        result.margins.append(margin)
         result.tokens_computed += len(text) - computed
         computed = len(text) if cache is not None else 0
         if on_token is not None:
             on_token(token)
-        result.finish_reason = "stop" if token in stop_ids else "length"
-        if token in stop_ids or len(result.token_ids) == max_new_tokens:
-            return result
+        stops = may_stop and token in stop_ids
+        if not stops and answer is not None:
+            stops = answer.push(token)
+        if stops or place + 1 == longest:
+            return _ended(result, stops, answer)
+
+
+def _longest_answer(model: DecoderLM, prompt_ids: Sequence[int], max_new_tokens: int, at_end: str) -> int:
+    """Return the largest number of new tokens; raise ValueError for what does not fit into the model."""
+    if not prompt_ids:
+        raise ValueError("the prompt is empty; give at least one token")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be 1 or more, got {max_new_tokens}")
+    # The last token needs no position: no pass computes it.
+    room = model.cfg.max_positions + 1 - len(prompt_ids)
+    if room < max_new_tokens and (room < 1 or at_end == "refuse"):
+        raise ValueError(
+            f"{len(prompt_ids)} prompt tokens and {max_new_tokens} new ones do not fit into the model's "
+            f"{model.cfg.max_positions} positions"
+        )
+    return min(max_new_tokens, room)
+
+
+def _answer_text(
+    tokenizer: PreTrainedTokenizerBase | None, stop: Sequence[str], min_tokens: int, max_new_tokens: int
+) -> AnswerText | None:
+    """Return an answer's text, none without a tokenizer; raise ValueError for what `generate` refuses."""
+    if not 0 <= min_tokens <= max_new_tokens:
+        raise ValueError(f"min_tokens must be 0 to max_new_tokens ({max_new_tokens}), got {min_tokens}")
+    if isinstance(stop, str):
+        raise ValueError(f"stop must be a list of texts, got the text {stop!r:.60}")
+    if stop and tokenizer is None:
+        raise ValueError("stop texts need a tokenizer; pass tokenizer=")
+    return None if tokenizer is None else AnswerText(tokenizer, stop, min_tokens)
+
+
+def _likeliest(logits: Tensor, banned: Collection[int], place: int) -> tuple[int, float]:
+    """Return the likeliest token of `logits [vocab]` that is not banned, and its distance to the second best.
+
+    Raises ValueError for logits that are not a number.
+    """
+    if left_out := [token for token in banned if 0 <= token < len(logits)]:
+        logits = logits.clone()
+        logits[left_out] -= math.inf  # not set: a NaN stays one
+    best = logits.topk(2)
+    if bool(best.values.isnan().any()):
+        raise ValueError(f"the logits of new token {place} are not a number (NaN)")
+    return int(best.indices[0]), float(best.values[0] - best.values[1])
+
+
+def _ended(result: Generation, stops: bool, answer: AnswerText | None) -> Generation:
+    """Return the result with its reason and its text."""
+    if answer is not None:
+        stops = answer.finish() or stops
+        result.answer = answer.text
+    result.finish_reason = "stop" if stops else "length"
+    return result
 
 
 def end_tokens(model: DecoderLM, tokenizer: PreTrainedTokenizerBase) -> list[int]:

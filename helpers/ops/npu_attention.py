@@ -5,6 +5,9 @@ attention has fp32, but no pages. The documents decide the layout of a call to F
 allows the packed layout (TND); other dimensions, such as SmolLM2's 64, need `BSH` or `BNSD`. Both operators
 have two traps: the scale is 1 unless given, and True in a mask means hidden. Where two documents disagree,
 the narrower one is followed: packed fp16 needs as many KV heads as query heads.
+
+FIA takes head dimensions that are multiples of 16. Other heads, such as 100 or 120, are padded with zeros: zeros
+change no score, and the output's last elements are cut off. Their keys and values are copied in each call.
 """
 
 from __future__ import annotations
@@ -17,11 +20,34 @@ from typing import Any
 import torch
 import torch_npu
 from torch import Tensor
+from torch.nn import functional as F
 
 from helpers.ops.block_tables import BlockTables
 
 _BOTTOM_RIGHT = 3  # sparse_mode: the last query sees the last key
 _TND_DIM = 128
+_FIA_STEP = 16  # head dimensions are multiples of this
+_MOST_DIM = {torch.float32: 768}
+_MOST_DIM_16_BITS = 512
+_MOST_HEADS, _MOST_SHARING = 256, 64
+
+
+def check_heads(weight: Tensor, heads: int, kv_heads: int, head_dim: int) -> None:
+    """Raise ValueError for heads that the NPU's operators do not take, padded or not, in the weight's type.
+
+    The limits are those of FIA, of fusion attention (fp32) and of `npu_rotary_mul`.
+    """
+    most = _MOST_DIM.get(weight.dtype, _MOST_DIM_16_BITS)
+    problems = {
+        f"heads of {head_dim} elements; {weight.dtype} allows {most} at most": head_dim > most,
+        f"heads of {head_dim} elements; rotation needs an even number": head_dim % 2 != 0,
+        f"{heads} query heads; {_MOST_HEADS} are allowed at most": heads > _MOST_HEADS,
+        f"{heads} query heads on {kv_heads} KV heads; {_MOST_SHARING} may share one at most": (
+            weight.dtype != torch.float32 and heads > _MOST_SHARING * kv_heads
+        ),
+    }
+    for problem in (name for name, found in problems.items() if found):
+        raise ValueError(f"the NPU's attention operators do not take this model's {problem}")
 
 
 def attention(
@@ -78,13 +104,13 @@ def attention_pages(
     """Return what the plain version returns.
 
     Packed queries over pages take *plain* lengths of keys, not cumulative ones.
-    Pages that FIA does not read are collected first: pages in fp32, and in prefill pages that are no multiple
-    of 128 tokens.
+    Pages that FIA does not read are collected first: pages in fp32, pages of heads that must be padded, and
+    in prefill pages that are no multiple of 128 tokens.
     """
-    num_pages, page_size, kv_heads, _ = k_cache.shape
+    num_pages, page_size, kv_heads, dim = k_cache.shape
     decode, packed = len(q) == len(tables), _may_pack(q, kv_heads)
     paged = page_size % 128 == 0 or (decode and not packed and page_size % 16 == 0 and page_size <= 512)
-    if q.dtype == torch.float32 or not paged:
+    if q.dtype == torch.float32 or dim % _FIA_STEP or not paged:
         kv_start = [0, *accumulate(tables.kv_lens)]
         k, v = (cache.flatten(0, 1)[tables.slots] for cache in (k_cache, v_cache))
         return attention(q, k, v, q_start, kv_start, scale)
@@ -135,7 +161,15 @@ def _fia_tnd(
 def _fia_bnsd(
     q: Tensor, k: Tensor, v: Tensor, kv_lens: list[int], scale: float, causal: bool = True, **more: Any
 ) -> tuple[Tensor, Tensor]:
-    """Call FIA over `q [B, H, n, D]` and the first `kv_lens` positions of `k`, `v` `[B, KV, m, D]`."""
+    """Call FIA over `q [B, H, n, D]` and the first `kv_lens` positions of `k`, `v` `[B, KV, m, D]`.
+
+    Heads that FIA does not take are padded.
+    """
+    if lacking := -q.shape[-1] % _FIA_STEP:
+        used = max(kv_lens)
+        q, k, v = (F.pad(t, (0, lacking)) for t in (q, k[:, :, :used], v[:, :, :used]))
+        out, lse = _fia_bnsd(q, k, v, kv_lens, scale, causal, **more)
+        return out[..., :-lacking], lse
     if causal and q.shape[2] > 1:
         more |= dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device), q_lens=[q.shape[2]] * q.shape[0])
     return _fia(

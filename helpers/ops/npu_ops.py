@@ -12,7 +12,13 @@ import torch_npu
 from torch import Tensor
 from torch.nn import functional as F
 
-from helpers.ops.npu_attention import attention, attention_lse, attention_pages, attention_rows
+from helpers.ops.npu_attention import (
+    attention,
+    attention_lse,
+    attention_pages,
+    attention_rows,
+    check_heads,
+)
 
 __all__ = [
     "add_rms_norm",
@@ -20,6 +26,7 @@ __all__ = [
     "attention_lse",
     "attention_pages",
     "attention_rows",
+    "check_heads",
     "linear",
     "rms_norm",
     "rotary",

@@ -18,6 +18,13 @@ from helpers.ops.block_tables import BlockTables
 from helpers.ops.decode_rows import Family
 
 
+def check_heads(weight: Tensor, heads: int, kv_heads: int, head_dim: int) -> None:
+    """Raise ValueError for heads that the attention operators of the weight's device do not take.
+
+    Plain torch takes all.
+    """
+
+
 def attention(
     q: Tensor, k: Tensor, v: Tensor, q_start: Sequence[int], kv_start: Sequence[int], scale: float
 ) -> Tensor:

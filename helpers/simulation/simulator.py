@@ -79,17 +79,21 @@ class SimulatedEngine:
     def submit(self, request: Request, at: float, answer: int) -> None:
         """Add a request that comes at the time `at` and gets `answer` tokens, 1 to `max_tokens`.
 
+        Tokens that the request brings (`answered`) are part of these.
+
         Raises ValueError for another length, and as `RequestScheduler.add_request` does.
         """
-        if not 1 <= answer <= request.max_tokens:
+        least = len(request.answered) + 1
+        if not least <= answer <= request.max_tokens:
             raise ValueError(
-                f"request {request.request_id!r}: an answer of {answer} tokens, allowed are 1 to {request.max_tokens}"
+                f"request {request.request_id!r}: an answer of {answer} tokens, "
+                f"allowed are {least} to {request.max_tokens}"
             )
         if not self.busy:
             self.clock.wait_until(at)
         with self.clock.back_at(at):
-            self.scheduler.add_request(request)
-        self._answers[request.request_id] = answer
+            request = self.scheduler.add_request(request).request  # its answer may have been cut
+        self._answers[request.request_id] = min(answer, request.max_tokens)
         self.tokens_asked += len(request.prompt_ids) + request.max_tokens
 
     def run_until(self, moment: float, awaited: Collection[Hashable] = ()) -> list[RequestState]:

@@ -19,6 +19,7 @@ class Outcome:
     priority: int
     prompt_tokens: int
     new_tokens: int
+    """Tokens of the answer that were computed here."""
     arrived: float
     ended: float
     reason: FinishReason
@@ -30,7 +31,7 @@ class Outcome:
     """The longest time between two tokens of the request."""
     preemptions: int = 0
     cached_tokens: int = 0
-    """Tokens of the request that were found cached when it was last admitted."""
+    """Prompt tokens that other requests had computed, found when the request was first admitted."""
     computed: int = 0
     """Tokens of the request that went through the model; recomputed tokens count again."""
 
@@ -45,7 +46,7 @@ class Outcome:
             request.client,
             request.priority,
             len(request.prompt_ids),
-            len(state.token_ids),
+            len(times),
             state.arrived,
             state.ended,
             state.finish_reason,

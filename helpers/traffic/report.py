@@ -117,8 +117,16 @@ class Report:
 
     @property
     def hit_rate(self) -> float:
-        """Return the share of prompt tokens that were found cached when their request was last admitted."""
-        prompts = sum(outcome.prompt_tokens for outcome in self.outcomes)
+        """Return the share of prompt tokens that other requests had computed, 0 to 1.
+
+        A request that was preempted finds its own text again: that is no hit. Prompts that were never looked
+        up, such as those of requests cancelled in the queue, do not count.
+        """
+        prompts = sum(
+            outcome.prompt_tokens
+            for outcome in self.outcomes
+            if outcome.new_tokens or outcome.computed or outcome.cached_tokens
+        )
         return sum(outcome.cached_tokens for outcome in self.outcomes) / prompts if prompts else 0.0
 
     def attainment(self, objective: Objective) -> float:

@@ -51,15 +51,15 @@ class Served:
 
         Raises ValueError when no request was served.
         """
-        states = sorted((s for s in run.finished.values() if s.token_ids), key=lambda s: s.arrived)
+        states = sorted((s for s in run.finished.values() if s.token_times), key=lambda s: s.arrived)
         if not states or not run.steps:
             raise ValueError("nothing was served yet; run the batcher first")
-        answers = [state for state in states if len(state.token_ids) > 1]
+        answers = [state for state in states if len(state.token_times) > 1]
         return cls(
             passes=len(run.steps),
             computed=sum(part.num_tokens for step in run.steps for part in step.parts),
             needed=sum(min(state.tokens_computed, state.num_tokens - 1) for state in states),
-            answered=sum(len(state.token_ids) for state in states),
+            answered=sum(len(state.token_times) for state in states),
             seconds=run.steps[-1].end - states[0].arrived,
             ttft=tuple(state.ttft for state in states),
             tpot=tuple(state.tpot for state in answers),

@@ -66,8 +66,7 @@ def test_a_tied_head_and_its_embedding_are_one_matrix():
 def test_bytes_are_those_of_the_recipe(name):
     config, recipe = CONFIGS[name], Recipe(INT4, head=Q8_0, layers=[1])
     scheme = recipe.scheme(tied=bool(config.tie_word_embeddings))
-    parts = [(w.elements, scheme.nbytes(w)) for w in weight_table(config)]
-    predicted = sum(4 * elements if nbytes is None else nbytes for elements, nbytes in parts)
+    predicted = scheme.total(weight_table(config), 4)
     assert weight_nbytes(quantise(twin(reference(name)), recipe)) == predicted
 
 

@@ -38,6 +38,7 @@ def test_a_job_is_as_long_as_its_passes():
     assert capped_length(Request("a", [1] * 512, 1)) == 1
     assert capped_length(Request("a", [1] * 513, 10)) == 11
     assert capped_length(Request("a", [1] * 10, 3), prompt_tokens_per_pass=5) == 4
+    assert capped_length(Request("a", [1] * 510, 10, answered=[1, 2, 3])) == 2 + 10 - 3 - 1
 
 
 def test_a_length_is_asked_for_once_and_forgotten_at_the_end():

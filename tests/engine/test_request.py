@@ -36,6 +36,21 @@ from helpers.engine import Request, RequestState
         (dict(salt=[1]), "salt must be hashable, such as a string; got [1]"),
         (dict(client={}), "client must be hashable"),
         (dict(request_id=["a"]), "request_id must be hashable"),
+        (dict(min_tokens=-1), "min_tokens must be a whole number from 0 to max_tokens (64); got -1"),
+        (dict(min_tokens=65), "min_tokens must be a whole number from 0 to max_tokens (64); got 65"),
+        (dict(min_tokens=1.0), "min_tokens must be a whole number"),
+        (dict(logprobs=-1), "logprobs must be None, or 0 or more; got -1"),
+        (dict(logprobs=True), "logprobs must be None, or 0 or more; got True"),
+        (dict(ignore_eos=1), "ignore_eos must be True or False; got 1"),
+        (dict(at_context_end="wait"), 'at_context_end must be "refuse" or "cut"; got \'wait\''),
+        (dict(stop="END"), "stop must be a list of texts of one character or more; got 'END'"),
+        (dict(stop=["a", ""]), "stop must be a list of texts of one character or more"),
+        (dict(stop=[b"a"]), "stop must be a list of texts of one character or more"),
+        (dict(stop={"a"}), "stop must be a list of texts of one character or more"),
+        (dict(answered="text"), "answered must be a list of whole numbers; got 'text'"),
+        (dict(answered=[3, -1]), "token ids must be 0 or more; got -1"),
+        (dict(answered=[3], max_tokens=1), "answered must hold fewer tokens than max_tokens (1); got 1"),
+        (dict(answered=[3, 4], stop_ids=[3]), "the answer has ended already, with a token of stop_ids; got 3"),
     ],
 )  # fmt: skip
 def test_what_no_engine_could_serve_is_refused(given, words):
@@ -47,6 +62,34 @@ def test_a_refusal_stays_short():
     with pytest.raises(ValueError, match="whole numbers") as refusal:
         Request("a", [0.5] * 10_000)
     assert len(str(refusal.value)) < 200
+
+
+def test_an_answer_may_bring_stop_tokens_that_did_not_end_it():
+    assert Request("a", [1], answered=[3, 4], stop_ids=[3], min_tokens=1)
+    assert Request("a", [1], answered=[3, 4], stop_ids=[3], ignore_eos=True)
+
+
+@pytest.mark.parametrize(
+    ("room", "at_context_end", "longest"),
+    [(40, "cut", 8), (12, "cut", 8), (11, "cut", 7), (7, "cut", 3), (6, "cut", 8), (7, "refuse", 8)],
+)
+def test_an_answer_is_cut_to_its_room_where_asked(room, at_context_end, longest):
+    request = Request(
+        "a", [1] * 5, 8, min_tokens=6, answered=[2, 2], at_context_end=at_context_end, client="c"
+    )
+    cut = request.cut_to(room)
+    assert cut.max_tokens == longest, "the last token needs no room; two tokens are there already"
+    assert (cut.min_tokens, cut.client, cut.answered) == (min(6, longest), "c", [2, 2])
+    assert cut is request or longest < 8
+
+
+def test_a_state_takes_tokens_until_its_answer_ends():
+    state = RequestState(Request("a", [1], 4, stop_ids=[9], min_tokens=2, answered=[9]), 0.0)
+    assert (state.token_ids, state.num_tokens, state.remaining) == ([9], 2, 2)
+    assert [state.take(token, float(token)) for token in (9, 7, 9)] == [None, None, "stop"]
+    assert (state.token_ids, state.token_times) == ([9, 9, 7, 9], [9.0, 7.0, 9.0])
+    endless = RequestState(Request("a", [1], 3, stop_ids=[9], ignore_eos=True), 0.0)
+    assert [endless.take(9, 0.0) for _ in range(3)] == [None, None, "length"]
 
 
 @pytest.mark.parametrize("prompt", [[1, 2], (1, 2), range(1, 3)])

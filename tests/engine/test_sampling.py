@@ -1,11 +1,14 @@
-"""The next token: the likeliest of each row, or one drawn with a seed, and nothing where there is no number."""
+"""The next token: the likeliest of each row, or one drawn with a seed, and nothing where there is no number.
+
+Log-probabilities are those of the model, whatever the request draws by.
+"""
 
 import math
 
 import pytest
 import torch
 
-from helpers.engine import Request, choose
+from helpers.engine import Request, choose, logprobs_of
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -57,3 +60,78 @@ def test_draws_follow_the_probabilities():
     torch.testing.assert_close(drawn(temperature=1.0, top_k=2), two, atol=0.03, rtol=0)
     torch.testing.assert_close(drawn(temperature=1.0, top_p=0.8), two, atol=0.03, rtol=0)
     assert drawn(100, temperature=1.0, top_p=0.1)[0] == 1, "the likeliest one always stays"
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [
+        (dict(top_k=1), 1),
+        (dict(top_k=3), 3),
+        (dict(top_k=9), 4),
+        (dict(top_p=0.6), 1),  # the likeliest has 0.64
+        (dict(top_p=0.65), 2),
+        (dict(top_p=0.95), 3),
+        (dict(top_p=1.0), 4),
+        (dict(top_k=3, top_p=0.9), 2),  # of three tokens, the first two have 0.91
+        (dict(top_k=2, top_p=0.7), 1),  # of two tokens, the first has 0.73
+    ],
+)
+def test_top_k_is_cut_first_and_top_p_counts_what_is_left(how, kept):
+    want = torch.tensor([2.0, 1.0, 0.0, -1.0]).softmax(-1)
+    want[kept:] = 0
+    torch.testing.assert_close(drawn(1500, temperature=1.0, **how), want / want.sum(), atol=0.04, rtol=0)
+
+
+def test_a_top_p_of_one_cuts_nothing(monkeypatch):
+    seen, multinomial = [], torch.multinomial
+    monkeypatch.setattr(torch, "multinomial", lambda p, *a, **o: seen.append(p) or multinomial(p, *a, **o))
+    choose(torch.tensor([[0.0, -20.0]]), [Request("x", [1], temperature=1.0)], [0])
+    assert float(seen[0][1]) > 0, (
+        "the rounded share of likelier tokens is 1, and the other token stays all the same"
+    )
+
+
+def test_stop_tokens_are_left_out_where_the_answer_may_not_stop_yet():
+    logits = torch.tensor([[0.0, 5.0, 4.0, 1.0]])
+    for how in (dict(), dict(temperature=0.7)):
+        request = Request("a", [1], min_tokens=2, stop_ids=[1, 2, 900], **how)
+        early = {choose(logits, [request], [place])[0] for place in range(2)}
+        assert early <= {0, 3}
+        assert choose(logits, [request], [2])[0] in (1, 2)
+    greedy = [Request(i, [1], min_tokens=n, stop_ids=[1]) for i, n in enumerate((0, 1, 0))]
+    assert choose(logits.repeat(3, 1), greedy, [0, 0, 0]) == [1, 2, 1]
+    assert logits.tolist() == [[0.0, 5.0, 4.0, 1.0]], "the model's logits stay as they were"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_row_without_a_finite_largest_number_is_refused(temperature):
+    request = Request("a", [1], min_tokens=1, stop_ids=[0, 1], temperature=temperature)
+    with pytest.raises(ValueError, match="request 'a': the largest logit is -inf"):
+        choose(torch.zeros(1, 2), [request], [0])
+    with pytest.raises(ValueError, match="request 'a': the largest logit is inf"):
+        choose(torch.tensor([[0.0, math.inf, 1.0]]), [request], [1])
+    with pytest.raises(ValueError, match=r"not a number \(NaN\)"):
+        choose(torch.tensor([[math.nan, 1.0, 1.0]]), [request], [0])
+
+
+def test_log_probabilities_are_the_models_whatever_is_drawn():
+    logits = torch.randn(4, 30, generator=torch.Generator().manual_seed(2))
+    logits[0, 7] = logits[0, 3] = 9.0
+    requests = [
+        Request(0, [1], logprobs=2),
+        Request(1, [1]),
+        Request(2, [1], logprobs=0, temperature=3.0, top_k=1),
+        Request(3, [1], logprobs=99, min_tokens=3, stop_ids=[5]),
+    ]
+    first, none, chosen, everything = logprobs_of(logits, requests, [3, 0, 11, 5])
+    assert none is None
+    assert [token for token, _ in first.top] == [3, 7], "of equals, the smaller number comes first"
+    logs = logits.log_softmax(-1)
+    assert first.logprob == first.top[0][1] == pytest.approx(float(logs[0, 3]))
+    assert (chosen.token_id, chosen.top) == (11, ())
+    assert chosen.logprob == pytest.approx(float(logs[2, 11]))
+    assert sum(math.exp(value) for _, value in everything.top) == pytest.approx(1.0)
+    assert dict(everything.top)[5] == everything.logprob
+    alone = [logprobs_of(logits[i : i + 1], requests[i : i + 1], [3])[0] for i in (0, 3)]
+    assert alone[0] == first, "no row depends on another"
+    assert alone[1].top == everything.top

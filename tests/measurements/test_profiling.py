@@ -128,3 +128,11 @@ def test_a_trace_is_written_beside_and_changes_no_token(tmp_path):
     )
     assert traced.generation.token_ids == plain.generation.token_ids
     assert "scaled_dot_product_attention" in (tmp_path / "new" / "trace.json").read_text()
+
+
+def test_logits_that_are_no_number_are_refused():
+    model = twin(reference("llama"))
+    model.norm[3] = float("nan")
+    for warmup in (0, 1):
+        with pytest.raises(ValueError, match=r"logits of new token 0 are not a number \(NaN\)"):
+            InferenceProfiler(warmup).profile_generation(model, NO_TOKENIZER, PROMPT, 4)

@@ -102,3 +102,42 @@ def test_all_end_tokens_are_known():
     ours.end_tokens = (2, 7)
     assert end_tokens(ours, SimpleNamespace(eos_token_id=2)) == [2, 7]
     assert end_tokens(ours, SimpleNamespace(eos_token_id=9)) == [2, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (dict(stop=["x"]), "stop texts need a tokenizer; pass tokenizer="),
+        (dict(stop="x", tokenizer=object()), "stop must be a list of texts, got the text 'x'"),
+        (dict(min_tokens=-1), r"min_tokens must be 0 to max_new_tokens \(3\), got -1"),
+        (dict(min_tokens=4), r"min_tokens must be 0 to max_new_tokens \(3\), got 4"),
+    ],
+)
+def test_ends_that_cannot_be_found_are_refused_first(given, words):
+    seen = []
+    with pytest.raises(ValueError, match=words):
+        generate(twin(reference("llama")), PROMPT, 3, on_token=seen.append, **given)
+    assert not seen
+
+
+def test_margins_leave_out_tokens_that_may_not_be_chosen():
+    ours = twin(reference("llama"))
+    order = ours(FlatBatch.pack([PROMPT]))[0].sort(descending=True)
+    best = int(order.indices[0])
+    result = generate(ours, PROMPT, 1, stop_ids=[best, 5000], min_tokens=1)
+    assert result.token_ids == [int(order.indices[1])]
+    assert result.min_margin == pytest.approx(float(order.values[1] - order.values[2]))
+    ours.norm[3] = float("nan")
+    with pytest.raises(ValueError, match=r"\(NaN\)"):
+        generate(ours, PROMPT, 1, stop_ids=range(97), min_tokens=1)
+
+
+def test_an_answer_has_its_text_where_a_tokenizer_is_given():
+    model, tokenizer = checkpoint.load()
+    prompt = chat_prompt(tokenizer, "What is the capital of France?")
+    free = generate(model, prompt, 30, stop_ids=end_tokens(model, tokenizer), tokenizer=tokenizer)
+    assert free.answer == tokenizer.decode(free.token_ids, skip_special_tokens=True)
+    assert "Paris" in free.answer
+    cut = generate(model, prompt, 30, tokenizer=tokenizer, stop=["aris"])
+    assert (cut.answer, cut.finish_reason) == (free.answer[: free.answer.index("aris")], "stop")
+    assert len(cut.token_ids) < len(free.token_ids)

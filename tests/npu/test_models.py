@@ -7,11 +7,12 @@ from collections import Counter
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from helpers import InferenceProfiler, KVCache, PagedKVCache, emulated_npu
 from helpers.machine import Lap, choose_device, describe, is_emulated, peak_memory, where_it_ran
 from helpers.measurements import profile_operators
-from helpers.model import ConcatCache, FlatBatch, ModelShape, chat_prompt, checkpoint, generate
+from helpers.model import ConcatCache, FlatBatch, ModelShape, build, chat_prompt, checkpoint, generate
 from tests.tiny import CONFIGS, reference, twin
 
 PROMPT = [5, 96, 3, 3, 41, 12, 17]
@@ -177,3 +178,35 @@ def test_the_npus_own_profiler_is_used_and_changes_no_token(smol, tmp_path):
     traced = profiler.profile_generation(there, tokenizer, [5, 6, 7], 2, trace_folder=tmp_path / "trace")
     assert traced.generation.token_ids == plain.generation.token_ids
     assert (tmp_path / "trace").is_dir()
+
+
+@pytest.mark.parametrize("head_dim", [100, 120, 256])
+def test_heads_of_any_even_size_give_the_cpus_tokens(head_dim, device):
+    """OpenLLaMA-3B has heads of 100 elements, H2O-Danube of 120: no multiple of what the operators take."""
+    ours = sized(head_dim)
+    want = generate(ours, PROMPT, 6, KVCache.for_model(ours, 1, 32)).token_ids
+    there = sized(head_dim).to(device)
+    for cache in (KVCache.for_model(there, 1, 32), PagedKVCache.for_model(there, 8, 16), ConcatCache(), None):
+        assert generate(there, PROMPT, 6, cache).token_ids == want
+
+
+def test_a_model_that_the_operators_do_not_take_is_refused_before_it_moves(device):
+    ours = sized(528)
+    with pytest.raises(ValueError, match="do not take this model's heads of 528 elements"):
+        ours.to(device)
+    assert {weight.device.type for weight in ours.parameters()} == {"cpu"}
+    assert len(generate(ours, PROMPT, 2).token_ids) == 2
+
+
+def sized(head_dim):
+    """Return a seeded fp16 model of one layer whose heads have so many elements."""
+    config = LlamaConfig(
+        vocab_size=97, hidden_size=64, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=head_dim,
+    )  # fmt: skip
+    torch.manual_seed(head_dim)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.2)
+    return build(config, model.state_dict(), torch.float16)

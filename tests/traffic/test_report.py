@@ -17,6 +17,8 @@ def test_a_report():
     assert found.mean_batch == 3.0
     assert found.preemptions == 2
     assert found.hit_rate == 0.25
+    cancelled = report(*found.outcomes, outcome("never admitted", times=()))
+    assert cancelled.hit_rate == 0.25, "its prompt was never looked up"
     assert found.values("ttft") == [1.0, 2.0]
     assert [found.percentile("ttft", p) for p in (0, 50, 100)] == [1.0, 1.5, 2.0]
     assert found.percentile("tpot", 90) == pytest.approx(1.9)

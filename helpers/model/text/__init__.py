@@ -1,0 +1,1 @@
+"""An answer as text: pieces of whole characters, and stop strings."""
