@@ -31,6 +31,7 @@ def plain_weight(linear: nn.Linear) -> Tensor:
 def replaced(model: DecoderLM, replace: Callable[[str, Linear], nn.Module]) -> DecoderLM:
     """Return a model in which `replace(name, matrix)` stands for each matrix; all else is shared, not copied."""
     twin = cast(DecoderLM, _shallow(model))
+    twin.small_passes = None  # its weights are the original's
     for name, linear in list(matrices(model)):
         parent, _, own = name.rpartition(".")
         setattr(twin.get_submodule(parent), own, replace(name, linear))
@@ -48,16 +49,21 @@ def reweighted(model: DecoderLM, change: Callable[[str, Tensor], Tensor]) -> Dec
     return replaced(model, replace)
 
 
-def linear_of(weight: Tensor, like: Linear, dtype: torch.dtype | None = None) -> Linear:
-    """Return a matrix module with this weight and the bias of `like`, packed where `like` is packed."""
+def linear_of(
+    weight: Tensor, like: Linear, dtype: torch.dtype | None = None, packed_from: int | None = None
+) -> Linear:
+    """Return a matrix module with this weight and the bias of `like`, packed where `like` is packed.
+
+    `packed_from` packs the weight in any case, for products of so many rows and more (`Linear.pack`).
+    """
     dtype = dtype or weight.dtype
     with torch.device("meta"):
         linear = Linear(weight.shape[1], weight.shape[0], bias=like.bias is not None)
     linear.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
     if like.bias is not None:
         linear.bias = nn.Parameter(like.bias.data.to(dtype), requires_grad=False)
-    if like.weight.is_mkldnn:
-        linear.pack()
+    if like.weight.is_mkldnn or packed_from is not None:
+        linear.pack(packed_from or like.packed_from)
     return linear
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from helpers.compression.editing import linear_of, plain_weight, replaced
+from helpers.compression.editing import linear_of, matrices, plain_weight, replaced
 from helpers.compression.layers import QuantisedEmbedding, QuantisedLinear
 from helpers.compression.products import (
     DequantisedProduct,
@@ -50,11 +50,12 @@ def quantise(model: DecoderLM, recipe: Recipe) -> DecoderLM:
 def weight_nbytes(model: nn.Module) -> int:
     """Return the bytes of all weights that a model holds, each tensor once, copies for larger batches included.
 
-    A tied output matrix that is packed for this processor exists twice (`DecoderLM.pack`), and counts twice.
+    What `DecoderLM.pack` keeps in two layouts counts twice.
     """
     stored = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     packed = getattr(model, "_packed_embedding", None)
     extra = 0 if packed is None else packed.numel() * packed.itemsize
+    extra += sum(linear.plain.nbytes for _, linear in matrices(model) if linear.plain is not None)
     return extra + sum(tensor.numel() * tensor.itemsize for tensor in stored.values())
 
 
@@ -78,7 +79,7 @@ def _quantised_linear(quantised: Quantised, linear: Linear, recipe: Recipe, like
         product = W8A8Product(quantised, recipe.activations)
     wide = None
     if recipe.most_rows is not None:
-        wide = linear_of(quantised.dequantise(), linear, like.dtype)
+        wide = linear_of(quantised.dequantise(), linear, like.dtype, packed_from=1)
     bias = None if linear.bias is None else linear.bias.data.to(like.dtype)
     return QuantisedLinear(product, bias, wide, recipe.most_rows or 0)
 

@@ -38,3 +38,9 @@ def test_packed_weights_are_read_as_they_were():
     plain, packed = twin(reference("llama")), twin(reference("llama")).pack()
     for (_, one), (_, other) in zip(matrices(plain), matrices(packed), strict=True):
         assert torch.equal(plain_weight(one), plain_weight(other))
+
+
+def test_a_native_pass_over_the_original_weights_is_not_taken_over():
+    model = twin(reference("llama")).pack()
+    model.small_passes = model.small_passes or object()
+    assert reweighted(model, lambda name, weight: weight).small_passes is None

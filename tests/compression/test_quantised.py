@@ -61,6 +61,12 @@ def test_a_code_is_a_zero_a_scale_and_a_minimum():
     assert low.offset.tolist() == [[2.0]]
 
 
+def test_a_shorter_last_group_has_a_grid_of_its_own_weights():
+    weight = torch.tensor([[1.0, 2.0, 3.0, 4.0, 9.0, 9.75]])
+    quantised = quantise_matrix(weight, NumberFormat(2, 4, "minimum"))
+    assert torch.equal(quantised.dequantise(), weight)
+
+
 @pytest.mark.parametrize("group", ["row", "tensor", 5])
 def test_rows_alone_are_those_of_the_whole(group):
     quantised = quantise_matrix(weights(7, 12), NumberFormat(5, group, "zero"))
