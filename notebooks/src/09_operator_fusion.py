@@ -877,5 +877,6 @@ print(where_it_ran(device))
 # </details>
 #
 # Now you: [Lab 9](../labs/09_operator_fusion.ipynb).
+# Next: [10 Quantisation and pruning](10_quantisation.ipynb).
 # Back: [8 Scheduling](08_scheduling.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
