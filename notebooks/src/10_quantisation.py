@@ -508,6 +508,9 @@ print(
 Table(("weights", "one request", "weights take"), rows)
 
 # %% [markdown]
+# Read this table with chapter 9 in mind. Where there is a compiler, the model as loaded computes a token in one native call; the models of few bits
+# still call operator after operator, in 16 bits, and what their products save may be lost there. A kernel's gain is not a step's gain.
+#
 # ## Sweep it
 
 # %%
@@ -593,7 +596,7 @@ print(where_it_ran(device))
 # ## Recap
 #
 # A format is a grid: bits, groups, offset, and scales that count, too; quality comes from small groups and from a grid
-# that fits. Few bits make decode of small batches faster, because it waits for bytes; large batches want int8 on both sides, or wide weights. Outliers are moved from
+# that fits. Few bits make the products of small batches faster, because these wait for bytes; large batches want int8 on both sides, or wide weights. Outliers are moved from
 # activations into weights by a factor that cancels; scattered zeros save no time here.
 #
 # **Check yourself.**
