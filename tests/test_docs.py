@@ -73,16 +73,16 @@ def test_the_tables_hold_every_chapter_and_lab(folder):
     rows = {link: (number, title, int(time or 0)) for number, title, link, time in rows_of(folder)}
     expected = {}
     for path in sorted((nbs.ROOT / folder).glob("*.ipynb")):
-        title = re.search(r"^# (?:Lab )?(\d):? (.+)$", beginning(path), re.MULTILINE)
+        title = re.search(r"^# (?:Lab )?(\d+):? (.+)$", beginning(path), re.MULTILINE)
         expected[f"{folder}/{path.name}"] = (title[1], title[2].lower(), minutes(path))
     assert {link: (n, title.lower(), time) for link, (n, title, time) in rows.items()} == expected
 
 
 def rows_of(folder):
     """Number, title, link and minutes of each row of a table."""
-    lines = [line for line in README.splitlines() if re.match(rf"\| \d \| \[[^\]]+\]\({folder}/", line)]
+    lines = [line for line in README.splitlines() if re.match(rf"\| \d+ \| \[[^\]]+\]\({folder}/", line)]
     for line in lines:
-        number, title, link = re.match(r"\| (\d) \| \[([^\]]+)\]\(([^)]+)\)", line).groups()
+        number, title, link = re.match(r"\| (\d+) \| \[([^\]]+)\]\(([^)]+)\)", line).groups()
         yield number, title, link, re.search(r"\| (\d+) \|", line[4:]).group(1)
 
 

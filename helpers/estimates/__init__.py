@@ -1,6 +1,6 @@
 """Numbers predicted from sizes: memory, activations, operations and bytes, accelerators, ceilings.
 
-Chapters 1 and 2.
+Chapters 1, 2 and 10.
 """
 
 from helpers.estimates.activations import activation_bytes, activation_phases
@@ -23,6 +23,7 @@ from helpers.estimates.memory import MemoryCalculator
 from helpers.estimates.published_configs import PUBLISHED_CONFIGS, published_config, published_shape
 from helpers.estimates.quantisation.compressed_tensors import UnknownScheme
 from helpers.estimates.quantisation.model_slim import model_slim_bytes
+from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.quantisation.quantised import quantised_bytes
 from helpers.estimates.quantisation.schemes import Scheme, scheme_of
 from helpers.estimates.quantisation.weight_table import WeightShape, weight_table
@@ -43,6 +44,7 @@ __all__ = [
     "Handover",
     "HostCaches",
     "MemoryCalculator",
+    "NumberFormat",
     "Scheme",
     "SizedModel",
     "StepCost",

@@ -1,5 +1,6 @@
 """Pictures and tables of what the other packages compute. All chapters."""
 
+from helpers.figures.compression import draw_channels, draw_grids, draw_over_rows, draw_quality
 from helpers.figures.io import draw_needs, draw_over_length, draw_traffic
 from helpers.figures.launches import draw_buckets, draw_calls, draw_held, draw_time_lines
 from helpers.figures.page_map import PageMap
@@ -22,15 +23,19 @@ __all__ = [
     "comparison",
     "draw_buckets",
     "draw_calls",
+    "draw_channels",
     "draw_curves",
     "draw_gantt",
+    "draw_grids",
     "draw_held",
     "draw_history",
     "draw_needs",
     "draw_over_length",
+    "draw_over_rows",
     "draw_pages",
     "draw_percentiles",
     "draw_predictions",
+    "draw_quality",
     "draw_rows",
     "draw_shares",
     "draw_steps",

@@ -884,5 +884,6 @@ options_table(
 # </details>
 #
 # Now you: [Lab 9](../labs/09_operator_fusion.ipynb).
+# Next: [10 Quantisation and pruning](10_quantisation.ipynb).
 # Back: [8 Scheduling](08_scheduling.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

@@ -330,6 +330,7 @@ for tile in (1, 4, 16, 64):
 # %% [markdown]
 # ## How far you are
 #
+# Next: [10 Quantisation and pruning](../notebooks/10_quantisation.ipynb).
 # Back: [9 Operator fusion and graph capture](../notebooks/09_operator_fusion.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 

@@ -19,8 +19,7 @@ def quantised_bytes(config: Any) -> int:
     """
     size = _element_bytes(config)
     scheme = scheme_of(_fields(config), size)
-    packed = ((weight, scheme.nbytes(weight)) for weight in weight_table(config))
-    return sum(weight.elements * size if nbytes is None else nbytes for weight, nbytes in packed)
+    return scheme.total(weight_table(config), size)
 
 
 def _fields(config: Any) -> Mapping[str, Any]:

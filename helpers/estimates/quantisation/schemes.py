@@ -5,14 +5,15 @@ its scales.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from helpers.estimates.quantisation.compressed_tensors import UnknownScheme, groups_of, number, packed
+from helpers.estimates.quantisation.compressed_tensors import UnknownScheme, number, packed
 from helpers.estimates.quantisation.module_names import left_out, named
+from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.quantisation.weight_table import WeightShape
 from helpers.model.meta_model import brief
 
@@ -23,6 +24,11 @@ class Scheme:
 
     name: str
     nbytes: Callable[[WeightShape], int | None]
+
+    def total(self, weights: Iterable[WeightShape], element_bytes: int) -> int:
+        """Return the bytes of all weights; those that the scheme leaves have `element_bytes` a number."""
+        packed = ((weight, self.nbytes(weight)) for weight in weights)
+        return sum(weight.elements * element_bytes if n is None else n for weight, n in packed)
 
 
 def scheme_of(fields: Mapping[str, Any], element_bytes: int = 2) -> Scheme:
@@ -70,8 +76,8 @@ def _awq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape
     def nbytes(weight: WeightShape) -> int | None:
         if not _in_layers(weight) or any(part in weight.name for part in kept):
             return None
-        groups = groups_of(weight.columns, group)
-        return (weight.elements + groups * weight.rows) * bits // 8 + 2 * groups * weight.rows
+        stored = NumberFormat(bits, group if group > 0 else "row", "zero")
+        return stored.nbytes(weight.rows, weight.columns)
 
     return nbytes
 
@@ -93,12 +99,9 @@ def _gptq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShap
         if rule.startswith("-:"):
             return None
         sizes = {**usual, **(rules.get(rule) or {})}
-        bits, groups = int(sizes["bits"]), groups_of(weight.columns, int(sizes["group_size"]))
-        return (
-            (weight.elements + groups * weight.rows) * bits // 8
-            + 2 * groups * weight.rows
-            + 4 * weight.columns
-        )
+        bits, group = int(sizes["bits"]), int(sizes["group_size"])
+        stored = NumberFormat(bits, group if group > 0 else "row", "zero")
+        return stored.nbytes(weight.rows, weight.columns) + 4 * weight.columns
 
     return nbytes
 
