@@ -9,6 +9,8 @@ from helpers.ops.block_tables import BlockTables
 from helpers.ops.by_device import (
     add_rms_norm,
     attention,
+    attention_int8_pages,
+    attention_int8_rows,
     attention_lse,
     attention_pages,
     attention_rows,
@@ -18,15 +20,21 @@ from helpers.ops.by_device import (
     rms_norm,
     rotary,
     swiglu,
+    write_int8_pages,
+    write_int8_rows,
     write_kv_pages,
     write_kv_rows,
 )
+from helpers.ops.int8_cache import Int8, quantise_int8
 from helpers.ops.torch_ops import likeliest, pack_weight
 
 __all__ = [
     "BlockTables",
+    "Int8",
     "add_rms_norm",
     "attention",
+    "attention_int8_pages",
+    "attention_int8_rows",
     "attention_lse",
     "attention_pages",
     "attention_rows",
@@ -35,9 +43,12 @@ __all__ = [
     "linear",
     "materialised_attention",
     "pack_weight",
+    "quantise_int8",
     "rms_norm",
     "rotary",
     "swiglu",
+    "write_int8_pages",
+    "write_int8_rows",
     "write_kv_pages",
     "write_kv_rows",
 ]

@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor
 
-from helpers.ops import torch_attention, torch_ops
+from helpers.ops import int8_cache, torch_attention, torch_ops
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,4 +46,8 @@ attention_pages = _on_its_device(torch_attention.attention_pages)
 attention_rows = _on_its_device(torch_attention.attention_rows)
 write_kv_pages = _on_its_device(torch_attention.write_kv_pages)
 write_kv_rows = _on_its_device(torch_attention.write_kv_rows)
+attention_int8_pages = _on_its_device(int8_cache.attention_int8_pages)
+attention_int8_rows = _on_its_device(int8_cache.attention_int8_rows)
+write_int8_pages = _on_its_device(int8_cache.write_int8_pages)
+write_int8_rows = _on_its_device(int8_cache.write_int8_rows)
 materialised_attention = torch_attention.materialised_attention  # one version for all devices
