@@ -171,6 +171,7 @@ MODULES = {
     "": ("torch", "transformers", "gguf", "safetensors", "matplotlib", "ipywidgets", "jupyterlab", "helpers"),
     "test": ("pytest", "pytest_cov", "xdist", "hypothesis", "nbclient", "nbval", "ruff", "mypy"),
     "teach": ("nbgrader",),
+    "classroom": ("jupyterhub", "jupyterhub_traefik_proxy", "nbgitpuller"),
     "npu": ("torch_npu",),
 }
 PROBE = "import importlib.util as u, sys; sys.exit(any(u.find_spec(name) is None for name in sys.argv[1:]))"
@@ -386,7 +387,7 @@ def reason(said, folder, otherwise=UNKNOWN):
 
 # The tests.
 
-TEST_EXTRAS = ("test", "teach")
+TEST_EXTRAS = ("test", "teach", "classroom")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for each of two workers: more threads than cores wait for each other
 # A file stays in one process, because a notebook has one kernel; conftest.py decides which files come first.
 BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]

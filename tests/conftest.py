@@ -20,7 +20,15 @@ TESTS = Path(__file__).resolve().parent
 CHAPTERS = TESTS.parent / "notebooks"
 LONG = [
     TESTS / name
-    for name in ("labs/test_machinery.py", "test_course.py", "labs/test_nbgrader.py", "test_notebooks.py")
+    for name in (
+        "labs/test_machinery.py",
+        "test_course.py",
+        "labs/test_nbgrader.py",
+        "test_notebooks.py",
+        "test_classroom.py",
+        "grading/test_submission.py",
+        "grading/test_judge.py",
+    )
 ]
 
 

@@ -21,7 +21,7 @@ from helpers.estimates import (
     kv_cache_bytes,
     prefill_cost,
 )
-from helpers.model import PUBLISHED
+from helpers.model import PUBLISHED, LayerShape
 from helpers.simulation import PaperPages
 from helpers.traffic import jain
 from tools import glossary, readme_figure
@@ -151,12 +151,17 @@ def examples():
     limits, calculator = accelerator_ceilings(device), MemoryCalculator()
     step, prompt = decode_cost(llama, 1024), prefill_cost(llama, 512)
     fits = calculator.max_batch_size(llama, 1024, ACCELERATORS[device].memory.value)
+    latent = LayerShape(kv_heads=1, key_dim=512, value_dim=64, latent=True)
+    windowed, mixed = LayerShape(kv_heads=1, window=128), LayerShape(num_experts=128, experts_per_token=8)
     store, known = PrefixStore(1024, 16), list(range(600))
     reused = store.replay([known, known]).reused_tokens
     return {
         "weights": f"{calculator.calculate_model_memory(llama.num_params, 'bf16'):.2f} GB",
         "KV cache of a token": f"{kv_cache_bytes(llama, 1, 1):,} B",
         "KV cache": f"{kv_cache_bytes(llama, 16, 1024) / GiB:.2f} GiB for 16 x 1024",
+        "latent of a token (MLA)": f"{61 * 2 * latent.token_elements:,} B for DeepSeek-V3: 61 layers, 512 + 64",
+        "tokens that a layer with a window of $w$ keeps": f"{windowed.cached_tokens(1024)} of 1024, window of 128",
+        "experts of $E$ that $n$ tokens read, $k$ each": f"{mixed.distinct_experts(16):.1f} of 128 for 16 tokens with 8 each",
         "requests that fit": f"{fits} of 1024 tokens",
         "operations of a token": f"{decode_cost(llama, 0).flops / 1e9:.2f} GFLOP",
         "reading the weights": f"{1e3 * step.weight_bytes / limits.bandwidth:.1f} ms",

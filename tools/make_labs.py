@@ -46,8 +46,9 @@ def settings() -> Config:
 def make(solution: Path) -> str:
     """Return the lab that a solution gives, as the text of its file."""
     notebook: NotebookNode = nbs.read(solution)
+    known = steps()  # first, because the settings need nbgrader, too
     config, resources = settings(), {}
-    for step in steps():
+    for step in known:
         notebook, resources = step(config=config).preprocess(notebook, resources)
     return nbformat.writes(notebook) + "\n"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from helpers.checks.families.lab01.crossover import CROSS
 from helpers.checks.families.lab01.deployment import OFFER
+from helpers.checks.families.lab01.hybrid import HYBRID
 from helpers.checks.families.lab01.int4 import INT4
 from helpers.checks.families.lab01.kv_bytes import KV
 from helpers.checks.machinery.core import CheckFailed, exercise, require_number
@@ -17,6 +18,7 @@ __all__ = [
     "CheckFailed",
     "check_crossover",
     "check_deployment",
+    "check_hybrid_bytes",
     "check_int4_bytes",
     "check_kv_bytes",
     "check_token_bytes",
@@ -65,3 +67,9 @@ def check_deployment(answer: Any) -> None:
     cheapest offer that holds the requests, or None.
     """
     check_family(answer, OFFER)
+
+
+@exercise(LAB, 6, "size a hybrid")
+def check_hybrid_bytes(answer: Any) -> None:
+    """Check that `answer(layers, seq_len, element_size)` returns the bytes that all layers keep of one request."""
+    check_family(answer, HYBRID)

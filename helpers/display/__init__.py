@@ -4,7 +4,7 @@ from helpers.display import plots
 from helpers.display.readings import measured
 from helpers.display.source import Source, show_source
 from helpers.display.tables import Table
-from helpers.display.widgets import SweepPanel, dropdown, int_slider, power_slider
+from helpers.display.widgets import SweepPanel, dropdown, int_slider, power_slider, text_box
 
 __all__ = [
     "Source",
@@ -16,4 +16,5 @@ __all__ = [
     "plots",
     "power_slider",
     "show_source",
+    "text_box",
 ]

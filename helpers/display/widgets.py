@@ -29,7 +29,7 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
         """Draw the panel for the first values of its `controls`; `alt` says in words what the figure shows.
 
         `draw(**values)` returns a figure and a table for the controls' values. An error of `draw` is raised
-        here for the first values. For later values the panel shows the error.
+        here for the first values. For later values the panel shows the error, of a ValueError the sentence alone.
         """
         self._draw, self._controls = draw, dict(controls)
         self._alt = html.escape(alt)
@@ -82,6 +82,8 @@ class SweepPanel(w.VBox):  # type: ignore[misc]
         """Draw anew after a control changed; show an error instead of the table, beside the last picture."""
         try:
             self._show()
+        except ValueError as error:  # its one sentence says what is wrong with a value
+            self._html.value = f"<p>{html.escape(str(error))}</p>"
         except Exception as error:  # an error raised in a callback would reach only the kernel's log
             self._html.value = f"<p><b>{type(error).__name__}:</b> {html.escape(str(error))}</p>"
 
@@ -121,4 +123,15 @@ def dropdown(description: str, options: Sequence[Any], value: Any = None) -> w.D
     chosen = options[0] if value is None else value
     return w.Dropdown(
         options=list(options), value=chosen, description=description, style=_LABELS, layout=_WIDE
+    )
+
+
+def text_box(description: str, placeholder: str = "") -> w.Text:
+    """Return a box for one line of text, empty at first; its text counts when Enter is pressed or the box is
+    left.
+
+    `placeholder` says in the empty box what may be written.
+    """
+    return w.Text(
+        placeholder=placeholder, description=description, continuous_update=False, style=_LABELS, layout=_WIDE
     )

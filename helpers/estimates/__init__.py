@@ -1,6 +1,6 @@
 """Numbers predicted from sizes: memory, activations, operations and bytes, accelerators, ceilings.
 
-Chapters 1 and 2.
+Chapters 1, 2 and 10.
 """
 
 from helpers.estimates.activations import activation_bytes, activation_phases
@@ -28,8 +28,11 @@ from helpers.estimates.hardware import (
 )
 from helpers.estimates.layer_cost import attended_pairs, layer_cache_bytes, layer_flops, layer_weights_read
 from helpers.estimates.memory import MemoryCalculator
+from helpers.estimates.published_configs import PUBLISHED_CONFIGS, published_config, published_shape
 from helpers.estimates.quantisation.compressed_tensors import UnknownScheme
-from helpers.estimates.quantisation.quantised import model_slim_bytes, quantised_bytes
+from helpers.estimates.quantisation.model_slim import model_slim_bytes
+from helpers.estimates.quantisation.number_format import NumberFormat
+from helpers.estimates.quantisation.quantised import quantised_bytes
 from helpers.estimates.quantisation.schemes import Scheme, scheme_of
 from helpers.estimates.quantisation.weight_table import WeightShape, weight_table
 from helpers.estimates.sized_model import SizedModel, weight_bytes
@@ -39,6 +42,7 @@ __all__ = [
     "ACCELERATORS",
     "BITS",
     "GB",
+    "PUBLISHED_CONFIGS",
     "SERVER_CORE",
     "Accelerator",
     "Buffers",
@@ -48,6 +52,7 @@ __all__ = [
     "Handover",
     "HostCaches",
     "MemoryCalculator",
+    "NumberFormat",
     "Scheme",
     "SizedModel",
     "StepCost",
@@ -69,6 +74,8 @@ __all__ = [
     "layer_weights_read",
     "model_slim_bytes",
     "prefill_cost",
+    "published_config",
+    "published_shape",
     "quantised_bytes",
     "scheme_of",
     "state_bytes",

@@ -32,7 +32,7 @@ def layer_cache_bytes(
     """Return the cache's traffic: the history read, new entries written and read, states of fixed size read
     and written.
 
-    A windowed layer reads the window alone; a sparse layer reads every index key, and the entries that its
+    A layer that shares another layer's cache reads alone. A windowed layer reads the window alone; a sparse layer reads every index key, and the entries that its
     queries choose.
     """
     pair = layer.kv_heads * (layer.key_dim + layer.value_dim)
@@ -42,8 +42,8 @@ def layer_cache_bytes(
         if layer.index_topk is None
         else [min(h, layer.index_topk * n) for h, n in zip(old, new_tokens, strict=True)]
     )
-    written = 2 * sum(new_tokens) if layer.kv_heads else 0
-    elements = (written + sum(chosen)) * pair + (written + sum(old)) * layer.index_dim
+    new = (1 if layer.shared else 2) * sum(new_tokens) if layer.kv_heads else 0
+    elements = (new + sum(chosen)) * pair + (new + sum(old)) * layer.index_dim
     return elements * element_bytes + 2 * len(new_tokens) * layer.state_bytes(element_bytes)
 
 

@@ -64,8 +64,8 @@ class MemoryCalculator:
     ) -> dict[str, float]:
         """Return `{"model", "kv_cache", "activation", "total"}` in GB for prompts of `seq_len` tokens.
 
-        `model_config` is a `ModelShape`, a `transformers` config, or a dict with `num_params`, `hidden_size`,
-        `num_layers` and `dtype`. A config that is quantised counts its weights as its checkpoint stores them.
+        `model_config` is a `ModelShape`, a `SizedModel`, a `transformers` config, or a dict with `num_params`,
+        `hidden_size`, `num_layers` and `dtype`. A config that is quantised counts its weights as its checkpoint stores them.
         A model with states of fixed size gets the part `"state"` too. A dict says too little to derive
         activations: its activations are twice the KV cache, the article's rule. Shapes and configs get the
         derived peak of `helpers.estimates.activations`. `dtype` overrides the config's own.
@@ -142,7 +142,7 @@ class MemoryCalculator:
     ) -> float:
         """Return the bytes left for the KV cache; 0 when the weights alone are too large.
 
-        `model` is a `ModelShape` or a `transformers` config; `dtype` is bf16, or the config's own, unless
+        `model` is a `ModelShape`, a `SizedModel` or a `transformers` config; `dtype` is bf16, or the config's own, unless
         told otherwise. A share `utilisation` of the device's memory is used. Weights of `dtype` come off, and
         the activations of a step over `step_tokens` tokens (an engine's token budget). `max_batch_size` and
         `max_seq_len` take `kv_dtype` too.

@@ -22,12 +22,14 @@ class SizedModel:
     """The type of activations and cache, such as bf16."""
 
     @classmethod
-    def of(cls, model: ModelShape | Any, dtype: str | None = None) -> SizedModel:
+    def of(cls, model: SizedModel | ModelShape | Any, dtype: str | None = None) -> SizedModel:
         """Return a shape or a `transformers` config with the bytes of its weights in `dtype`.
 
         Without `dtype` a shape is in bf16. A config is in its own type, or as its `quantization_config` packs
-        the weights.
+        the weights. A model with a size is returned as it is, or sized anew in `dtype`.
         """
+        if isinstance(model, SizedModel):
+            return model if dtype is None else cls.of(model.shape, dtype)
         shape = model if isinstance(model, ModelShape) else ModelShape.from_hf(model)
         own = _dtype_of(model)
         if dtype is None and getattr(model, "quantization_config", None) is not None:

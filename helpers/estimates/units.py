@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from helpers.estimates.quantisation.number_format import NumberFormat
+
 GB = 10**9
 GiB = 2**30
 BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "fp8": 8, "int8": 8, "int4": 4}
 
 
 def bytes_per_element(
-    dtype: str, group_size: int | None = None, scale_bits: int = 16, zero_point_bits: int | None = None
+    dtype: str | NumberFormat,
+    group_size: int | None = None,
+    scale_bits: int = 16,
+    zero_point_bits: int | None = None,
 ) -> float:
     """Return the bytes of one stored number, with its share of its group's scale and zero point.
 
     A group of `group_size` numbers shares one scale of `scale_bits` and one zero point (default: as wide as
     the numbers). int4 comes in groups of 128 unless told otherwise; the other types have no groups unless
     told. One scale per matrix or channel is below a thousandth and not counted. Layout: arXiv:2306.00978
-    (AWQ), arXiv:2210.17323 (GPTQ).
+    (AWQ), arXiv:2210.17323 (GPTQ). A `NumberFormat` says all of that itself.
     """
+    if isinstance(dtype, NumberFormat):
+        return dtype.bytes_per_number
     bits = bits_of(dtype)
     if group_size is None and dtype == "int4":
         group_size = 128

@@ -1,5 +1,6 @@
 """Pictures and tables of what the other packages compute. All chapters."""
 
+from helpers.figures.compression import draw_channels, draw_grids, draw_over_rows, draw_quality
 from helpers.figures.io import draw_needs, draw_over_length, draw_traffic
 from helpers.figures.page_map import PageMap
 from helpers.figures.pages import draw_history, draw_pages, draw_shares, request_colors
@@ -19,14 +20,18 @@ __all__ = [
     "Point",
     "chart",
     "comparison",
+    "draw_channels",
     "draw_curves",
     "draw_gantt",
+    "draw_grids",
     "draw_history",
     "draw_needs",
     "draw_over_length",
+    "draw_over_rows",
     "draw_pages",
     "draw_percentiles",
     "draw_predictions",
+    "draw_quality",
     "draw_rows",
     "draw_shares",
     "draw_steps",

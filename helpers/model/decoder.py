@@ -167,7 +167,8 @@ class DecoderLM(nn.Module):
         hidden = self._hidden(batch, cache)
         if logits == "last" and len(hidden) > len(batch.seq_lens):  # else every token is a last one
             hidden = hidden[batch.last_token_indices]
-        return ops.linear(hidden, self._output_weight()).float()
+        product = ops.linear(hidden, self._output_weight()) if self.lm_head is None else self.lm_head(hidden)
+        return product.float()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DecoderLM:
         """Move or convert all weights, as `to` asks.
@@ -196,9 +197,7 @@ class DecoderLM(nn.Module):
         return self
 
     def _output_weight(self) -> Tensor:
-        """Return the matrix `[vocab, hidden]` that turns the last hidden state into logits."""
-        if self.lm_head is not None:
-            return self.lm_head.weight
+        """Return the tied matrix `[vocab, hidden]` that turns the last hidden state into logits."""
         return self.embed_tokens.weight if self._packed_embedding is None else self._packed_embedding
 
     def _hidden(self, batch: FlatBatch, cache: Cache) -> Tensor:

@@ -29,17 +29,35 @@ def read_layers(text: Any, config: Any) -> tuple[LayerShape, ...]:
     Raises UnreadableConfig, naming the model type, for a cache of a kind that `LayerShape` does not describe.
     """
     weights = _weights_by_layer(text, config)
-    caches = [_cache_of(layer, config) for layer in _cached(text, config)]
+    caches = dict(enumerate(_cache_of(layer, config) for layer in _cached(text, config)))
+    for i, source in _sources(text).items():
+        caches[i] = {**caches.get(source, {}), "shared": True}
     heads = getattr(config, "num_attention_heads", 0) or 0
     layers = []
-    for i in range(max(len(caches), len(weights))):
-        found = {**(caches[i] if i < len(caches) else {}), **weights.get(i, {})}
+    for i in range(1 + max((*caches, *weights), default=-1)):
+        found = {**caches.get(i, {}), **weights.get(i, {})}
         output = found.pop("output", 0)
         if found.get("kv_heads"):
             own = 0 if found.get("latent") else output // found["value_dim"]
             found["num_heads"] = own or heads
         layers.append(LayerShape(**found))
     return tuple(layers)
+
+
+def _sources(text: Any) -> dict[int, int]:
+    """Return, for each layer that reads another layer's cache, that layer: the last one before of its kind."""
+    last: dict[str, int] = {}
+    found: dict[int, int] = {}
+    for name, module in text.named_modules():
+        place, shared = _LAYER.search(f"{name}."), getattr(module, "is_kv_shared_layer", None)
+        if place is None or shared is None:
+            continue
+        layer, kind = int(place[1]), str(getattr(module, "layer_type", ""))
+        if not shared:
+            last[kind] = layer
+        elif kind in last:
+            found[layer] = last[kind]
+    return found
 
 
 def _cached(text: Any, config: Any) -> list[Any]:

@@ -17,6 +17,8 @@ class LayerShape:
     """Elements of a head's cached value; of a latent: the key's rotated part."""
     window: int | None = None
     """Tokens that a query sees at most, the query's own included; None for all."""
+    shared: bool = False
+    """Whether the layer reads the cache of an earlier layer and keeps none (Gemma 3n and 4)."""
     latent: bool = False
     """Whether the layer caches a compressed latent (MLA, arXiv:2405.04434) instead of keys and values."""
     index_dim: int = 0
@@ -50,7 +52,8 @@ class LayerShape:
     """Experts that compute a token."""
 
     def cached_tokens(self, seq_len: int) -> int:
-        """Return how many tokens of a text the cache holds: all, or one less than the window.
+        """Return how many tokens of a text the cache that the layer reads holds: all, or one less than the
+        window.
 
         The next query sees the window's other tokens, and itself. Engines that keep whole pages hold up to
         one page more.
@@ -61,8 +64,8 @@ class LayerShape:
 
     @property
     def token_elements(self) -> int:
-        """Return the elements that one cached token takes."""
-        return self.kv_heads * (self.key_dim + self.value_dim) + self.index_dim
+        """Return the elements that one cached token takes; 0 for a layer that reads another layer's."""
+        return 0 if self.shared else self.kv_heads * (self.key_dim + self.value_dim) + self.index_dim
 
     def state_bytes(self, element_bytes: float) -> float:
         """Return the bytes of the state of fixed size of one sequence, beside a model of `element_bytes`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,13 @@ def on_meta(config: Any) -> MetaModel:
     text = config.get_text_config()
     for part in (config, text):
         vars(part).pop("quantization_config", None)  # sizes are those of the weights before they are packed
-    options: dict[str, Any] = dict(dtype=torch.bfloat16, attn_implementation="eager", trust_remote_code=False)
+    # A config may name an implementation of experts that asks for values, and here are none: the default does not.
+    options: dict[str, Any] = dict(
+        dtype=torch.bfloat16,
+        attn_implementation="eager",
+        experts_implementation=None,
+        trust_remote_code=False,
+    )
     causal, seeing = auto.MODEL_FOR_CAUSAL_LM_MAPPING, auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     with refusing(kind, "the model"), torch.device("meta"):
         reader: Any = AutoModelForCausalLM if type(text) in causal else AutoModel
@@ -124,7 +131,9 @@ def refusing(kind: str, what: str) -> Iterator[None]:
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except UnreadableConfig:
         raise
     except Exception as error:  # transformers raises whatever its arithmetic on the fields happens to raise

@@ -19,7 +19,7 @@
 # **Promise.** You will predict, from a model's published sizes alone, the bytes of its weights, its KV cache and its
 # activations, and see each prediction met by a real model.
 #
-# **You need** [chapter 0](00_start_here.ipynb). About 40 minutes.
+# **You need** [chapter 0](00_start_here.ipynb). About 55 minutes.
 #
 # **We measure** bytes: of the weights of SmolLM2-135M, of the keys and values it leaves behind, and of everything that
 # a forward pass allocates at its worst moment.
@@ -169,6 +169,18 @@ for name, (count, nbytes) in sorted(stored.items()):
     print("equal to the file's:", predicted == nbytes)
 
 # %% [markdown]
+# The course unpacked that file to fp32 once and keeps the result as a checkpoint folder. `stored_bytes` adds up the
+# tensors of a folder's files and loads none of them: whenever you have a folder, ask it, too.
+
+# %%
+from helpers.estimates import weight_bytes
+from helpers.model import ModelShape, stored_bytes
+
+folder = checkpoint.locate()
+predicted, found = weight_bytes(ModelShape.from_file(folder), "fp32"), stored_bytes(folder)
+print(f"{predicted:,.0f} bytes predicted, {found:,} in the files, equal: {predicted == found}")
+
+# %% [markdown]
 # ## Build it: the KV cache
 #
 # Each layer keeps a **key** and a **value** vector for each token and each *KV head*. The plausible version took
@@ -194,6 +206,164 @@ Table(headers, rows, caption="KV cache per token, bf16")
 # %% [markdown]
 # Llama-3-8B's cache is a quarter of what the formula says, Llama-3-70B's an eighth. That Qwen3-0.6B comes out right is
 # luck: its 8 KV heads of 128 happen to be as wide as its hidden state, its 16 query heads twice as wide.
+
+# %% [markdown]
+# ## Build it: layers that are not alike
+#
+# Up to here, all layers of a model kept the same. Three inventions of today's models end that: latent attention, sliding
+# windows, and mixtures of experts. So we describe each layer by itself, as a `LayerShape`: what it caches, and which
+# weights a token meets there. It is read off the model that `transformers` builds from a config. That model stands on
+# torch's [**meta device**](../docs/glossary.md#meta-device), where a tensor has a shape and a type but no memory: 671 billion weights fit into a laptop.
+
+# %%
+from helpers.estimates import PUBLISHED_CONFIGS, published_config, published_shape
+
+for name, published in PUBLISHED_CONFIGS.items():
+    print(f"{name:18}  {published.num_params / 1e9:6.1f} billion weights  {published.source}")
+
+# %% [markdown]
+# ### Latent attention
+#
+# DeepSeek-V3 has 128 heads. In [**multi-head latent attention**](../docs/glossary.md#multi-head-latent-attention) (MLA) a layer keeps for each token one short vector, the *latent*, from which the
+# keys and values of all heads can be computed again. Beside it stands one small rotated key, which all heads share.
+# The heads do not enter, and nothing is doubled.
+
+# %%
+config, deepseek = published_config("DeepSeek-V3"), published_shape("DeepSeek-V3")
+layers, heads = config.num_hidden_layers, config.num_attention_heads
+by_heads = layers * heads * (config.qk_head_dim + config.v_head_dim) * 2
+by_latent = layers * (config.kv_lora_rank + config.qk_rope_head_dim) * 2
+print(f"keys and values of {heads} heads: {by_heads:,} bytes per token")
+print(f"latent and rotated key:        {by_latent:,} bytes per token")
+print("helpers agrees with the second:", kv_cache_bytes(deepseek, 1, 1) == by_latent)
+
+# %% [markdown]
+# Is that what a real implementation keeps? `transformers` passes 1000 tokens through its own model on the meta device,
+# and we count the bytes of its own cache.
+
+# %%
+from transformers import AutoModelForCausalLM
+
+
+def real_cache_bytes(config, tokens):
+    """Bytes of `transformers`' own cache of one text, in bf16."""
+    with torch.device("meta"), torch.inference_mode():
+        real = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        ids = torch.zeros(1, tokens, dtype=torch.long)
+        layers = real(ids, use_cache=True).past_key_values.layers
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+
+
+real, ours = real_cache_bytes(config, 1000), kv_cache_bytes(deepseek, 1, 1000)
+print(f"{real:,} bytes in transformers' cache, {ours:,} predicted, equal: {real == ours}")
+
+# %% [markdown]
+# What is it worth? The longest text that a device of 64 GiB could hold if it held nothing else:
+
+# %%
+for shape in (published_shape("Llama-3-70B"), deepseek):
+    each = kv_cache_bytes(shape, 1, 1)
+    print(f"{shape.name}: {shape.num_layers} layers, {each / 1e3:.1f} kB per token,", end=" ")
+    print(f"{64 * GiB // each:,} tokens in 64 GiB")
+
+# %% [markdown]
+# ### Sliding windows
+#
+# In a layer with a [sliding window](../docs/glossary.md#sliding-window) of $w$ a token sees itself and the $w - 1$ tokens before it. Older keys and values are
+# thrown away, and the layer's cache stops growing. Most models mix: some layers have a window, the others see the whole
+# text.
+
+# %%
+rows = []
+for name in ("Mistral-7B-v0.1", "Gemma-3-1B", "gpt-oss-20b"):
+    shape = published_shape(name)
+    windows = [layer.window for layer in shape.layers if layer.window]
+    sizes_mb = [f"{kv_cache_bytes(shape, 1, n) / 1e6:,.1f}" for n in (1024, 8192, 32768)]
+    rows.append((name, f"{len(windows)} of {shape.num_layers}", windows[0], *sizes_mb))
+headers = ("model", "layers with a window", "window", "1,024 tokens", "8,192", "32,768")
+Table(headers, rows, caption="Cache of one request, bf16, MB")
+
+# %% [markdown]
+# The proof again: 600 tokens are longer than Gemma's window of 512, and longer than gpt-oss's of 128.
+
+# %%
+for name in ("Gemma-3-1B", "gpt-oss-20b"):
+    real = real_cache_bytes(published_config(name), 600)
+    ours = kv_cache_bytes(published_shape(name), 1, 600)
+    print(
+        f"{name}: {real:,} bytes in transformers' cache, predicted {ours:,}, equal: {real == ours}"
+    )
+
+# %% [markdown]
+# Without its windows, the cache of Gemma-3-1B would go on growing in every layer:
+
+# %%
+from dataclasses import replace
+
+gemma, lengths = published_shape("Gemma-3-1B"), range(0, 8193, 64)
+endless = replace(gemma, layers=tuple(replace(layer, window=None) for layer in gemma.layers))
+fig, ax = plots.new_figure("Cache of one request, Gemma-3-1B in bf16", "tokens", "MB")
+for shape, name, color in ((endless, "no windows", "accent"), (gemma, "as published", "kv_cache")):
+    curve = [kv_cache_bytes(shape, 1, n) / 1e6 for n in lengths]
+    ax.plot(lengths, curve, color=plots.COLORS[color], label=name)
+plots.legend(ax, loc="upper left")
+plots.show(fig, alt="With windows the line bends at 512 tokens and is almost flat behind that")
+
+# %% [markdown]
+# Some layers go further and keep no tokens at all, but a *state* of fixed size: linear attention, state spaces. Models
+# that mix them with attention are called *hybrid*. `state_bytes` counts their states; you will size a hybrid in the lab.
+
+# %% [markdown]
+# ### Mixtures of experts
+#
+# A layer with a [**mixture of experts**](../docs/glossary.md#mixture-of-experts) (MoE) has many MLPs, the *experts*, and a small matrix, the *router*, that
+# chooses a few of them for each token. Memory must hold them all; a token is multiplied by the chosen ones alone.
+
+# %%
+rows = []
+for name in ("Mixtral-8x7B", "Qwen3-30B-A3B", "gpt-oss-20b", "DeepSeek-V3"):
+    shape = published_shape(name)
+    layer = shape.layers[-1]
+    active = sum(each.active for each in shape.layers) + shape.vocab_size * shape.hidden_size
+    experts = f"{layer.experts_per_token} of {layer.num_experts}"
+    rows.append((name, experts, f"{shape.num_params / 1e9:.1f}", f"{active / 1e9:.1f}"))
+Table(("model", "experts for a token", "held, billion weights", "met by a token"), rows)
+
+# %% [markdown]
+# Both columns can be counted. Held: the parameters that `transformers` allocates (on the meta device). Met: a toy
+# Mixtral computes one token, and torch counts the operations of all matrix products, two for each weight.
+
+# %%
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import MixtralConfig
+
+with torch.device("meta"):
+    held = AutoModelForCausalLM.from_config(published_config("Mixtral-8x7B")).num_parameters()
+print(f"{held:,} weights held:", held == published_shape("Mixtral-8x7B").num_params)
+toy = MixtralConfig(vocab_size=96, hidden_size=64, intermediate_size=48, num_hidden_layers=4)
+toy_model = AutoModelForCausalLM.from_config(toy, experts_implementation="eager")
+with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    toy_model(torch.tensor([[5]]), use_cache=False)
+counted = counter.get_flop_counts()["Global"][torch.ops.aten.mm]
+met = sum(layer.active for layer in ModelShape.from_hf(toy).layers) + 96 * 64
+print(f"{counted // 2:,} weights met by a token:", counted == 2 * met)
+
+# %% [markdown]
+# Which experts a token needs is known only when it is there. A batch of tokens meets more and more of them: on
+# average all but $(1 - k/E)^n$ of $E$ experts, when a router that favours none chooses $k$ for each of $n$ tokens. What
+# experts save in *operations* stays, what they save in *bytes read* is lost as the batch grows.
+
+# %%
+from helpers.estimates import decode_cost
+
+qwen, rows = published_shape("Qwen3-30B-A3B"), []
+for requests_now in (1, 4, 16, 64, 256):
+    cost = decode_cost(qwen, 1024, requests_now)
+    experts = f"{qwen.layers[0].distinct_experts(requests_now):.1f} of {qwen.layers[0].num_experts}"
+    per_request = cost.flops / requests_now / 1e9
+    rows.append((requests_now, experts, f"{cost.weight_bytes / GB:.1f}", f"{per_request:.1f}"))
+headers = ("requests", "experts read in a layer", "weights read, GB", "GFLOP per request")
+Table(headers, rows, caption="One decode step of Qwen3-30B-A3B in bf16, 1024 tokens cached each")
 
 # %% [markdown]
 # ## Build it: activations
@@ -324,26 +494,57 @@ Table(("GPT-3, GB", "weights", "KV cache", "activations", "total"), rows)
 # ## Sweep it
 #
 # Choose a model, a weight type, a number of requests and their length. The dashed line is the accelerator's memory; the
-# number of requests that fit keeps a tenth of it free.
+# number of requests that fit keeps a tenth of it free. The first choice of a model with layers of its own takes a few
+# seconds, in which `transformers` builds it. For **your own model**, write the path of its folder or of its
+# `config.json` into the box and press Enter. Weights *as published* are what the config says, quantised ones with their
+# scales; where the folder has the weights' files, their true bytes stand beside. No code of the folder runs.
 
 # %%
-from helpers.display import SweepPanel, dropdown, power_slider
-from helpers.estimates import ACCELERATORS
+from pathlib import Path
+
+from helpers.display import SweepPanel, dropdown, power_slider, text_box
+from helpers.estimates import ACCELERATORS, SizedModel
+from helpers.model import config_from_file
+
+MODELS = [*PUBLISHED, *PUBLISHED_CONFIGS]
 
 
-def sizes(model, dtype, batch, seq_len):
-    """GB of weights, activations of a step of at most 2048 tokens, and KV cache."""
-    estimate = calculator.estimate_total_memory(PUBLISHED[model], batch, seq_len, dtype)
-    step = calculator.estimate_total_memory(PUBLISHED[model], 1, min(2048, batch * seq_len), dtype)
-    parts = (estimate["model"], step["activation"], estimate["kv_cache"])
-    return dict(zip(("weights", "activations", "KV cache"), parts))
+def sized(model, dtype, path):
+    """The chosen model, or the one of a config file, with the bytes of its weights."""
+    dtype = None if dtype == "as published" else dtype
+    if path:
+        return SizedModel.of(config_from_file(Path(path).expanduser()), dtype)
+    if dtype is None and model in PUBLISHED_CONFIGS:
+        return SizedModel.of(published_config(model))
+    return SizedModel.of(published_shape(model), dtype)
 
 
 # %%
-def draw(model, dtype, batch, seq_len, device):
+def sizes(model, batch, seq_len):
+    """GB of weights, activations of a step of at most 2048 tokens, and cache."""
+    estimate = calculator.estimate_total_memory(model, batch, seq_len)
+    step = calculator.estimate_total_memory(model, 1, min(2048, batch * seq_len))
+    cache = estimate["kv_cache"] + estimate.get("state", 0)
+    return {"weights": estimate["model"], "activations": step["activation"], "cache": cache}
+
+
+def numbers(model, path, batch, seq_len, memory):
+    """The table's rows: what is chosen, what fits, and what the files of a folder hold."""
+    chosen = {**sizes(model, batch, seq_len), "device": memory / GB}
+    rows = [(name, f"{size:,.2f} GB") for name, size in chosen.items()]
+    fits = calculator.max_batch_size(model, seq_len, memory)
+    folder = Path(path).expanduser() if path else None
+    if folder and any(folder.glob("*.safetensors")):
+        rows.append(("weights in the files", f"{stored_bytes(folder) / GB:,.2f} GB"))
+    return Table(("", "here"), [*rows, ("requests that fit", f"{fits:,}")])
+
+
+# %%
+def draw(model, dtype, batch, seq_len, device, path):
     memory, counts = ACCELERATORS[device].memory.value, range(1, 257, 5)
-    curves = [sizes(model, dtype, n, seq_len) for n in counts]
-    title = f"{model}, {dtype} weights, on {device}"
+    shown = sized(model, dtype, path)
+    curves = [sizes(shown, n, seq_len) for n in counts]
+    title = f"{shown.shape.name}, {dtype} weights, on {device}"
     fig, ax = plots.new_figure(title, "requests at once", "GB", width=6)
     parts = {name: [curve[name] for curve in curves] for name in curves[0]}
     plots.stacked_areas(ax, counts, parts, colors=("weights", "activations", "kv_cache"))
@@ -351,24 +552,32 @@ def draw(model, dtype, batch, seq_len, device):
     ax.axvline(batch, color="black", linestyle=":", linewidth=2, label="chosen")
     ax.set_ylim(0, 2 * memory / GB)
     plots.legend(ax, loc="upper left", ncols=2)
-    most = calculator.max_batch_size(PUBLISHED[model], seq_len, memory, dtype)
-    chosen = {**sizes(model, dtype, batch, seq_len), "device": memory / GB}
-    rows = [(name, f"{size:,.2f} GB") for name, size in chosen.items()]
-    return fig, Table(("", "here"), [*rows, ("requests that fit", f"{most:,}")])
+    return fig, numbers(shown, path, batch, seq_len, memory)
 
 
 # %%
+WEIGHTS = ["fp32", "bf16", "int8", "int4", "as published"]
 SweepPanel(
     draw,
     {
-        "model": dropdown("model", list(PUBLISHED), value="Llama-3-8B"),
-        "dtype": dropdown("weights", ["fp32", "bf16", "int8", "int4"], value="bf16"),
+        "model": dropdown("model", MODELS, value="Llama-3-8B"),
+        "dtype": dropdown("weights", WEIGHTS, value="bf16"),
         "batch": power_slider("requests", value=16, max=256),
         "seq_len": power_slider("tokens each", value=4096, min=128, max=32768),
         "device": dropdown("device", list(ACCELERATORS), value="Ascend 910B1"),
+        "path": text_box("or your own", "folder or config.json, then Enter"),
     },
-    alt="Weights, activations and KV cache by number of requests, beside the device's memory",
+    alt="Weights, activations and cache by number of requests, beside the device's memory",
 )
+
+# %% [markdown]
+# A file that is no config gets one sentence, and the panel goes on:
+
+# %%
+try:
+    sized("", "bf16", "../README.md")
+except ValueError as refusal:
+    print(refusal)
 
 # %% [markdown]
 # ## On Ascend
@@ -438,18 +647,21 @@ print("the device's memory is known:", total_memory(model.device) > 0)
 # ## Recap
 #
 # Weights are a product of two numbers once groups are counted. The KV cache follows from layers, *KV* heads and head
-# dimension, and is what limits the number of requests. Activations are the worst moment of one layer or the logits,
+# dimension, and is what limits the number of requests; a latent, a window or a state of fixed size makes a layer's part
+# small, and layers differ. Experts are held all and read a few. Activations are the worst moment of one layer or the logits,
 # whatever the number of layers, and storing attention scores or all logits is what makes them large.
 #
 # **Check yourself.**
 #
 # 1. A model has 32 layers, 32 query heads, 4 KV heads of dimension 128, in bf16. What does a token leave in the cache?
 # 2. You double the number of layers. Which of weights, KV cache and activations double?
+# 3. A layer has a window of 512. A request grows from 1,000 to 2,000 tokens. How many more tokens does the layer keep?
 #
 # <details><summary>Answers</summary>
 #
 # 1. 2 x 32 x 4 x 128 x 2 bytes = 65,536 bytes. The query heads do not matter.
 # 2. The KV cache doubles, the weights nearly (the embedding does not), the activations stay.
+# 3. None. It kept 511 and keeps 511; the next token is the 512th that it sees.
 #
 # </details>
 #

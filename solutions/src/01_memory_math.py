@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 1: Memory math
 #
-# Five exercises, about 45 minutes. You need [chapter 1](../notebooks/01_memory_math.ipynb). Write your code where the
+# Six exercises, about 55 minutes. You need [chapter 1](../notebooks/01_memory_math.ipynb). Write your code where the
 # cells say so, run the cell below each: it checks the answer at once and names what may be wrong. It never changes your
 # code. Hints are folded away under each exercise, from vague to concrete.
 
@@ -168,6 +168,49 @@ def choose_deployment(shape, seq_len, requests, devices):
 
 # %% nbgrader={"grade": true, "grade_id": "check-deployment", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 lab01.check_deployment(choose_deployment)
+
+# %% [markdown]
+# ## 1.6 Size a hybrid ●●● 10 minutes
+#
+# In today's models layers differ. Here a model is a list of layers, each a dict with its `kind` and its sizes:
+#
+# | `kind` | sizes | what the layer keeps of one request |
+# |---|---|---|
+# | `"full"` | `kv_heads`, `head_dim` | keys and values of every token |
+# | `"window"` | `kv_heads`, `head_dim`, `window` | the same, but only what the *next* token will see beside itself: it sees `window` tokens, its own included |
+# | `"latent"` | `latent_dim`, `rotated_dim`, `num_heads` | for every token one latent and one rotated key, which all heads share |
+# | `"state"` | `state_elements` | a state of fixed size in fp32, whatever `seq_len` is |
+#
+# Write the bytes that the whole model keeps of one request of `seq_len` tokens. Keys, values, latents and rotated keys
+# take `element_size` bytes per element. `seq_len` may be 0.
+#
+# <details><summary>Hint 1</summary>One line for each kind; then add the layers up.</details>
+# <details><summary>Hint 2</summary>Of a window of 128, a text of 1000 tokens leaves 127. What does a text of 5 leave?</details>
+# <details><summary>Hint 3</summary>Which of the sizes in the third row is not needed?</details>
+
+
+# %% nbgrader={"grade": false, "grade_id": "hybrid-bytes", "locked": false, "schema_version": 3, "solution": true, "task": false}
+def hybrid_bytes(layers, seq_len, element_size):
+    """Bytes that all layers keep of one request of `seq_len` tokens."""
+    ### BEGIN SOLUTION
+    total = 0
+    for layer in layers:
+        if layer["kind"] == "state":
+            total += layer["state_elements"] * 4
+        elif layer["kind"] == "latent":
+            total += seq_len * (layer["latent_dim"] + layer["rotated_dim"]) * element_size
+        else:
+            tokens = min(seq_len, layer["window"] - 1) if layer["kind"] == "window" else seq_len
+            total += 2 * tokens * layer["kv_heads"] * layer["head_dim"] * element_size
+    return total
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade": true, "grade_id": "check-hybrid-bytes", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
+lab01.check_hybrid_bytes(hybrid_bytes)
+### BEGIN HIDDEN TESTS
+assert hybrid_bytes([{"kind": "window", "kv_heads": 3, "head_dim": 5, "window": 9}], 20, 1) == 240
+### END HIDDEN TESTS
 
 # %% [markdown]
 # ## How far you are

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.display import SweepPanel, Table, dropdown, int_slider, plots, power_slider
+from helpers.display import SweepPanel, Table, dropdown, int_slider, plots, power_slider, text_box
 
 
 def draw(batch, page):
@@ -52,7 +52,7 @@ def test_what_cannot_be_drawn_is_said_and_the_panel_goes_on():
     shown = panel()
     picture = shown.picture
     shown.set(batch=13)
-    assert "ValueError:</b> no 13 &amp; no &lt;b&gt;" in shown.table
+    assert shown.table == "<p>no 13 &amp; no &lt;b&gt;</p>"
     assert shown.picture == picture
     shown.set(batch=14)
     assert ">224<" in shown.table
@@ -83,6 +83,8 @@ def test_picture_and_table_change_together_or_not_at_all():
 
 def test_controls():
     assert power_slider("page", 16, min=8, max=64).options == (8, 16, 32, 64)
+    assert (text_box("path").value, text_box("path", "a folder").placeholder) == ("", "a folder")
+    assert not text_box("path").continuous_update, "half a path is no value"
     assert dropdown("model", ["a", "b"]).value == "a"
     assert dropdown("model", ["a", "b"], value="b").value == "b"
     for bad in ((12, 1, 64), (16, 3, 64), (16, 1, 60), (128, 1, 64)):

@@ -45,6 +45,15 @@ def test_a_sparse_layer_scores_all_and_reads_a_few():
     assert layer_cache_bytes(SPARSE, [1], [99], 1) == (6 + 2) * 24 + (99 + 2) * 8
 
 
+def test_a_layer_that_shares_a_cache_reads_and_writes_nothing():
+    alone, shared = (
+        LayerShape(kv_heads=2, key_dim=16, value_dim=8, num_heads=4, shared=s) for s in (False, True)
+    )
+    assert layer_flops(shared, [1, 3], [9, 0]) == layer_flops(alone, [1, 3], [9, 0]) > 0
+    assert layer_cache_bytes(shared, [1, 3], [9, 0], 2) == (9 + 4) * 2 * (16 + 8) * 2
+    assert layer_cache_bytes(alone, [1, 3], [9, 0], 2) == (9 + 8) * 2 * (16 + 8) * 2
+
+
 def test_a_state_costs_the_same_at_any_length():
     layer = LayerShape(conv_state=10, recurrent_state=100)
     assert layer_flops(layer, [1, 3], [0, 9000]) == 4 * (4 * 100 + 2 * 10)

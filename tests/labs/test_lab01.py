@@ -9,6 +9,7 @@ import torch
 from helpers.checks import lab01
 from helpers.checks.machinery import limit
 from helpers.estimates import GiB, kv_cache_bytes
+from helpers.model import LayerShape
 from tests.labs.answers import NO_NUMBER, accepts, refuses, unwritten
 
 
@@ -17,7 +18,9 @@ def impatient(monkeypatch):
     monkeypatch.setattr(limit, "SECONDS", 1.0)
 
 
-@pytest.mark.parametrize("check", [lab01.check_kv_bytes, lab01.check_int4_bytes, lab01.check_crossover])
+@pytest.mark.parametrize(
+    "check", [lab01.check_kv_bytes, lab01.check_int4_bytes, lab01.check_crossover, lab01.check_hybrid_bytes]
+)
 @pytest.mark.parametrize("what", NO_NUMBER)
 def test_what_gives_no_number_is_refused(check, what):
     refuses(check, *NO_NUMBER[what])
@@ -228,3 +231,77 @@ def test_5_wrong(options, words):
 )
 def test_5_wrong_in_kind(answer, words):
     refuses(lab01.check_deployment, answer, words)
+
+
+def hybrid(layers, seq_len, element_size, *, kept=lambda n, w: min(n, w - 1), latent=lambda c, r, h: c + r, state=lambda s, n, e: 4 * s,
+           pairs=2):  # fmt: skip
+    """The right answer, and with one of the options changed a wrong one."""
+    total = 0
+    for layer in layers:
+        match layer:
+            case {"kind": "state", "state_elements": elements}:
+                total += state(elements, seq_len, element_size)
+            case {"kind": "latent", "latent_dim": compressed, "rotated_dim": rotated, "num_heads": heads}:
+                total += latent(compressed, rotated, heads) * seq_len * element_size
+            case {"kv_heads": heads, "head_dim": width}:
+                tokens = kept(seq_len, layer["window"]) if layer["kind"] == "window" else seq_len
+                total += pairs * heads * width * tokens * element_size
+    return total
+
+
+def test_6_right(capsys):
+    accepts(lab01.check_hybrid_bytes, hybrid, capsys)
+
+    def by_shapes(layers, seq_len, element_size):
+        """The library's own arithmetic."""
+        found = 0.0
+        for layer in layers:
+            width = layer.get("head_dim", 0)
+            shape = LayerShape(
+                kv_heads=layer.get("kv_heads", int(layer["kind"] == "latent")), window=layer.get("window"),
+                key_dim=width + layer.get("latent_dim", 0), value_dim=width + layer.get("rotated_dim", 0),
+                recurrent_state=layer.get("state_elements", 0),
+            )  # fmt: skip
+            found += shape.cached_tokens(seq_len) * shape.token_elements * element_size
+            found += shape.state_bytes(element_size)
+        return found
+
+    accepts(lab01.check_hybrid_bytes, by_shapes, capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kept": lambda n, w: min(n, w)}, "how many tokens does the next token see beside itself?"),
+        ({"kept": lambda n, w: w - 1}, "A text may be shorter than the window."),
+        ({"kept": lambda n, w: max(n, w - 1)}, "A text may be shorter than the window."),
+        ({"kept": lambda n, w: n}, "Does its part go on growing?"),
+        ({"kept": lambda n, w: max(0, n - w + 1)}, "which of them, the old ones or the new ones"),
+        ({"latent": lambda c, r, h: 2 * (c + r)}, "How often is it kept?"),
+        ({"latent": lambda c, r, h: h * (c + r)}, "Do the heads enter?"),
+        ({"latent": lambda c, r, h: c}, "Beside the latent stands a rotated key."),
+        ({"state": lambda s, n, e: 4 * s * n}, "Does it grow with the text?"),
+        ({"state": lambda s, n, e: e * s}, "In which type is a state kept?"),
+        ({"state": lambda s, n, e: 0}, "Is the state counted?"),
+        ({"pairs": 1}, "are both counted?"),
+    ],
+)
+def test_6_wrong(options, words):
+    def wrong(layers, seq_len, element_size):
+        return hybrid(layers, seq_len, element_size, **options)
+
+    refuses(lab01.check_hybrid_bytes, wrong, words)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda layers, seq_len, element_size: hybrid(layers[:1], seq_len, element_size) * len(layers), "by its own sizes?"),
+        (lambda layers, seq_len, element_size: hybrid(layers[-1:], seq_len, element_size), "by its own sizes?"),
+        (lambda layers, seq_len, element_size: hybrid(layers, seq_len, element_size) if seq_len else 0, "an empty text leave?"),
+        (lambda layers, seq_len, element_size: layers.clear() or 0, "it changed its input"),
+        (unwritten, "not done yet"),
+    ],
+)  # fmt: skip
+def test_6_wrong_otherwise(answer, words):
+    refuses(lab01.check_hybrid_bytes, answer, words)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -287,3 +288,36 @@ class TestOtherModels:
         monkeypatch.setattr("helpers.model.decoder.DecoderLM.forward", refuse)
         assert checkpoint.main() == 1
         assert capsys.readouterr().out == "model: no token comes\n"
+
+    def test_damaged_folders_are_loaded_or_refused(self, tmp_path, monkeypatch):
+        """Files cut short, garbled, empty, exchanged or gone: a model, or one sentence."""
+        folder, rng, found = self.folder(tmp_path, monkeypatch), random.Random(0), []
+        whole = {path: path.read_bytes() for path in folder.iterdir()}
+        for _ in range(60):
+            for path, content in whole.items():
+                path.write_bytes(content)
+            damage(rng, whole, rng.choice(sorted(whole)))
+            try:
+                found.append(checkpoint.load(device="cpu").model.cfg.num_layers)
+            except ValueError as error:
+                found.append(str(error).replace(str(folder), "folder"))
+        refusals = [answer for answer in found if isinstance(answer, str)]
+        assert 20 < len(refusals) < 60
+        assert [words for words in refusals if len(words) >= 200 or "\n" in words] == []
+
+
+def damage(rng, whole, path):
+    """Cut, garble, empty, exchange or remove one file."""
+    content, kind = bytearray(whole[path]), rng.randrange(5)
+    if kind == 0:
+        path.write_bytes(content[: rng.randrange(len(content))])
+    elif kind == 1:
+        for _ in range(rng.randint(1, 20)):
+            content[rng.randrange(min(len(content), 3000))] = rng.randrange(256)
+        path.write_bytes(content)
+    elif kind == 2:
+        path.write_bytes(rng.randbytes(rng.choice((0, 100))))
+    elif kind == 3:
+        path.write_bytes(whole[rng.choice(sorted(whole))])
+    else:
+        path.unlink()

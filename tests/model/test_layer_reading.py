@@ -93,6 +93,60 @@ def test_a_tokens_matrix_products_are_those_that_torch_counts(name):
     assert step_cost(shape, [1], [0]).flops >= beside
 
 
+def counted(name, cached):
+    """Operations that torch counts in `transformers`' own decode step after `cached` tokens, by operator."""
+    model, ids = reader_of(name), torch.randint(3, 90, (1, cached + 1))
+    with torch.no_grad():
+        cache = model(input_ids=ids[:, :cached], use_cache=True).past_key_values
+        with FlopCounterMode(display=False) as counter:
+            model(input_ids=ids[:, cached:], past_key_values=cache, use_cache=True)
+    return {str(op): flops for op, flops in counter.get_flop_counts()["Global"].items()}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_decode_step_reads_the_weights_that_transformers_multiplies_by(name):
+    """One weight in two operations of one token; norms and other vectors are read beside, biases are left out."""
+    shape, model = shape_of(name), reader_of(name)
+    flops = counted(name, 5)
+    matrices = sum(n for op, n in flops.items() if op in ("aten.mm", "aten.addmm")) // 2
+    named = dict(model.named_modules())
+    outside = sum(
+        m.weight.numel()
+        for n, m in named.items()
+        if isinstance(m, torch.nn.Linear) and ".layers." not in f".{n}."
+    )
+    latent = any(
+        layer.latent for layer in shape.layers
+    )  # `transformers` unpacks the latents of the history again
+    vectors = sum(layer.vectors for layer in shape.layers)
+    head = shape.vocab_size * shape.hidden_size
+    read = step_cost(shape, [1], [5], weight_bytes=1.0).weight_bytes
+    expected = matrices - outside + vectors + head + 2 * shape.hidden_size
+    assert read <= expected if latent else read == expected
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_decode_step_moves_the_cache_that_transformers_keeps(name):
+    """The history is read; the token's own part is written and read; states are read and written."""
+    shape, batch, cached = shape_of(name), 3, 5
+    grown, fixed = filled(name, batch, cached)
+    own, _ = filled(name, batch, 1)
+    again = grown + own if name == "gemma4, shared" else 0  # two of its four layers read what the others keep
+    moved = step_cost(shape, [1] * batch, [cached] * batch, element_bytes=4.0).kv_bytes
+    assert moved == grown + 2 * own + 2 * fixed + again
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_attention_over_a_longer_history_costs_what_torch_counts(name):
+    """Scores and weighted values are batched products; all else in a step costs the same at any length."""
+    shape = shape_of(name)
+    if any(layer.latent or layer.index_topk for layer in shape.layers):
+        pytest.skip("transformers unpacks latents; the absorbed form is held by hand in test_layer_cost")
+    short, long = (sum(counted(name, cached).values()) for cached in (5, 40))
+    costs = [step_cost(shape, [1], [cached]).flops for cached in (5, 40)]
+    assert costs[1] - costs[0] == long - short > 0
+
+
 def test_published_sizes_follow_from_published_configs():
     """DeepSeek-V3: 61 layers of 512 + 64 elements, 671 billion weights of which 37 billion compute a token (arXiv:2412.19437)."""
     from transformers import DeepseekV3Config

@@ -21,6 +21,11 @@ def test_keys_and_values_may_differ_in_width():
     assert LayerShape(kv_heads=1, key_dim=512, value_dim=64, index_dim=128).token_elements == 704
 
 
+def test_a_layer_that_shares_a_cache_keeps_nothing():
+    shared = LayerShape(kv_heads=2, key_dim=16, value_dim=16, window=8, shared=True)
+    assert (shared.token_elements, shared.cached_tokens(200)) == (0, 7)
+
+
 def test_a_recurrent_state_keeps_its_own_width():
     layer = LayerShape(conv_state=10, recurrent_state=100)
     assert (layer.state_bytes(2), layer.state_bytes(4)) == (420, 440)

@@ -4,8 +4,11 @@ import json
 import random
 
 import pytest
-from transformers import AutoConfig, LlamaConfig
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, LlamaConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from helpers.estimates import kv_cache_bytes
 from helpers.model import ModelShape, UnreadableConfig, config_from_dict, config_from_file
 from tests.families import FAMILIES, SIZES, family
 
@@ -38,6 +41,14 @@ def test_a_type_published_with_code_of_its_own_is_read_as_its_twin():
     assert kimi.layers == ModelShape.from_hf(FAMILIES["deepseek-v3"]()).layers
 
 
+@pytest.mark.parametrize("name", ["mixtral", "kimi-k2.5"])
+def test_a_config_may_name_any_implementation_of_experts(name):
+    config = FAMILIES[name]()
+    config._experts_implementation = "eager"
+    assert ModelShape.from_hf(config).layers == ModelShape.from_hf(FAMILIES[name]()).layers
+    assert config._experts_implementation == "eager", "the config is left as it was"
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
@@ -68,33 +79,51 @@ WRONG = [None, -1, 0, 3, 7.5, float("nan"), "many", [], {}, True, 10**12]
 
 
 def damaged(rng):
-    """The fields of a family's config, one to three of them missing or of another kind."""
-    kinds = ["llama", "mixtral", "deepseek-v3", "gemma3", "qwen3-next", "jamba", "gpt-oss", "nemotron-h"]
-    fields = FAMILIES[rng.choice(kinds)]().to_dict()
-    for name in rng.sample(sorted(fields.keys() - {"model_type"}), rng.randint(1, 3)):
+    """The fields of a family's config, one to three of them missing or of another kind; of a part of it, too."""
+    fields = FAMILIES[rng.choice(sorted(FAMILIES))]().to_dict()
+    part = rng.choice([value for value in fields.values() if isinstance(value, dict) and value] or [fields])
+    for _ in range(rng.randint(1, 3)):
+        at = rng.choice([fields, fields, part])
+        name = rng.choice(sorted(at.keys() - {"model_type"}) or ["model_type"])
         if rng.random() < 0.3:
-            del fields[name]
+            at.pop(name)
         else:
-            fields[name] = rng.choice(WRONG)
+            at[name] = rng.choice(WRONG)
     return fields
 
 
 def sized(fields):
-    """The shape, or the refusal; any other error ends the test."""
+    """The config with its shape, or the refusal; any other error ends the test."""
     try:
-        return ModelShape.from_hf(config_from_dict(fields))
+        config = config_from_dict(fields)
+        return config, ModelShape.from_hf(config)
     except UnreadableConfig as error:
         return str(error)
 
 
-@pytest.mark.parametrize("seed", range(4))
+def kept(config, tokens):
+    """Elements of the keys and values that `transformers` keeps on the meta device, of its text part."""
+    text = config.get_text_config()
+    reader = AutoModelForCausalLM if type(text) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModel
+    with torch.device("meta"), torch.no_grad():
+        model = reader.from_config(text, attn_implementation="eager", dtype=torch.bfloat16).eval()
+        layers = model(
+            input_ids=torch.zeros(1, tokens, dtype=torch.long), use_cache=True
+        ).past_key_values.layers
+    found = [getattr(layer, kind, None) for layer in layers for kind in ("keys", "values", "indexer_keys")]
+    return sum(tensor.numel() for tensor in found if tensor is not None)
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_damaged_configs_are_sized_or_refused(seed):
     rng = random.Random(seed)
-    found = [sized(damaged(rng)) for _ in range(60)]
+    found = [sized(damaged(rng)) for _ in range(50)]
     refusals = [answer for answer in found if isinstance(answer, str)]
-    assert 10 < len(refusals) < 60
+    assert 10 < len(refusals) < 50
     assert [
         words for words in refusals if len(words) >= 200 or "\n" in words or "model type" not in words
     ] == []
     shapes = [answer for answer in found if not isinstance(answer, str)]
-    assert all(shape.num_params > 0 and len(shape.layers) == shape.num_layers for shape in shapes)
+    assert all(shape.num_params > 0 and len(shape.layers) == shape.num_layers for _, shape in shapes)
+    for config, shape in shapes[:8]:
+        assert kv_cache_bytes(shape, 1, 3, "fp32") == 4 * kept(config, 3)

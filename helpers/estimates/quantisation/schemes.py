@@ -5,14 +5,17 @@ its scales.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from helpers.estimates.quantisation.compressed_tensors import UnknownScheme, groups_of, number, packed
+from helpers.estimates.quantisation.compressed_tensors import UnknownScheme, number, packed
 from helpers.estimates.quantisation.module_names import left_out, named
+from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.quantisation.weight_table import WeightShape
+from helpers.model.meta_model import brief
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,11 @@ class Scheme:
 
     name: str
     nbytes: Callable[[WeightShape], int | None]
+
+    def total(self, weights: Iterable[WeightShape], element_bytes: int) -> int:
+        """Return the bytes of all weights; those that the scheme leaves have `element_bytes` a number."""
+        packed = ((weight, self.nbytes(weight)) for weight in weights)
+        return sum(weight.elements * element_bytes if n is None else n for weight, n in packed)
 
 
 def scheme_of(fields: Mapping[str, Any], element_bytes: int = 2) -> Scheme:
@@ -37,11 +45,26 @@ def scheme_of(fields: Mapping[str, Any], element_bytes: int = 2) -> Scheme:
         raise UnknownScheme(
             f"quantised as {name[:40]!r} (quantization_config), which is not one of {', '.join(makers)}"
         )
+    with _refusing(name):
+        nbytes = makers[name](fields, element_bytes)
+
+    def refusing(weight: WeightShape) -> int | None:
+        with _refusing(name):  # lists of modules and sizes of blocks are read only beside a weight
+            return nbytes(weight)
+
+    return Scheme(name, refusing)
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """Turn what arithmetic on damaged fields raises into UnknownScheme."""
     try:
-        return Scheme(name, makers[name](fields, element_bytes))
-    except (TypeError, KeyError, AttributeError, re.error, ZeroDivisionError) as error:
+        yield
+    except UnknownScheme:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, re.error, ArithmeticError) as error:
         raise UnknownScheme(
-            f"quantised as {name!r}: its quantization_config cannot be read ({error})"[:190]
+            f"quantised as {name!r}: its quantization_config cannot be read ({brief(error)})"
         ) from error
 
 
@@ -53,8 +76,8 @@ def _awq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape
     def nbytes(weight: WeightShape) -> int | None:
         if not _in_layers(weight) or any(part in weight.name for part in kept):
             return None
-        groups = groups_of(weight.columns, group)
-        return (weight.elements + groups * weight.rows) * bits // 8 + 2 * groups * weight.rows
+        stored = NumberFormat(bits, group if group > 0 else "row", "zero")
+        return stored.nbytes(weight.rows, weight.columns)
 
     return nbytes
 
@@ -76,12 +99,9 @@ def _gptq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShap
         if rule.startswith("-:"):
             return None
         sizes = {**usual, **(rules.get(rule) or {})}
-        bits, groups = int(sizes["bits"]), groups_of(weight.columns, int(sizes["group_size"]))
-        return (
-            (weight.elements + groups * weight.rows) * bits // 8
-            + 2 * groups * weight.rows
-            + 4 * weight.columns
-        )
+        bits, group = int(sizes["bits"]), int(sizes["group_size"])
+        stored = NumberFormat(bits, group if group > 0 else "row", "zero")
+        return stored.nbytes(weight.rows, weight.columns) + 4 * weight.columns
 
     return nbytes
 

@@ -1,14 +1,15 @@
-"""Bytes of quantised models: a published total, toy checkpoints counted tensor by tensor, and ModelSlim's description."""
+"""Bytes of quantised models: published totals, and toy checkpoints counted tensor by tensor."""
 
-import json
+import random
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, GptOssConfig, Qwen2Config
 
 from helpers import MemoryCalculator
-from helpers.estimates import GB, GiB, UnknownScheme, model_slim_bytes, quantised_bytes
+from helpers.estimates import GB, GiB, UnknownScheme, quantised_bytes
 from helpers.model import ModelShape
+from tests.estimates.quantisation.layouts import compressed
 from tests.families import FAMILIES, SIZES
 
 CALC = MemoryCalculator()
@@ -20,7 +21,7 @@ FP8 = dict(quant_method="fp8", weight_block_size=[32, 32])
     ("layers", "experts", "total"), [(36, 128, 65_248_815_744), (24, 32, 13_761_264_768)]
 )
 def test_gpt_oss_has_its_published_bytes(layers, experts, total):
-    """The `total_size` in the index of the published checkpoints gpt-oss-120b and gpt-oss-20b."""
+    """The `total_size` in the index of the published checkpoints; arXiv:2508.10925, table 1: 60.8 and 12.8 GiB."""
     kept = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
     config = GptOssConfig(
         num_hidden_layers=layers, num_local_experts=experts, dtype="bfloat16",
@@ -83,44 +84,44 @@ def test_a_table_and_a_config_agree_on_the_linear_parts():
     assert shape.linear_params == alike.linear_params
 
 
-class TestModelSlim:
-    """`quant_model_description.json`."""
-
-    def described(self, kind, config):
-        with torch.device("meta"):
-            names = [n for n, _ in AutoModelForCausalLM.from_config(config).named_parameters()]
-        return {name: kind if "_proj" in name else "FLOAT" for name in names}
-
-    @pytest.mark.parametrize(
-        ("kind", "row"), [("W8A8", 4 + 12), ("W8A8_DYNAMIC", 4), ("W8A16", 4), ("FLOAT", 0)]
-    )
-    def test_each_type_has_its_tensors(self, tmp_path, kind, row):
-        config = FAMILIES["llama"]()
-        path = tmp_path / "quant_model_description.json"
-        path.write_text(json.dumps(self.described(kind, config)))
-        once = 3 if kind == "W8A8" else 0
-        right = packed_by_hand(
-            config,
-            lambda rows, columns: (
-                2 * rows * columns if kind == "FLOAT" else rows * columns + row * rows + once
-            ),
-        )
-        assert model_slim_bytes(config, path) == right
-
-    def test_what_is_not_known_is_named(self, tmp_path):
-        config = FAMILIES["llama"]()
-        with pytest.raises(UnknownScheme, match=r"as 'W4A8' \(model.layers.0.self_attn.q_proj\)"):
-            model_slim_bytes(config, self.described("W4A8", config))
-        with pytest.raises(UnknownScheme, match=r"x\.json cannot be read"):
-            model_slim_bytes(config, tmp_path / "x.json")
-        (tmp_path / "x.json").write_text("[1]")
-        with pytest.raises(UnknownScheme, match="no description of quantised tensors"):
-            model_slim_bytes(config, tmp_path / "x.json")
-
-
 @pytest.mark.parametrize("fields", [7, "awq", dict(quant_method="quip")])
 def test_a_config_quantised_otherwise_is_refused(fields):
     config = FAMILIES["llama"]()
     config.quantization_config = fields
     with pytest.raises(UnknownScheme, match="quantised"):
         CALC.estimate_total_memory(config, 1, 8)
+
+
+METHODS = [
+    AWQ,
+    FP8 | dict(activation_scheme="dynamic", modules_to_not_convert=["lm_head"]),
+    dict(quant_method="gptq", bits=4, group_size=16, dynamic={"-:.*o_proj": {}}),
+    dict(quant_method="mxfp4", modules_to_not_convert=["lm_head"]),
+    compressed("pack-quantized", dict(num_bits=4, strategy="group", group_size=16, symmetric=True)),
+    compressed("int-quantized", dict(num_bits=8, strategy="channel"), input_activations=dict(dynamic=False)),
+]
+WRONG = [None, -1, 0, 3, 7.5, float("nan"), "many", [], {}, True, 10**12, [0, 0], ["(", 3], {"a": 1}]
+
+
+def damaged(rng, fields):
+    """The fields, one of them missing or of another kind, at any depth."""
+    name = rng.choice(sorted(fields))
+    if isinstance(fields[name], dict) and fields[name] and rng.random() < 0.7:
+        return {**fields, name: damaged(rng, fields[name])}
+    if rng.random() < 0.3:
+        return {key: value for key, value in fields.items() if key != name}
+    return {**fields, name: rng.choice(WRONG)}
+
+
+def test_damaged_schemes_are_sized_or_refused():
+    rng, config, found = random.Random(0), FAMILIES["llama"](), []
+    for _ in range(200):
+        config.quantization_config = damaged(rng, damaged(rng, rng.choice(METHODS)))
+        try:
+            found.append(quantised_bytes(config))
+        except UnknownScheme as error:
+            found.append(str(error))
+    sizes = [answer for answer in found if not isinstance(answer, str)]
+    assert 20 < len(sizes) < 150
+    assert all(type(size) is int and size > 0 for size in sizes)
+    assert [words for words in found if isinstance(words, str) and (len(words) >= 200 or "\n" in words)] == []

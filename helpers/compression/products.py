@@ -1,0 +1,168 @@
+"""A quantised matrix, ready to be multiplied: one class for each way to do it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from helpers.compression.quantised import Quantised
+from helpers.estimates.quantisation.number_format import NumberFormat
+from helpers.ops import by_device as ops
+from helpers.ops import low_bit
+
+
+class Product(nn.Module):
+    """`x [T, in]` times a quantised matrix, transposed: `[T, out]` in x's dtype.
+
+    What is stored are buffers, so that `nbytes` counts all of it.
+    """
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of all that is stored."""
+        return sum(buffer.nbytes for buffer in self.buffers())
+
+
+class RowProduct(Product):
+    """A product that also gives rows of the matrix, as an embedding needs them."""
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Return the rows with these numbers in fp32: int `[n]` -> `[n, in]`."""
+        raise NotImplementedError
+
+
+class DequantisedProduct(RowProduct):
+    """The definition: the matrix is dequantised in each call, then multiplied. Any format, any device."""
+
+    packed: Tensor
+    scale: Tensor
+    offset: Tensor | None
+
+    def __init__(self, quantised: Quantised):
+        super().__init__()
+        self.format, self.shape = quantised.format, quantised.shape
+        self.register_buffer("packed", quantised.packed)
+        self.register_buffer("scale", quantised.scale)
+        self.register_buffer("offset", quantised.offset)
+
+    @property
+    def quantised(self) -> Quantised:
+        """Return the matrix as it is stored."""
+        return Quantised(self.format, self.shape, self.packed, self.scale, self.offset)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product."""
+        return ops.linear(x, self.quantised.dequantise().to(x.dtype))
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Return rows of the matrix, dequantised."""
+        return self.quantised.dequantise(numbers)
+
+
+class Int4Product(Product):
+    """Codes of 4 bits, unpacked in registers (`ops.low_bit.linear_int4`): bf16 only."""
+
+    packed: Tensor
+    scale_and_zero: Tensor
+
+    def __init__(self, quantised: Quantised):
+        super().__init__()
+        grid, rows = quantised.grid, quantised.shape[0]
+        minimum = (grid.minimum - grid.zero * grid.scale).expand(rows, -1)
+        codes, scale = low_bit.pack_int4(quantised.codes, grid.scale.expand(rows, -1), minimum)
+        self.group = quantised.shape[1] // scale.shape[0]
+        self.register_buffer("packed", codes)
+        self.register_buffer("scale_and_zero", scale)
+
+    @staticmethod
+    def serves(quantised: Quantised, like: Tensor) -> bool:
+        """Return whether the kernel multiplies this matrix by inputs like `like`."""
+        fmt, size = quantised.format, quantised.format.group
+        if fmt.bits != 4 or not isinstance(size, int):
+            return False
+        return low_bit.serves_int4(*quantised.shape, size, like)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product."""
+        return low_bit.linear_int4(x, self.packed, self.scale_and_zero, self.group)
+
+
+class Int8Product(RowProduct):
+    """Symmetric int8 with one scale a row, widened in registers (`ops.low_bit.linear_int8`): bf16 only."""
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(self, quantised: Quantised):
+        super().__init__()
+        self.register_buffer("weight", signed(quantised))
+        self.register_buffer("scale", quantised.scale[:, 0].to(torch.bfloat16))
+
+    @staticmethod
+    def serves(quantised: Quantised, like: Tensor) -> bool:
+        """Return whether the kernel multiplies this matrix by inputs like `like`."""
+        return is_int8_by_row(quantised.format) and low_bit.serves_int8(like)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product."""
+        return low_bit.linear_int8(x, self.weight, self.scale)
+
+    def rows(self, numbers: Tensor) -> Tensor:
+        """Return rows of the matrix, dequantised."""
+        return self.weight[numbers].float() * self.scale[numbers].float().unsqueeze(-1)
+
+
+class W8A8Product(Product):
+    """int8 weights with one scale a row, times inputs quantised on the way (`dynamic_int8`).
+
+    The sums of products are whole numbers, exact in int32; the two scales are multiplied afterwards.
+    """
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(self, quantised: Quantised, per: str = "token"):
+        super().__init__()
+        if not is_int8_by_row(quantised.format):
+            raise ValueError(
+                f"int8 activations need symmetric int8 weights, one scale a row; got {quantised.format}"
+            )
+        self.per = per
+        self.register_buffer("weight", signed(quantised))
+        self.register_buffer("scale", quantised.scale[:, 0].float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product."""
+        codes, scale = dynamic_int8(x, self.per)
+        return (low_bit.matmul_int8(codes, self.weight) * scale * self.scale).to(x.dtype)
+
+
+def dynamic_int8(x: Tensor, per: str = "token") -> tuple[Tensor, Tensor]:
+    """Return `x [T, in]` as int8 numbers and fp32 scales `[T, 1]`, chosen from these very numbers.
+
+    Each token has its own scale, its largest number / 127; `per="tensor"` gives all tokens one scale `[1, 1]`.
+    """
+    if per not in ("token", "tensor"):
+        raise ValueError(f"activations have one scale per 'token' or per 'tensor', got {per!r}")
+    wide = x.float()
+    largest = wide.abs().amax(-1, keepdim=True) if per == "token" else wide.abs().amax().reshape(1, 1)
+    scale = largest.clamp(min=torch.finfo(torch.float32).tiny) / 127
+    return (wide / scale).round().to(torch.int8), scale
+
+
+def signed(quantised: Quantised) -> Tensor:
+    """Return symmetric codes of 8 bits as int8 numbers around 0."""
+    return (quantised.codes.to(torch.int16) - 128).to(torch.int8)
+
+
+def is_int8_by_row(fmt: NumberFormat) -> bool:
+    """Return whether a format is symmetric int8 with one scale a row."""
+    return fmt.bits == 8 and fmt.symmetric and fmt.group == "row"
+
+
+def product_of(quantised: Quantised, like: Tensor) -> Product:
+    """Return the fastest way to multiply inputs like `like` (their dtype and device) by a matrix."""
+    for kind in (Int4Product, Int8Product):
+        if kind.serves(quantised, like):
+            return kind(quantised)
+    return DequantisedProduct(quantised)

@@ -1,0 +1,108 @@
+"""A quantised model: the same decoder, for the engine and every cache, with other matrices."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from helpers.compression.editing import linear_of, plain_weight, replaced
+from helpers.compression.layers import QuantisedEmbedding, QuantisedLinear
+from helpers.compression.products import (
+    DequantisedProduct,
+    Product,
+    RowProduct,
+    W8A8Product,
+    is_int8_by_row,
+    product_of,
+)
+from helpers.compression.quantised import Quantised, quantise_matrix
+from helpers.compression.recipe import INT8, Recipe
+from helpers.model.decoder import DecoderLM, Linear
+from helpers.ops.torch_ops import pack_weight
+
+
+@torch.no_grad()
+def quantise(model: DecoderLM, recipe: Recipe) -> DecoderLM:
+    """Return a model with the matrices of a recipe; `model` stays as it is, and what is not quantised is shared.
+
+    Every use of a model takes the result: caches, the engine, `generate`. Raises ValueError, before anything is
+    made, for layers that the model does not have and for int8 activations with weights of another format.
+    """
+    _check(model, recipe)
+    dtype = recipe.computes_in or model.dtype
+    like = model.norm.new_empty(0, dtype=dtype)
+
+    def replace(name: str, linear: Linear) -> nn.Module:
+        fmt = recipe.format_of(name)
+        if fmt is None:
+            return linear if dtype == model.dtype else linear_of(plain_weight(linear), linear, dtype)
+        return _quantised_linear(quantise_matrix(plain_weight(linear), fmt), linear, recipe, like)
+
+    twin = replaced(model, replace)
+    if twin.lm_head is None:
+        _quantise_tied(twin, recipe, like)
+    _convert(twin, dtype)
+    return twin
+
+
+def weight_nbytes(model: nn.Module) -> int:
+    """Return the bytes of all weights that a model holds, each tensor once, copies for larger batches included.
+
+    A tied output matrix that is packed for this processor exists twice (`DecoderLM.pack`), and counts twice.
+    """
+    stored = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    packed = getattr(model, "_packed_embedding", None)
+    extra = 0 if packed is None else packed.numel() * packed.itemsize
+    return extra + sum(tensor.numel() * tensor.itemsize for tensor in stored.values())
+
+
+def _check(model: DecoderLM, recipe: Recipe) -> None:
+    """Raise ValueError for a recipe that this model cannot follow."""
+    wrong = [i for i in recipe.layers or () if not 0 <= i < len(model.layers)]
+    if wrong:
+        raise ValueError(f"the model has layers 0 to {len(model.layers) - 1}, the recipe names {wrong[0]}")
+    if recipe.activations is not None and (recipe.weights is None or not is_int8_by_row(recipe.weights)):
+        raise ValueError(f"int8 activations need {INT8} as weights, the recipe has {recipe.weights}")
+    if recipe.most_rows is not None and recipe.most_rows < 1:
+        raise ValueError(f"most_rows must be above 0, got {recipe.most_rows}")
+
+
+def _quantised_linear(quantised: Quantised, linear: Linear, recipe: Recipe, like: Tensor) -> QuantisedLinear:
+    """Return the module for a quantised matrix of a layer."""
+    product: Product
+    if recipe.activations is None:
+        product = product_of(quantised, like)
+    else:
+        product = W8A8Product(quantised, recipe.activations)
+    wide = None
+    if recipe.most_rows is not None:
+        wide = linear_of(quantised.dequantise(), linear, like.dtype)
+    bias = None if linear.bias is None else linear.bias.data.to(like.dtype)
+    return QuantisedLinear(product, bias, wide, recipe.most_rows or 0)
+
+
+def _quantise_tied(twin: DecoderLM, recipe: Recipe, like: Tensor) -> None:
+    """Give a model whose output matrix is its embedding one quantised matrix for both, or both in a new type."""
+    weight = twin.embed_tokens.weight.data
+    if recipe.head is None:
+        if weight.dtype != like.dtype and twin._packed_embedding is not None:
+            twin._packed_embedding = pack_weight(weight.to(like.dtype))
+        return
+    quantised = quantise_matrix(weight, recipe.head)
+    product = product_of(quantised, like)
+    rows = product if isinstance(product, RowProduct) else DequantisedProduct(quantised)
+    twin._packed_embedding = None
+    # Typed as nn.Embedding and Linear in the decoder, which calls them and asks for nothing else.
+    twin.embed_tokens = QuantisedEmbedding(rows, like.dtype)  # type: ignore[assignment]
+    twin.lm_head = QuantisedLinear(product)  # type: ignore[assignment]
+
+
+def _convert(twin: DecoderLM, dtype: torch.dtype) -> None:
+    """Bring norms and the embedding to `dtype`; matrices have been."""
+    for module in twin.modules():
+        if not isinstance(module, Linear):
+            for name, parameter in module._parameters.items():
+                if parameter is not None and parameter.dtype != dtype:
+                    module._parameters[name] = nn.Parameter(parameter.to(dtype), requires_grad=False)

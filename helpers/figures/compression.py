@@ -1,0 +1,78 @@
+"""Pictures of quantisation: grids and the weights between them, loud channels, quality against bytes, times over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from helpers.display import plots
+
+_COLORS = ("weights", "decode", "activations", "accent", "kv_cache", "muted")
+_MARKERS = "osD^vX"
+
+
+def draw_grids(weights: Sequence[float], grids: Mapping[str, Sequence[float]], title: str) -> Figure:
+    """Return a figure with a line for each grid: its values as ticks, and the same weights as dots on each.
+
+    Values outside the weights' range are not shown.
+    """
+    low, high = min(weights), max(weights)
+    edge = 0.06 * (high - low)
+    fig, ax = plots.new_figure(title, "weight", "", height=1.5 + 0.55 * len(grids), left=0.2)
+    for y, values in enumerate(grids.values()):
+        shown = [value for value in values if low - edge <= value <= high + edge]
+        ax.plot(shown, [y] * len(shown), "|", markersize=26, color=plots.COLORS["muted"])
+        ax.plot(weights, [y] * len(weights), "o", markersize=6, alpha=0.6, color=plots.COLORS["weights"])
+    ax.set_yticks(range(len(grids)), list(grids))
+    ax.set_xlim(low - edge, high + edge)
+    ax.set_ylim(len(grids) - 0.5, -0.5)
+    ax.grid(visible=False)
+    return fig
+
+
+def draw_channels(largest: Mapping[str, Tensor], title: str) -> Figure:
+    """Return a figure of the largest activation of each channel, in descending order, one line for each name."""
+    fig, ax = plots.new_figure(title, "channels, from the loudest on", "largest |x|")
+    for (name, values), color in zip(largest.items(), _COLORS, strict=False):
+        ordered = values.sort(descending=True).values.tolist()
+        ax.plot(range(1, len(ordered) + 1), ordered, label=name, color=plots.COLORS[color], linewidth=2)
+    plots.log_axis(ax, "x")
+    plots.log_axis(ax, "y")
+    plots.legend(ax)
+    return fig
+
+
+def draw_quality(points: Mapping[str, Mapping[str, tuple[float, float]]], title: str) -> Figure:
+    """Return a figure of divergence over megabytes: families of named points `(bytes, divergence)`.
+
+    A divergence under 0.0003 is drawn at 0.0003, at the bottom.
+    """
+    fig, ax = plots.new_figure(
+        title, "MB of weights in the layers", "KL divergence, nats a token", height=4.4
+    )
+    for (family, named), color, marker in zip(points.items(), _COLORS, _MARKERS, strict=False):
+        xs = [nbytes / 1e6 for nbytes, _ in named.values()]
+        ys = [max(3e-4, divergence) for _, divergence in named.values()]
+        ax.plot(xs, ys, marker, markersize=8, label=family, color=plots.COLORS[color])
+        for name, x, y in zip(named, xs, ys, strict=True):
+            ax.annotate(name, (x, y), textcoords="offset points", xytext=(7, 3), fontsize=9)
+    plots.log_axis(ax, "y")
+    ax.set_ylim(2e-4, 40)
+    ax.set_xlim(left=0, right=1.18 * max(n / 1e6 for named in points.values() for n, _ in named.values()))
+    plots.legend(ax, loc="upper right")
+    return fig
+
+
+def draw_over_rows(lines: Mapping[str, Mapping[int, float]], title: str, ylabel: str) -> Figure:
+    """Return a figure with a line for each name over the tokens of a pass, both axes logarithmic."""
+    fig, ax = plots.new_figure(title, "tokens in a pass", ylabel)
+    for (name, line), color, marker in zip(lines.items(), _COLORS, _MARKERS, strict=False):
+        ax.plot(list(line), list(line.values()), marker=marker, color=plots.COLORS[color], label=name)
+    plots.log_axis(ax, "x")
+    plots.log_axis(ax, "y")
+    counts = sorted({count for line in lines.values() for count in line})
+    ax.set_xticks(counts, [str(count) for count in counts])
+    plots.legend(ax)
+    return fig

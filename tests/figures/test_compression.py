@@ -1,0 +1,31 @@
+"""Pictures of quantisation show the numbers as computed."""
+
+import torch
+
+from helpers.figures import draw_channels, draw_grids, draw_over_rows, draw_quality
+
+
+def test_a_grid_shows_what_lies_among_the_weights():
+    ax = draw_grids([0.0, 1.0], {"coarse": [-5.0, 0.0, 0.5, 9.0], "fine": [0.0, 1.0]}, "t").axes[0]
+    assert [list(line.get_xdata()) for line in ax.lines] == [[0.0, 0.5], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["coarse", "fine"]
+
+
+def test_channels_come_loudest_first():
+    ax = draw_channels({"a": torch.tensor([1.0, 9.0, 3.0])}, "t").axes[0]
+    assert list(ax.lines[0].get_ydata()) == [9.0, 3.0, 1.0]
+
+
+def test_quality_over_bytes():
+    ax = draw_quality(
+        {"int": {"int4": (2e6, 0.1), "int8": (4e6, 0.0)}, "half": {"50 %": (1e6, 3.0)}}, "t"
+    ).axes[0]
+    assert [list(line.get_xdata()) for line in ax.lines] == [[2.0, 4.0], [1.0]]
+    assert list(ax.lines[0].get_ydata()) == [0.1, 3e-4]
+    assert [text.get_text() for text in ax.texts] == ["int4", "int8", "50 %"]
+
+
+def test_times_over_rows():
+    ax = draw_over_rows({"a": {1: 1.0, 16: 2.0}, "b": {4: 3.0}}, "t", "seconds").axes[0]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "4", "16"]
+    assert list(ax.lines[1].get_ydata()) == [3.0]
