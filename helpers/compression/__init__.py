@@ -19,6 +19,7 @@ from helpers.compression.products import (
     Product,
     RowProduct,
     W8A8Product,
+    WeightOnlyProduct,
     dynamic_int8,
     product_of,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Recipe",
     "RowProduct",
     "W8A8Product",
+    "WeightOnlyProduct",
     "Yardstick",
     "activation_aware_scales",
     "calibrate",

@@ -21,8 +21,9 @@ _STATIC, _DYNAMIC = b"static", b"dynamic"
 
 def pack_int4(numbers: Tensor) -> Tensor:
     """Return whole numbers -8 to 7, eight neighbours of the last dimension in an int32, lowest bits first."""
-    digits = (numbers.to(torch.int32) & 15).unflatten(-1, (-1, 8))
-    return (digits << torch.arange(0, 32, 4, dtype=torch.int32)).sum(-1).to(torch.int32)
+    digits = (numbers.to(torch.int32) & 15).reshape(*numbers.shape[:-1], -1, 8)
+    words: Tensor = (digits << torch.arange(0, 32, 4, dtype=torch.int32)).sum(-1)
+    return words.to(torch.int32)
 
 
 def unpack_int4(packed: Tensor) -> Tensor:
