@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from helpers import emulated_npu
 from helpers.caches import Int8KVCache, Int8PagedKVCache
-from helpers.compression import INT4, INT8, Recipe, quantise
+from helpers.compression import INT4, INT8, Recipe, load_quantised, quantise
 from helpers.engine import ContinuousBatcher, Request
 from helpers.estimates import NumberFormat
 from helpers.model import Cache, DecoderLM, FlatBatch, NoCache, build, generate
+from tests.compression.stored.folders import write
 from tests.tiny import reference, twin
 
 BF16 = torch.bfloat16
@@ -146,3 +148,22 @@ def test_codes_written_by_the_device_are_the_cpus(model: DecoderLM):
     assert ((ours.k[0].int() - theirs.k[0].cpu().int()).abs() <= 2).all()
     torch.testing.assert_close(ours.k_scale[0], theirs.k_scale[0].cpu(), rtol=0.02, atol=0)
     assert distance(logits(model, ours.__class__.for_model(model, 2, 32)), logits(model, NoCache())) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("layout", "kernel"),
+    [
+        ("slim W8A8", "aclnnQuantMatmulV5"),
+        ("slim W8A16", "aclnnWeightQuantBatchMatmulV2"),
+        ("awq", "aclnnWeightQuantBatchMatmulV2"),
+    ],
+)
+def test_a_stored_checkpoint_runs_packed(layout: str, kernel: str, tmp_path: Path):
+    """Logits are those of the numbers behind the codes, on the CPU in fp32, within 5 %: bf16, int8 activations."""
+    write(tmp_path, layout)
+    want = logits(load_quantised(tmp_path, packed=False))
+    model = load_quantised(tmp_path, BF16, "npu")
+    with emulated_npu.trace() as names:
+        got = logits(model)
+    assert names.count(kernel) == 8
+    assert distance(got, want) < 0.05

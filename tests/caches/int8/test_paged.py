@@ -8,16 +8,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import LlamaConfig
 
 from helpers.caches import Int8KVCache, Int8PagedKVCache, OutOfPages, PagedKVCache
-from helpers.estimates import bytes_per_element
-from helpers.model import Cache, FlatBatch, NoCache, checkpoint, generate
+from helpers.estimates import GB, MemoryCalculator, NumberFormat, bytes_per_element, kv_cache_bytes
+from helpers.model import Cache, FlatBatch, ModelShape, NoCache, checkpoint, generate
 from helpers.ops import quantise_int8
 from tests.tiny import CONFIGS, reference, twin
 from tools.notebooks import ROOT
 
 MODEL = twin(reference("qwen3"), torch.float64)
 """In fp64: a key so near the border between two codes that the order of a sum decides does not occur."""
+
+INT8_HEADS = NumberFormat(8, 64, "none", "fp32")
+"""A head of 64 numbers shares one fp32 scale."""
 
 
 class Rounded(Cache):
@@ -127,6 +131,10 @@ def test_bytes_are_codes_and_scales_and_the_same_memory_holds_3_8_times_the_toke
     for cache, bytes_each in ((plain, 4), (small, each)):
         assert cache.nbytes == cache.capacity * 2 * 2 * 3 * 64 * bytes_each
     assert small.nbytes == plain.nbytes
+    shape = ModelShape.from_hf(LlamaConfig(hidden_size=192, num_attention_heads=3, num_hidden_layers=2))
+    assert kv_cache_bytes(shape, 1, small.capacity, INT8_HEADS) == small.nbytes
+    gigabytes = MemoryCalculator().calculate_kv_cache(1, small.capacity, 192, 2, INT8_HEADS)
+    assert gigabytes * GB == small.nbytes
     assert round(small.capacity / plain.capacity, 1) == 3.8
     rows = Int8KVCache(2, 5, 100, 3, 64)
     assert rows.nbytes == 5 * 100 * 2 * 2 * 3 * 64 * each
