@@ -57,7 +57,7 @@ def linear_of(weight: Tensor, like: Linear, dtype: torch.dtype | None = None) ->
     if like.bias is not None:
         linear.bias = nn.Parameter(like.bias.data.to(dtype), requires_grad=False)
     if like.weight.is_mkldnn:
-        linear.pack()
+        linear.pack(like.packed_from)
     return linear
 
 

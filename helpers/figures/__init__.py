@@ -2,6 +2,7 @@
 
 from helpers.figures.compression import draw_channels, draw_grids, draw_over_rows, draw_quality
 from helpers.figures.io import draw_needs, draw_over_length, draw_traffic
+from helpers.figures.launches import draw_buckets, draw_calls, draw_held, draw_time_lines
 from helpers.figures.page_map import PageMap
 from helpers.figures.pages import draw_history, draw_pages, draw_shares, request_colors
 from helpers.figures.passes import Bar, Chart, chart, draw_gantt
@@ -20,10 +21,13 @@ __all__ = [
     "Point",
     "chart",
     "comparison",
+    "draw_buckets",
+    "draw_calls",
     "draw_channels",
     "draw_curves",
     "draw_gantt",
     "draw_grids",
+    "draw_held",
     "draw_history",
     "draw_needs",
     "draw_over_length",
@@ -36,6 +40,7 @@ __all__ = [
     "draw_shares",
     "draw_steps",
     "draw_tiles",
+    "draw_time_lines",
     "draw_traffic",
     "draw_tree",
     "known_weights",

@@ -15,6 +15,7 @@ from helpers.ops.by_device import (
     attention_pages,
     attention_rows,
     check_heads,
+    check_pages,
     linear,
     linear_w8a8,
     linear_weight_only,
@@ -28,6 +29,7 @@ from helpers.ops.by_device import (
     write_kv_rows,
 )
 from helpers.ops.int8_cache import Int8, quantise_int8
+from helpers.ops.products import packed_from
 from helpers.ops.torch_ops import likeliest, pack_weight
 
 __all__ = [
@@ -41,12 +43,14 @@ __all__ = [
     "attention_pages",
     "attention_rows",
     "check_heads",
+    "check_pages",
     "likeliest",
     "linear",
     "linear_w8a8",
     "linear_weight_only",
     "materialised_attention",
     "pack_weight",
+    "packed_from",
     "quantise_int8",
     "rms_norm",
     "rotary",

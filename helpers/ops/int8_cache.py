@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from helpers.ops import native_attention, torch_attention
 from helpers.ops.block_tables import BlockTables
-from helpers.ops.torch_attention import attention_pages, attention_rows
 
 
 class Int8(NamedTuple):
@@ -85,7 +85,8 @@ def attention_int8_pages(
     """
     pages, compact = tables.compact
     k, v = (numbers_of_pages(cache, pages, q.dtype) for cache in (k_cache, v_cache))
-    return attention_pages(q, k, v, compact, q_start, scale)
+    attend = native_attention.attention_pages if q.device.type == "cpu" else torch_attention.attention_pages
+    return attend(q, k, v, compact, q_start, scale)
 
 
 def attention_int8_rows(
@@ -99,4 +100,5 @@ def attention_int8_rows(
 ) -> Tensor:
     """Return what `attention_rows` returns over rows in 8 bits, `[T, H, D]`; used rows become numbers first."""
     k, v = (numbers_of_rows(cache, rows, max(kv_lens), q.dtype) for cache in (k_cache, v_cache))
-    return attention_rows(q, k, v, range(len(rows)), q_start, kv_lens, scale)
+    attend = native_attention.attention_rows if q.device.type == "cpu" else torch_attention.attention_rows
+    return attend(q, k, v, range(len(rows)), q_start, kv_lens, scale)

@@ -18,6 +18,7 @@ from helpers.ops.npu_attention import (
     attention_pages,
     attention_rows,
     check_heads,
+    check_pages,
 )
 from helpers.ops.npu_int8_cache import (
     attention_int8_pages,
@@ -36,6 +37,7 @@ __all__ = [
     "attention_pages",
     "attention_rows",
     "check_heads",
+    "check_pages",
     "linear",
     "linear_w8a8",
     "linear_weight_only",

@@ -37,7 +37,8 @@ class Int8PagedKVCache(PagedKVCache):
     def _allocate(
         self, sizes: tuple[int, int, int, int, int], dtype: torch.dtype, device: torch.device | str
     ) -> None:
-        """Make the tensors that hold codes and scales."""
+        """Make the tensors that hold codes and scales; ValueError for pages that no attention reads as numbers."""
+        ops.check_pages(torch.empty(0, *sizes[2:], dtype=dtype, device=device))
         self.k = torch.zeros(sizes, dtype=torch.int8, device=device)
         self.v = torch.zeros_like(self.k)
         layers, pages, page_size, kv_heads, _ = sizes
