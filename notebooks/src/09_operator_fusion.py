@@ -60,10 +60,8 @@ with torch.inference_mode():
 next_token = torch.tensor([[1]])
 hf = op_counts(lambda: theirs(next_token, past_key_values=past, use_cache=True))
 ours = decode_counts(cfg, batch=1, context=8)
-rows = [
-    ("transformers", hf.num_calls, hf.num_launches),
-    ("this course", ours.num_calls, ours.num_launches),
-]
+counts = {"transformers": hf, "this course": ours}
+rows = [(name, c.num_calls, c.num_launches) for name, c in counts.items()]
 Table(("one token of SmolLM2", "operator calls", "launches"), rows)
 
 # %% [markdown]
@@ -75,7 +73,7 @@ Table(("one token of SmolLM2", "operator calls", "launches"), rows)
 from helpers.display import plots
 from helpers.figures import draw_calls
 
-fig = draw_calls({"transformers": hf, "this course": ours}, "Launches for one token, by kind")
+fig = draw_calls(counts, "Launches for one token, by kind")
 plots.show(fig, alt="Products and attention are a third of the launches; the rest is small work")
 
 # %% [markdown]
@@ -129,7 +127,7 @@ print(f"one function: {neat.num_launches} launches, {neat.nbytes:,} bytes of int
 # **Mistake two** fuses for real and forgets what else is needed. The sum of a block's input and
 # output is normalised *and* carried on; this version gives back the old stream. **Mistake three**
 # rotates pairs of neighbours (0 and 1, 2 and 3) where this model's pairs are in two halves
-# (0 and 32, 1 and 33). `swapped` puts each into the real model:
+# (0 and 32, and so on). `swapped` puts each into the real model:
 
 # %%
 from helpers.graphs import swapped
@@ -495,12 +493,12 @@ from helpers.figures import draw_buckets
 from helpers.graphs import Buckets, best_sizes, vllm_sizes
 
 
-def batches(arrivals, stay, steps=2000, seats=64, seed=4):
+def batches(arrivals, stay, steps=2000, most=64, seed=4):
     """Steps by batch size: a request comes with chance `arrivals` in a step, and stays `stay`."""
     draw, ends, found = random.Random(seed), [], Counter()
     for now in range(steps):
         ends = [end for end in ends if end > now]
-        if draw.random() < arrivals and len(ends) < seats:
+        if draw.random() < arrivals and len(ends) < most:
             ends.append(now + 1 + int(draw.expovariate(1 / stay)))
         found[len(ends)] += 1
     del found[0]
@@ -841,19 +839,28 @@ print(where_it_ran(device))
 #
 # ## In production
 #
-# As read in the documents of vLLM-Ascend 0.20.2rc and 0.23.0 (*Graph Mode Guide*):
-#
-# - `--compilation-config '{"cudagraph_mode": "FULL_DECODE_ONLY"}'` captures decode steps whole;
-#   `PIECEWISE` captures the parts between attentions and so serves mixed steps, too; `NONE`, or
-#   `--enforce-eager`, captures nothing. In 0.23.0 the default is `FULL_AND_PIECEWISE`: decode steps
-#   whole, mixed ones in pieces.
-# - The graphs are ACLGraph, which is `torch.npu.NPUGraph`. In `FULL` and `FULL_DECODE_ONLY`,
-#   `npugraph_ex` rewrites the model's graph first, and it fuses add + norm to `npu_add_rms_norm`.
-# - vLLM 0.23's default capture sizes are 1, 2, 4, then every eighth up to 256 and every sixteenth
-#   up to `max_cudagraph_capture_size` (twice the seats, 512 at most); `cudagraph_capture_sizes`
-#   names your own. Each size takes streams of the device, of which there are 2,048, so releases of
-#   vLLM-Ascend that derive a limit from that thin the list out.
-#
+# vLLM-Ascend's graphs are ACLGraph, which is `torch.npu.NPUGraph`, and the modes are vLLM's. As its
+# *Graph Mode Guide* says in 0.20.2rc and 0.23.0: `FULL_DECODE_ONLY` captures decode steps whole;
+# `PIECEWISE` captures the parts between attentions, and so serves mixed steps, too;
+# `FULL_AND_PIECEWISE` does each for its steps; `NONE` captures nothing. In `FULL` and
+# `FULL_DECODE_ONLY`, `npugraph_ex` rewrites the model's graph before it is captured, and fuses add +
+# norm to `npu_add_rms_norm`. Each captured size takes some of the device's 2,048 streams, so releases
+# that derive a limit from that thin the list of sizes out.
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--compilation-config": "the place of the next two",
+        "cudagraph_mode": "which steps are captured",
+        "cudagraph_capture_sizes": "the capture sizes",
+        "--enforce-eager": "no graph at all",
+        "ascend_compilation_config.enable_npugraph_ex": "fusion before the capture",
+    }
+)
+
+# %% [markdown]
 # ## Recap
 #
 # A decoded token is about a thousand calls and five hundred launches, most of them tiny. Fusion
