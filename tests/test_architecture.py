@@ -13,7 +13,8 @@ MOST_FILES = 14
 AT_A_DEVICE = {"machine", "ops", "graphs", "emulated_npu"}
 DRAWING = {"display", "figures"}
 AT_AN_NPU = {
-    "helpers.graphs.npu_graph", "helpers.machine.npu_profiler", "helpers.ops.npu_attention", "helpers.ops.npu_ops",
+    "helpers.graphs.npu_graph", "helpers.machine.npu_profiler", "helpers.ops.npu_attention", "helpers.ops.npu_int8_cache",
+    "helpers.ops.npu_low_bit", "helpers.ops.npu_ops",
 }  # fmt: skip
 """Modules that only an NPU runs: their tests are in tests/npu."""
 FROM_OUTSIDE = ("notebooks/src", "solutions/src", "benchmarks", "tests", "tools")

@@ -1,4 +1,4 @@
-"""Where keys and values live: rows (chapter 3), a prefix tree (chapter 4), pages (chapter 6).
+"""Where keys and values live: rows (chapter 3), a prefix tree (chapter 4), pages (chapter 6), 8 bits (chapter 10).
 
 Read in this order: `kv_cache` (simple), `page_pool` (pages without tensors), `paged_kv_cache` (pages with
 tensors).
@@ -6,6 +6,8 @@ tensors).
 
 from helpers.caches import radix_tree
 from helpers.caches.eviction_queue import POLICIES, EvictionQueue
+from helpers.caches.int8.paged import Int8PagedKVCache
+from helpers.caches.int8.rows import Int8KVCache
 from helpers.caches.kv_cache import KVCache
 from helpers.caches.packed_text import packed
 from helpers.caches.page_allocator import PageAllocator
@@ -23,6 +25,8 @@ __all__ = [
     "POLICIES",
     "EvictionQueue",
     "Insertion",
+    "Int8KVCache",
+    "Int8PagedKVCache",
     "KVCache",
     "KVCacheReuse",
     "Match",

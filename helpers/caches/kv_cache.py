@@ -44,8 +44,8 @@ class KVCache(Cache):
             )
         if not dtype.is_floating_point:
             raise ValueError(f"keys and values are floating-point numbers, got {dtype}")
-        self.k = torch.zeros(sizes, dtype=dtype, device=device)
-        self.v = torch.zeros_like(self.k)
+        self.dtype = dtype
+        self._allocate(sizes, dtype, device)
         self._written = [[0] * batch_size for _ in range(num_layers)]
         self._rows: Tensor | None = None
 
@@ -94,7 +94,7 @@ class KVCache(Cache):
     @property
     def nbytes(self) -> int:
         """Bytes of the whole cache, used or not."""
-        return self.k.nbytes + self.v.nbytes
+        return sum(tensor.nbytes for tensor in self._stored)
 
     def update(
         self, layer_idx: int, k: Tensor, v: Tensor, positions: Tensor | Sequence[Sequence[int]]
@@ -143,7 +143,7 @@ class KVCache(Cache):
             raise ValueError(f"expected k and v [{layers}, {kv_heads}, n, {dim}], got {list(k.shape)}")
         if k.shape[2] > room:
             raise ValueError(f"{k.shape[2]} tokens do not fit, row {batch_idx} holds {room}")
-        self.k[:, batch_idx, :, : k.shape[2]], self.v[:, batch_idx, :, : k.shape[2]] = k, v
+        self._fill(batch_idx, k, v)
         self._set_length(batch_idx, k.shape[2])
 
     def clear(self, batch_idx: int | None = None) -> None:
@@ -197,6 +197,18 @@ class KVCache(Cache):
             self._set_length(int(name), length)  # type: ignore[call-overload]
         self._rows = None
 
+    def _allocate(
+        self, sizes: tuple[int, int, int, int, int], dtype: torch.dtype, device: torch.device | str
+    ) -> None:
+        """Make the tensors that hold keys and values."""
+        self.k = torch.zeros(sizes, dtype=dtype, device=device)
+        self.v = torch.zeros_like(self.k)
+        self._stored: tuple[Tensor, ...] = (self.k, self.v)
+
+    def _fill(self, row: int, k: Tensor, v: Tensor) -> None:
+        """Write the first tokens of a row in all layers, each `[layers, kv_heads, n, head_dim]`."""
+        self.k[:, row, :, : k.shape[2]], self.v[:, row, :, : k.shape[2]] = k, v
+
     def _row(self, layer_idx: int, row: int) -> tuple[Tensor, Tensor]:
         """Return one layer's keys and values of one row, as far as they are written."""
         end = self._written[layer_idx][row]
@@ -228,9 +240,9 @@ class KVCache(Cache):
                 raise ValueError(
                     f"{name}: expected [{batch}, {kv_heads}, n, {dim}] with one n, got {list(given.shape)}"
                 )
-            if given.dtype != self.k.dtype or given.device != self.k.device:
+            if given.dtype != self.dtype or given.device != self.k.device:
                 raise ValueError(
-                    f"{name}: the cache is {self.k.dtype} on {self.k.device}, "
+                    f"{name}: the cache is {self.dtype} on {self.k.device}, "
                     f"got {given.dtype} on {given.device}"
                 )
         return self._starts(layer_idx, k.shape[2], positions)

@@ -55,9 +55,8 @@ class PagedKVCache(Pages, Cache):
         if not dtype.is_floating_point:
             raise ValueError(f"keys and values are floating-point numbers, got {dtype}")
         super().__init__(PagePool(num_pages, page_size, sharing))
-        self.k = torch.zeros(sizes, dtype=dtype, device=device)
-        ops.check_pages(self.k)
-        self.v = torch.zeros_like(self.k)
+        self.dtype = dtype
+        self._allocate(sizes, dtype, device)
         self._own: dict[int, Hashable] = {}  # pages given out singly, and the names they have in the pool
         self._step: tuple[Hashable, ...] = ()  # requests of the pass that has begun
         # Requests whose next tokens have pages already, with their lengths.
@@ -79,7 +78,7 @@ class PagedKVCache(Pages, Cache):
     @property
     def nbytes(self) -> int:
         """Bytes of the whole pool, used or not."""
-        return self.k.nbytes + self.v.nbytes
+        return sum(tensor.nbytes for tensor in self._stored)
 
     def allocate_page(self) -> int:
         """Take a page for the caller's own use, until `free_page`; return its number.
@@ -155,7 +154,7 @@ class PagedKVCache(Pages, Cache):
                 f"tokens {start} to {stop} of {request_id!r} lie in a page that another request shares"
             )
         slots = torch.tensor(places, dtype=torch.int64, device=self.k.device)
-        ops.write_kv_pages(self.k[layer_idx], self.v[layer_idx], k, v, slots)
+        self._store(layer_idx, k, v, slots)
 
     def get_kv(self, request_id: Hashable, layer_idx: int) -> tuple[Tensor, Tensor]:
         """Return one layer's keys and values of a request, each `[length, kv_heads, head_dim]`.
@@ -169,7 +168,7 @@ class PagedKVCache(Pages, Cache):
             dtype=torch.int64,
             device=self.k.device,
         )
-        return self.k[layer_idx].flatten(0, 1)[slots], self.v[layer_idx].flatten(0, 1)[slots]
+        return self._read(layer_idx, slots)
 
     def reserve(self, request_id: Hashable, tokens: Sequence[int]) -> None:
         """Take pages for tokens that the next pass will bring. Raises OutOfPages before anything changes.
@@ -240,6 +239,23 @@ class PagedKVCache(Pages, Cache):
         self.pool.confirm(*batch.seq_ids)
         self._step, self._slots, self._tables = (), None, None
 
+    def _allocate(
+        self, sizes: tuple[int, int, int, int, int], dtype: torch.dtype, device: torch.device | str
+    ) -> None:
+        """Make the tensors that hold keys and values; a page is an element of each one's second dimension."""
+        self.k = torch.zeros(sizes, dtype=dtype, device=device)
+        ops.check_pages(self.k)
+        self.v = torch.zeros_like(self.k)
+        self._stored: tuple[Tensor, ...] = (self.k, self.v)
+
+    def _store(self, layer_idx: int, k: Tensor, v: Tensor, slots: Tensor) -> None:
+        """Write keys and values of one layer, each `[n, kv_heads, head_dim]`, to slots."""
+        ops.write_kv_pages(self.k[layer_idx], self.v[layer_idx], k, v, slots)
+
+    def _read(self, layer_idx: int, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what one layer holds in slots, each `[n, kv_heads, head_dim]`."""
+        return self.k[layer_idx].flatten(0, 1)[slots], self.v[layer_idx].flatten(0, 1)[slots]
+
     def _check(self, batch: FlatBatch) -> None:
         """Raise ValueError unless every sequence continues what is cached of it."""
         for name, history, length in zip(batch.seq_ids, batch.history_lens, batch.seq_lens, strict=True):
@@ -267,5 +283,5 @@ class PagedKVCache(Pages, Cache):
         """Copy pages in all layers: copy-on-write."""
         if copies:
             source, target = (torch.tensor(side, device=self.k.device) for side in zip(*copies, strict=True))
-            for cache in (self.k, self.v):
-                cache[:, target] = cache[:, source]
+            for tensor in self._stored:
+                tensor[:, target] = tensor[:, source]

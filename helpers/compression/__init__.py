@@ -19,6 +19,7 @@ from helpers.compression.products import (
     Product,
     RowProduct,
     W8A8Product,
+    WeightOnlyProduct,
     dynamic_int8,
     product_of,
 )
@@ -27,6 +28,10 @@ from helpers.compression.quality import Quality, Yardstick
 from helpers.compression.quantise import quantise, weight_nbytes
 from helpers.compression.quantised import Quantised, quantise_matrix, rounded
 from helpers.compression.recipe import INT4, INT8, Q8_0, Recipe
+from helpers.compression.stored import layouts
+from helpers.compression.stored.loading import load_quantised
+from helpers.compression.stored.matrix import StoredMatrix, stacked
+from helpers.compression.stored.words import codes_of_words
 
 __all__ = [
     "INT4",
@@ -44,16 +49,21 @@ __all__ = [
     "QuantisedLinear",
     "Recipe",
     "RowProduct",
+    "StoredMatrix",
     "W8A8Product",
+    "WeightOnlyProduct",
     "Yardstick",
     "activation_aware_scales",
     "calibrate",
+    "codes_of_words",
     "dynamic_int8",
     "gptq",
     "grid_between",
     "importance",
     "keep_largest",
     "keep_two_of_four",
+    "layouts",
+    "load_quantised",
     "matrices",
     "output_error",
     "pack_codes",
@@ -66,6 +76,7 @@ __all__ = [
     "reweighted",
     "rounded",
     "smooth",
+    "stacked",
     "unpack_codes",
     "weight_nbytes",
     "without_layers",

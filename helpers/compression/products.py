@@ -133,8 +133,46 @@ class W8A8Product(Product):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product."""
+        if self.per == "token":
+            return ops.linear_w8a8(x, self.weight, self.scale)
         codes, scale = dynamic_int8(x, self.per)
-        return (low_bit.matmul_int8(codes, self.weight) * scale * self.scale).to(x.dtype)
+        return (ops.matmul_int8(codes, self.weight) * scale * self.scale).to(x.dtype)
+
+
+class WeightOnlyProduct(Product):
+    """int4 or int8 weights that the device's own product reads packed (`ops.linear_weight_only`).
+
+    The numbers are `(code + offset) * scale`; scales and offsets are rounded to the type of the inputs.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    offset: Tensor | None
+
+    def __init__(self, quantised: Quantised, dtype: torch.dtype):
+        super().__init__()
+        grid, fmt, rows = quantised.grid, quantised.format, quantised.shape[0]
+        middle = 2 ** (fmt.bits - 1)
+        numbers = (quantised.codes.to(torch.int16) - middle).to(torch.int8).t().contiguous()
+        offset = (middle - grid.zero + grid.minimum / grid.scale).expand(rows, -1).t()
+        scale = grid.scale.expand(rows, -1).t()
+        self.group = fmt.group if isinstance(fmt.group, int) else 0
+        if not self.group:
+            scale, offset = scale[0], offset[0]
+        self.register_buffer("weight", low_bit.pack_words(numbers) if fmt.bits == 4 else numbers)
+        self.register_buffer("scale", scale.to(dtype).contiguous())
+        self.register_buffer("offset", None if fmt.symmetric else offset.to(dtype).contiguous())
+
+    @staticmethod
+    def serves(quantised: Quantised, like: Tensor) -> bool:
+        """Return whether the device of `like` has this product for such a matrix."""
+        fmt = quantised.format
+        group = fmt.group if isinstance(fmt.group, int) else {"row": 0}.get(fmt.group, -1)
+        return ops.serves_weight_only(like, *quantised.shape, fmt.bits, group)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product."""
+        return ops.linear_weight_only(x, self.weight, self.scale, self.offset, self.group)
 
 
 def dynamic_int8(x: Tensor, per: str = "token") -> tuple[Tensor, Tensor]:
@@ -162,6 +200,8 @@ def is_int8_by_row(fmt: NumberFormat) -> bool:
 
 def product_of(quantised: Quantised, like: Tensor) -> Product:
     """Return the fastest way to multiply inputs like `like` (their dtype and device) by a matrix."""
+    if WeightOnlyProduct.serves(quantised, like):
+        return WeightOnlyProduct(quantised, like.dtype)
     for kind in (Int4Product, Int8Product):
         if kind.serves(quantised, like):
             return kind(quantised)

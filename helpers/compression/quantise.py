@@ -38,7 +38,8 @@ def quantise(model: DecoderLM, recipe: Recipe) -> DecoderLM:
         fmt = recipe.format_of(name)
         if fmt is None:
             return linear if dtype == model.dtype else linear_of(plain_weight(linear), linear, dtype)
-        return _quantised_linear(quantise_matrix(plain_weight(linear), fmt), linear, recipe, like)
+        # Packing needs integer operators that not every device has: it is done on the host.
+        return _quantised_linear(quantise_matrix(plain_weight(linear).cpu(), fmt), linear, recipe, like)
 
     twin = replaced(model, replace)
     if twin.lm_head is None:
@@ -81,7 +82,7 @@ def _quantised_linear(quantised: Quantised, linear: Linear, recipe: Recipe, like
     if recipe.most_rows is not None:
         wide = linear_of(quantised.dequantise(), linear, like.dtype, packed_from=1)
     bias = None if linear.bias is None else linear.bias.data.to(like.dtype)
-    return QuantisedLinear(product, bias, wide, recipe.most_rows or 0)
+    return QuantisedLinear(product, bias, wide, recipe.most_rows or 0).to(like.device)
 
 
 def _quantise_tied(twin: DecoderLM, recipe: Recipe, like: Tensor) -> None:
@@ -91,12 +92,12 @@ def _quantise_tied(twin: DecoderLM, recipe: Recipe, like: Tensor) -> None:
         if weight.dtype != like.dtype and twin._packed_embedding is not None:
             twin._packed_embedding = pack_weight(weight.to(like.dtype))
         return
-    quantised = quantise_matrix(weight, recipe.head)
-    product = product_of(quantised, like)
+    quantised = quantise_matrix(weight.cpu(), recipe.head)
+    product = product_of(quantised, like).to(like.device)
     rows = product if isinstance(product, RowProduct) else DequantisedProduct(quantised)
     twin._packed_embedding = None
     # Typed as nn.Embedding and Linear in the decoder, which calls them and asks for nothing else.
-    twin.embed_tokens = QuantisedEmbedding(rows, like.dtype)  # type: ignore[assignment]
+    twin.embed_tokens = QuantisedEmbedding(rows.to(like.device), like.dtype)  # type: ignore[assignment]
     twin.lm_head = QuantisedLinear(product)  # type: ignore[assignment]
 
 

@@ -42,8 +42,8 @@ V4_SIGNATURE = "TLLTT AA TTTTTTT TTT TTTT TT A TTTTT i d ii s iiiii b iii TT"
 # What the emulation does not have: it must be absent.
 UNSUPPORTED = (
     "pse_shift dequant_scale1 quant_scale1 dequant_scale2 quant_scale2 quant_offset2 antiquant_scale antiquant_offset "
-    "query_padding_size kv_padding_size key_antiquant_scale key_antiquant_offset value_antiquant_scale "
-    "value_antiquant_offset key_shared_prefix value_shared_prefix query_rope key_rope key_rope_antiquant_scale "
+    "query_padding_size kv_padding_size key_antiquant_offset value_antiquant_offset key_shared_prefix "
+    "value_shared_prefix query_rope key_rope key_rope_antiquant_scale "
     "dequant_scale_query"
 ).split()
 
@@ -60,6 +60,10 @@ class InferCall:
     kv_lens: Sequence[int] | None
     block_table: Tensor | None
     learnable_sink: Tensor | None
+    key_antiquant_scale: Tensor | None
+    value_antiquant_scale: Tensor | None
+    key_antiquant_mode: int
+    value_antiquant_mode: int
     heads: int
     scale: float
     before: int
@@ -131,6 +135,11 @@ class InferCall:
     def head_size(self) -> int:
         """Return the query's head size D."""
         return self.q.shape[2] // self.heads if self.layout_in == "BSH" else self.q.shape[-1]
+
+    @property
+    def quantised(self) -> bool:
+        """Return whether scales came, which make numbers of int8 keys and values."""
+        return self.key_antiquant_scale is not None or self.value_antiquant_scale is not None
 
     @property
     def decodes(self) -> bool:

@@ -27,6 +27,7 @@ from helpers.emulated_npu.attention import (
 )
 from helpers.emulated_npu.errors import emulated, require
 from helpers.emulated_npu.infer_call import LAYOUTS, InferCall
+from helpers.emulated_npu.infer_quant import check_quantised
 
 NAME = "npu_fused_infer_attention_score"
 _HALVES = (torch.float16, torch.bfloat16)
@@ -52,6 +53,8 @@ def check_call(call: InferCall) -> None:
     else:
         _check_batch(call)
     _check_modes(call)
+    if call.quantised:
+        check_quantised(call)
     if call.block_table is not None:
         _check_table(call, call.block_table)
     if call.mask is not None:
@@ -78,7 +81,7 @@ def check_contents(call: InferCall) -> None:
 
 def _check_tensors(call: InferCall) -> None:
     """Check dtypes, contiguity and ranks."""
-    dtypes = (call.q.dtype, call.k.dtype, call.v.dtype)
+    dtypes = (call.q.dtype,) if call.quantised else (call.q.dtype, call.k.dtype, call.v.dtype)
     rule = f"{NAME}: query, key and value share float16 or bfloat16"
     require(dtypes[0] in _HALVES and len(set(dtypes)) == 1, rule, dtypes)
     for name, t in (

@@ -10,6 +10,8 @@ from helpers.emulated_npu.kernels import (
     matrix,
     neural,
     optimizers,
+    quant_products,
+    quantise,
     random,
     reductions,
     transformer,
@@ -28,5 +30,7 @@ TABLE = joined(
         transformer.OPERATORS,
         attention.OPERATORS,
         infer_attention.OPERATORS,
+        quantise.OPERATORS,
+        quant_products.OPERATORS,
     ]
 )

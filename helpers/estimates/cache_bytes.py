@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.units import bytes_per_element, require_not_negative
 from helpers.model.shapes import ModelShape
 
 
-def kv_cache_bytes(shape: ModelShape, batch_size: int, seq_len: int, dtype: str = "bf16") -> int:
+def kv_cache_bytes(
+    shape: ModelShape, batch_size: int, seq_len: int, dtype: str | NumberFormat = "bf16"
+) -> int:
     """Return the bytes of keys and values (or latents) of `batch_size` sequences of `seq_len` tokens, layer
     by layer.
 

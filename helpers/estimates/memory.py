@@ -13,6 +13,7 @@ from typing import Any
 
 from helpers.estimates.activations import activation_bytes
 from helpers.estimates.cache_bytes import kv_cache_bytes, state_bytes
+from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.sized_model import SizedModel
 from helpers.estimates.units import GB, bytes_per_element, require_not_negative, require_positive
 from helpers.model.shapes import ModelShape
@@ -37,7 +38,7 @@ class MemoryCalculator:
         seq_len: int,
         hidden_size: int,
         num_layers: int,
-        dtype: str = "fp16",
+        dtype: str | NumberFormat = "fp16",
         *,
         num_heads: int | None = None,
         num_kv_heads: int | None = None,
@@ -60,7 +61,7 @@ class MemoryCalculator:
         batch_size: int,
         seq_len: int,
         dtype: str | None = None,
-        kv_dtype: str | None = None,
+        kv_dtype: str | NumberFormat | None = None,
     ) -> dict[str, float]:
         """Return `{"model", "kv_cache", "activation", "total"}` in GB for prompts of `seq_len` tokens.
 
@@ -70,7 +71,7 @@ class MemoryCalculator:
         activations: its activations are twice the KV cache, the article's rule. Shapes and configs get the
         derived peak of `helpers.estimates.activations`. `dtype` overrides the config's own.
 
-        `kv_dtype` is the cache's type. A dict's `dtype` holds for weights and cache, as in the article.
+        `kv_dtype` is the cache's type; a `NumberFormat` counts the scales of codes, too. A dict's `dtype` holds for weights and cache, as in the article.
         Otherwise the default is the type that the model computes in: 16-bit beside quantised weights, as in
         engines.
         """
@@ -155,7 +156,7 @@ class MemoryCalculator:
         batch_size: int,
         seq_len: int,
         dtype: str | None,
-        kv_dtype: str | None,
+        kv_dtype: str | NumberFormat | None,
     ) -> dict[str, float]:
         """Return the estimate of a plain dict."""
         missing = [key for key in ("num_params", "hidden_size", "num_layers") if key not in config]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.estimates.cache_bytes import kv_cache_bytes, state_bytes
+from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.quantisation.quantised import quantised_bytes
 from helpers.estimates.units import BITS, bits_of, bytes_per_element
 from helpers.model.shapes import ModelShape
@@ -41,7 +42,7 @@ class SizedModel:
         """Return the bytes per element of the activations."""
         return BITS[self.computes_in] // 8
 
-    def cache_bytes(self, batch_size: int, seq_len: int, kv_dtype: str | None = None) -> int:
+    def cache_bytes(self, batch_size: int, seq_len: int, kv_dtype: str | NumberFormat | None = None) -> int:
         """Return the bytes of cache and fixed states of `batch_size` sequences of `seq_len` tokens."""
         grown = kv_cache_bytes(self.shape, batch_size, seq_len, kv_dtype or self.computes_in)
         return grown + state_bytes(self.shape, batch_size, self.computes_in)

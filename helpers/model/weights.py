@@ -31,9 +31,9 @@ def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch
     tensors = with_base(tensors)
     with torch.device("meta"):
         model = DecoderLM(cfg)
-    sources = _sources(cfg)
-    _account(cfg, {name for parts in sources.values() for name in parts}, tensors)
-    state = {name: _gather(parts, tensors, dtype) for name, parts in sources.items()}
+    named = sources(cfg)
+    _account(cfg, {name for parts in named.values() for name in parts}, tensors)
+    state = {name: _gather(parts, tensors, dtype) for name, parts in named.items()}
     for name, parameter in model.state_dict().items():
         if state[name].shape != parameter.shape:
             raise ValueError(
@@ -43,7 +43,7 @@ def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch
     return model.requires_grad_(False).eval()
 
 
-def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
+def sources(cfg: DecoderConfig) -> dict[str, list[str]]:
     """Return, for each parameter of the decoder, the checkpoint's tensors that make that parameter, stacked
     in this order.
     """

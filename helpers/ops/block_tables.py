@@ -72,6 +72,18 @@ class BlockTables:
         ]
 
     @cached_property
+    def compact(self) -> tuple[Tensor, BlockTables]:
+        """Return the pages in use, int64 `[n]`, and these tables with page `pages[i]` numbered `i`.
+
+        Pages have the order in which the tables name them first. So a table that shares no page with an
+        earlier one is a run of consecutive numbers.
+        """
+        number: dict[int, int] = {}
+        tables = [[number.setdefault(page, len(number)) for page in table] for table in self.tables]
+        pages = torch.tensor(list(number), dtype=torch.int64, device=self.device)
+        return pages, BlockTables(tables, self.kv_lens, self.page_size, self.device)
+
+    @cached_property
     def pages(self) -> list[Tensor]:
         """Return each sequence's pages as an int64 tensor."""
         return [torch.tensor(table, dtype=torch.int64, device=self.device) for table in self.tables]

@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor
 
-from helpers.ops import native_attention, torch_attention, torch_ops
+from helpers.ops import int8_cache, low_bit, native_attention, torch_attention, torch_ops
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,4 +48,12 @@ attention_rows = _on_its_device(torch_attention.attention_rows)
 check_pages = _on_its_device(torch_attention.check_pages)
 write_kv_pages = _on_its_device(torch_attention.write_kv_pages)
 write_kv_rows = _on_its_device(torch_attention.write_kv_rows)
+attention_int8_pages = _on_its_device(int8_cache.attention_int8_pages)
+attention_int8_rows = _on_its_device(int8_cache.attention_int8_rows)
+write_int8_pages = _on_its_device(int8_cache.write_int8_pages)
+write_int8_rows = _on_its_device(int8_cache.write_int8_rows)
+linear_w8a8 = _on_its_device(low_bit.linear_w8a8)
+linear_weight_only = _on_its_device(low_bit.linear_weight_only)
+matmul_int8 = _on_its_device(low_bit.matmul_int8)
+serves_weight_only = _on_its_device(low_bit.serves_weight_only)
 materialised_attention = torch_attention.materialised_attention  # one version for all devices

@@ -11,6 +11,8 @@ import functools
 import torch
 from torch import Tensor
 
+from helpers.ops.int8_cache import quantise_int8
+
 INT4_GROUPS = (32, 64, 128, 256)
 _EXACT = 1024
 """Products of two int8 numbers whose sum fp32 holds exactly: 1024 * 127 * 127 < 2**24."""
@@ -64,6 +66,55 @@ def matmul_int8(x: Tensor, weight: Tensor) -> Tensor:
         piece = slice(start, start + _EXACT)
         total += (x[:, piece].float() @ weight[:, piece].float().t()).int()
     return total
+
+
+def linear_w8a8(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """Return `x [T, in]` times int8 `weight [out, in]` with fp32 `scale [out]`, transposed: `[T, out]` in x's dtype.
+
+    Each token becomes int8 with a scale of its own; the sums of products are exact in int32.
+    """
+    codes, token_scale = quantise_int8(x)
+    return (matmul_int8(codes, weight) * token_scale.unsqueeze(-1) * scale).to(x.dtype)
+
+
+def serves_weight_only(like: Tensor, rows: int, columns: int, bits: int, group: int) -> bool:
+    """Return whether the device of `like` has a product for packed weights that stay packed.
+
+    `group` is 0 for one scale a row. The plain version is the definition alone, and serves nothing.
+    """
+    return False
+
+
+def linear_weight_only(
+    x: Tensor, weight: Tensor, scale: Tensor, offset: Tensor | None = None, group: int = 0
+) -> Tensor:
+    """Return `x [T, in]` times `(weight + offset) * scale`, where the offset comes first: `[T, out]` in x's dtype.
+
+    `weight` is int8 `[in, out]`, or int32 `[in, out / 8]` with eight numbers of 4 bits each (`pack_words`).
+    Scale and offset are `[in / group, out]`, or `[out]` where `group` is 0.
+    """
+    numbers = (unpack_words(weight) if weight.dtype == torch.int32 else weight).float()
+    if offset is not None:
+        numbers = numbers + _by_row(offset, group, len(numbers))
+    return (x.float() @ (numbers * _by_row(scale, group, len(numbers)))).to(x.dtype)
+
+
+def _by_row(t: Tensor, group: int, rows: int) -> Tensor:
+    """Return scales or offsets in fp32 so that they broadcast to `[rows, out]`: groups are repeated row by row."""
+    return t.float().repeat_interleave(group, 0)[:rows] if group else t.float()
+
+
+def pack_words(numbers: Tensor) -> Tensor:
+    """Return whole numbers -8 to 7 `[rows, columns]` in int32 words of eight neighbours, the first in the lowest bits."""
+    digits = (numbers.to(torch.int64) & 15).reshape(*numbers.shape[:-1], -1, 8)
+    words: Tensor = (digits << torch.arange(0, 32, 4)).sum(-1)
+    return (words - ((words >> 31) << 32)).to(torch.int32)
+
+
+def unpack_words(words: Tensor) -> Tensor:
+    """Return the numbers that `pack_words` packed, int8."""
+    digits = (words.unsqueeze(-1) >> torch.arange(0, 32, 4, device=words.device)) & 15
+    return (digits - 16 * (digits > 7).int()).to(torch.int8).flatten(-2)
 
 
 @functools.cache

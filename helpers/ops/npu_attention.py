@@ -65,7 +65,7 @@ def attention(
     out = torch.empty_like(q)
     for (a, b), (c, d) in zip(pairwise(q_start), pairwise(kv_start), strict=True):
         q4, k4, v4 = (_heads_first(t) for t in (q[a:b], k[c:d], v[c:d]))
-        out[a:b] = _fia_bnsd(q4, k4, v4, [d - c], scale)[0][0].transpose(0, 1)
+        out[a:b] = fia_bnsd(q4, k4, v4, [d - c], scale)[0][0].transpose(0, 1)
     return out
 
 
@@ -86,7 +86,7 @@ def attention_rows(
     decode, first, batch = len(q) == len(rows), rows[0], len(rows)
     if q.dtype != torch.float32 and decode and all(row == first + i for i, row in enumerate(rows)):
         k, v = (cache[first : first + batch] for cache in (k_cache, v_cache))
-        return _fia_bnsd(q[:, :, None], k, v, list(kv_lens), scale)[0][:, :, 0]
+        return fia_bnsd(q[:, :, None], k, v, list(kv_lens), scale)[0][:, :, 0]
     out = torch.empty_like(q)
     for i, row in enumerate(rows):
         part = slice(q_start[i], q_start[i + 1])
@@ -95,7 +95,7 @@ def attention_rows(
             k, v = (t[0, :, : kv_lens[i]].transpose(0, 1) for t in (k, v))
             out[part] = _fusion(q[part], k, v, [len(q[part])], [kv_lens[i]], scale)
         else:
-            out[part] = _fia_bnsd(_heads_first(q[part]), k, v, [kv_lens[i]], scale)[0][0].transpose(0, 1)
+            out[part] = fia_bnsd(_heads_first(q[part]), k, v, [kv_lens[i]], scale)[0][0].transpose(0, 1)
     return out
 
 
@@ -136,13 +136,13 @@ def attention_pages(
     if packed:
         return _fia_tnd(q, k, v, list(q_start[1:]), tables.kv_lens, scale, **pages)[0]
     if decode:
-        return _fia_bsh(q.flatten(1)[:, None], k, v, tables.kv_lens, scale, q.shape[1], **pages)[
-            :, 0
-        ].view_as(q)
+        return fia_bsh(q.flatten(1)[:, None], k, v, tables.kv_lens, scale, q.shape[1], **pages)[:, 0].view_as(
+            q
+        )
     out = torch.empty_like(q)
     for i, (a, b) in enumerate(pairwise(q_start)):
         pages["block_table"] = tables.padded[i : i + 1]
-        part = _fia_bsh(q[a:b].flatten(1)[None], k, v, [tables.kv_lens[i]], scale, q.shape[1], **pages)
+        part = fia_bsh(q[a:b].flatten(1)[None], k, v, [tables.kv_lens[i]], scale, q.shape[1], **pages)
         out[a:b] = part[0].view_as(q[a:b])
     return out
 
@@ -154,7 +154,7 @@ def attention_lse(
     if q.dtype == torch.float32:
         return _fusion_lse(q, k, v, scale, causal)
     q4, k4, v4 = (_heads_first(t) for t in (q, k, v))
-    out, lse = _fia_bnsd(q4, k4, v4, [len(k)], scale, causal=causal, return_softmax_lse=True)
+    out, lse = fia_bnsd(q4, k4, v4, [len(k)], scale, causal=causal, return_softmax_lse=True)
     return out[0].transpose(0, 1), lse[0, :, :, 0].T
 
 
@@ -174,7 +174,7 @@ def _fia_tnd(
     )  # fmt: skip
 
 
-def _fia_bnsd(
+def fia_bnsd(
     q: Tensor, k: Tensor, v: Tensor, kv_lens: list[int], scale: float, causal: bool = True, **more: Any
 ) -> tuple[Tensor, Tensor]:
     """Call FIA over `q [B, H, n, D]` and the first `kv_lens` positions of `k`, `v` `[B, KV, m, D]`.
@@ -184,7 +184,7 @@ def _fia_bnsd(
     if lacking := -q.shape[-1] % _FIA_STEP:
         used = max(kv_lens)
         q, k, v = (F.pad(t, (0, lacking)) for t in (q, k[:, :, :used], v[:, :, :used]))
-        out, lse = _fia_bnsd(q, k, v, kv_lens, scale, causal, **more)
+        out, lse = fia_bnsd(q, k, v, kv_lens, scale, causal, **more)
         return out[..., :-lacking], lse
     if causal and q.shape[2] > 1:
         more |= dict(sparse_mode=_BOTTOM_RIGHT, atten_mask=_mask(q.device), q_lens=[q.shape[2]] * q.shape[0])
@@ -193,7 +193,7 @@ def _fia_bnsd(
     )  # fmt: skip
 
 
-def _fia_bsh(
+def fia_bsh(
     q: Tensor, k: Tensor, v: Tensor, kv_lens: list[int], scale: float, heads: int, kv_heads: int, **more: Any
 ) -> Tensor:
     """Call FIA over `q [B, n, H * D]` and pages `[num_pages, page_size, KV * D]`."""
@@ -228,6 +228,10 @@ _V1 = {
     "q_lens": "actual_seq_lengths",
     "kv_lens": "actual_seq_lengths_kv",
     "return_softmax_lse": "softmax_lse_flag",
+    "dequant_scale_key": "key_antiquant_scale",
+    "dequant_scale_value": "value_antiquant_scale",
+    "key_quant_mode": "key_antiquant_mode",
+    "value_quant_mode": "value_antiquant_mode",
 }
 
 

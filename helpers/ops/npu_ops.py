@@ -20,19 +20,34 @@ from helpers.ops.npu_attention import (
     check_heads,
     check_pages,
 )
+from helpers.ops.npu_int8_cache import (
+    attention_int8_pages,
+    attention_int8_rows,
+    write_int8_pages,
+    write_int8_rows,
+)
+from helpers.ops.npu_low_bit import linear_w8a8, linear_weight_only, matmul_int8, serves_weight_only
 
 __all__ = [
     "add_rms_norm",
     "attention",
+    "attention_int8_pages",
+    "attention_int8_rows",
     "attention_lse",
     "attention_pages",
     "attention_rows",
     "check_heads",
     "check_pages",
     "linear",
+    "linear_w8a8",
+    "linear_weight_only",
+    "matmul_int8",
     "rms_norm",
     "rotary",
+    "serves_weight_only",
     "swiglu",
+    "write_int8_pages",
+    "write_int8_rows",
     "write_kv_pages",
     "write_kv_rows",
 ]

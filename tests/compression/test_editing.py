@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers.compression import matrices, plain_weight, reweighted
+from helpers.compression import matrices, plain_weight, replaced, reweighted
 from helpers.model import FlatBatch
 from tests.tiny import reference, twin
 
@@ -40,7 +40,9 @@ def test_packed_weights_are_read_as_they_were():
         assert torch.equal(plain_weight(one), plain_weight(other))
 
 
-def test_a_native_pass_over_the_original_weights_is_not_taken_over():
-    model = twin(reference("llama")).pack()
-    model.small_passes = model.small_passes or object()
-    assert reweighted(model, lambda name, weight: weight).small_passes is None
+def test_a_copy_does_not_compute_by_the_native_pass_of_its_original():
+    """A native pass holds the weights that it was made of, not those that stand in their place."""
+    model = twin(reference("llama"))
+    model.small_passes = made = object()
+    assert replaced(model, lambda name, linear: linear).small_passes is None
+    assert model.small_passes is made

@@ -10,6 +10,7 @@ from helpers.compression import (
     Int4Product,
     Int8Product,
     W8A8Product,
+    WeightOnlyProduct,
     dynamic_int8,
     product_of,
     quantise_matrix,
@@ -80,3 +81,18 @@ def test_int8_activations_refuse_other_weights(fmt):
 def test_another_share_of_a_scale_is_refused():
     with pytest.raises(ValueError, match="per 'token' or per 'tensor', got 'channel'"):
         dynamic_int8(normal(2, 2), "channel")
+
+
+@pytest.mark.parametrize(
+    "fmt",
+    [INT4, NumberFormat(4, 32, "zero"), NumberFormat(4), INT8, NumberFormat(8, 64, "minimum")],
+    ids=str,
+)
+def test_weights_that_stay_packed_for_another_device_hold_the_same_numbers(fmt):
+    """The definition of the device's product: offsets come before scales; fp32 scales leave rounding alone."""
+    quantised = quantise_matrix(normal(48, 128), fmt)
+    product, x = WeightOnlyProduct(quantised, torch.float32), normal(3, 128, seed=1)
+    assert torch.allclose(product(x), x @ quantised.dequantise().t(), atol=1e-4)
+    assert (product.offset is None) == fmt.symmetric
+    assert product.weight.nbytes == 48 * 128 * fmt.bits // 8
+    assert not WeightOnlyProduct.serves(quantised, x), "this machine's processor has no such product"

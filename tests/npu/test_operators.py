@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 
 from helpers import emulated_npu
+from helpers.emulated_npu.kernels import quant_products, quantise
 from tests.npu.support import npu, to_npu
 
 # torch's samples live beside its own test base class, which wants this package; nothing here uses it.
@@ -649,8 +650,12 @@ def test_a_gradient_scaler_skips_infinite_steps():
 
 
 def test_every_operator_ran(request: pytest.FixtureRequest):
-    """No entry of the table is there untested; npu_fused_infer_attention_score has a module of its own."""
+    """No entry of the table is there untested.
+
+    npu_fused_infer_attention_score and what quantises have modules of their own (test_attention, test_quantised).
+    """
     if request.session.testscollected < 100:
         pytest.skip("needs the whole module")
     elsewhere = {"aclnnFusedInferAttentionScoreV3", "aclnnFusedInferAttentionScoreV4"}
+    elsewhere |= {*quantise.OPERATORS, *quant_products.OPERATORS}
     assert sorted(set(emulated_npu.operators()) - RAN - elsewhere) == []

@@ -68,3 +68,33 @@ def test_int8_is_not_served_in_fp32_nor_without_vectors(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     assert not low_bit.serves_int8(torch.empty(0, dtype=torch.bfloat16))
     low_bit._vectorised.cache_clear()
+
+
+def test_words_hold_eight_numbers_the_first_in_the_lowest_bits():
+    words = low_bit.pack_words(torch.tensor([[1, -1, 7, -8, 0, 0, 0, -8]], dtype=torch.int8))
+    assert words.dtype == torch.int32
+    assert words.item() & 0xFFFFFFFF == 0x800087F1
+    numbers = torch.randint(-8, 8, (5, 24), dtype=torch.int8)
+    assert torch.equal(low_bit.unpack_words(low_bit.pack_words(numbers)), numbers)
+
+
+def test_both_sides_in_8_bits():
+    x, weight, scale = torch.randn(3, 40), torch.randint(-127, 128, (6, 40), dtype=torch.int8), torch.rand(6)
+    step = x.abs().amax(-1, keepdim=True) / 127
+    want = ((x / step).round() @ weight.float().t()) * step * scale
+    assert torch.allclose(low_bit.linear_w8a8(x, weight, scale), want, rtol=1e-4, atol=1e-4)
+
+
+def test_an_offset_comes_before_the_scale():
+    x = torch.randn(3, 64)
+    weight, scale, offset = (
+        torch.randint(-8, 8, (64, 8), dtype=torch.int8),
+        torch.rand(2, 8),
+        torch.randn(2, 8),
+    )
+    numbers = torch.cat([(weight[:32] + offset[0]) * scale[0], (weight[32:] + offset[1]) * scale[1]])
+    assert torch.allclose(low_bit.linear_weight_only(x, weight, scale, offset, 32), x @ numbers, atol=1e-4)
+    assert torch.allclose(
+        low_bit.linear_weight_only(x, low_bit.pack_words(weight), scale, offset, 32), x @ numbers, atol=1e-4
+    )
+    assert torch.allclose(low_bit.linear_weight_only(x, weight, scale[0]), x @ (weight * scale[0]), atol=1e-4)

@@ -8,6 +8,7 @@ from typing import Any
 
 from helpers.emulated_npu.attention import attend
 from helpers.emulated_npu.infer_call import LAYOUTS, V3_NAMES, V3_SIGNATURE, V4_NAMES, V4_SIGNATURE, InferCall
+from helpers.emulated_npu.infer_quant import numbers_of
 from helpers.emulated_npu.infer_rules import check_call, check_contents, hidden_from
 from helpers.emulated_npu.operators import Operators, store
 
@@ -21,9 +22,9 @@ def _compute(call: InferCall) -> None:
     check_contents(call)
     outs = call.queries(call.out.zero_(), LAYOUTS[call.layout])
     lses = call.queries(call.lse.fill_(math.inf), "TND" if call.packed else "BNSD") if call.want_lse else None
-    parts = zip(
-        call.queries(call.q, call.layout_in), call.keys_of(call.k), call.keys_of(call.v), outs, strict=True
-    )
+    keys = numbers_of(call, call.keys_of(call.k), call.key_antiquant_scale)
+    values = numbers_of(call, call.keys_of(call.v), call.value_antiquant_scale)
+    parts = zip(call.queries(call.q, call.layout_in), keys, values, outs, strict=True)
     for index, (q, k, v, out) in enumerate(parts):
         hidden = hidden_from(call, index, q.shape[1], k.shape[1])
         attended = attend(q, k, v, call.scale, hidden, sink=call.learnable_sink)

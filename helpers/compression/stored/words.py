@@ -1,0 +1,26 @@
+"""Codes of few bits in the 32-bit words of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def codes_of_words(words: Tensor, bits: int, order: Sequence[int] | None = None) -> Tensor:
+    """Return the codes in int32 words `[rows, n]` as int64 `[rows, n * 32 / bits]`.
+
+    The first code stands in the lowest bits. With `order`, place `i` of a word holds its code number `order[i]`.
+    Raises ValueError for bits that do not divide a word.
+    """
+    if words.dtype != torch.int32 or words.dim() != 2 or 32 % bits:
+        raise ValueError(
+            f"codes of {bits} bits lie in int32 words of two dimensions, got {words.dtype} {list(words.shape)}"
+        )
+    shifts = torch.arange(0, 32, bits)
+    digits: Tensor = (words.long().unsqueeze(-1) >> shifts) & (2**bits - 1)
+    if order is not None:
+        digits = digits[..., torch.tensor(order).argsort()]
+    codes: Tensor = digits.flatten(1)
+    return codes
