@@ -17,6 +17,8 @@ Token = Annotated[int, Field(ge=0, lt=_WHOLE)]
 Whole = Annotated[int, Field(ge=-_WHOLE, lt=_WHOLE)]
 Count = Annotated[int, Field(ge=1, lt=_WHOLE)]
 Tokens = Annotated[list[Token], Field(min_length=1)]
+Texts = Annotated[list[str], Field(min_length=1)]
+TokenLists = Annotated[list[Tokens], Field(min_length=1)]
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
@@ -83,7 +85,7 @@ class Body(Strict):
 class CompletionBody(Body):
     """The body of `/v1/completions`."""
 
-    prompt: str | Tokens | list[str] | list[Tokens]
+    prompt: str | Tokens | Texts | TokenLists
     echo: bool = False
     logprobs: int | None = Field(None, ge=0)
 
@@ -137,7 +139,9 @@ def parsed(kind: type[Kind], raw: bytes) -> Kind:
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        # Where a value may be of several kinds, each kind has an error: the deepest says the most.
+        found = error.errors(include_url=False, include_input=False)
+        first = max(found, key=lambda entry: len(entry["loc"]))
     name = _name_of(first["loc"])
     if first["type"] == "json_invalid":
         raise BadRequest(f"the body is no JSON: {first['ctx']['error']}", code="invalid_json")

@@ -11,6 +11,7 @@ from functools import cache
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
+from helpers.caches import PagedKVCache
 from helpers.engine import Request
 from helpers.model import DecoderLM, build, generate
 from helpers.serving import Server, make_service
@@ -33,7 +34,7 @@ def config():
     return LlamaConfig(
         vocab_size=len(tokenizer()), hidden_size=16, intermediate_size=24, num_hidden_layers=2,
         num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=ROOM,
-        tie_word_embeddings=True, attn_implementation="eager",
+        attn_implementation="eager",
     )  # fmt: skip
 
 
@@ -54,16 +55,12 @@ def model() -> DecoderLM:
     return build(reference().config, reference().state_dict(), torch.float32)
 
 
-def make(**sizes):
-    """A service of the tiny model; close its `loop`."""
-    return make_service(model(), tokenizer(), NAME, **{**SIZES, **sizes})
-
-
 def alone(prompt, max_tokens, **options):
     """What `generate` answers to a text or to tokens."""
     tokens = tokenizer()(prompt)["input_ids"] if isinstance(prompt, str) else prompt
     ends = [tokenizer().eos_token_id]
-    return generate(model(), tokens, max_tokens, stop_ids=ends, tokenizer=tokenizer(), **options)
+    pages = PagedKVCache.for_model(model(), ROOM // 8 + 1, 8)
+    return generate(model(), tokens, max_tokens, pages, ends, tokenizer=tokenizer(), **options)
 
 
 def request(name, prompt="Hello there", max_tokens=8, **options):
@@ -74,9 +71,10 @@ def request(name, prompt="Hello there", max_tokens=8, **options):
 class SlowModel(DecoderLM):
     """The tiny model with passes of a chosen length, so that a test may act in the middle of an answer."""
 
-    def __init__(self, seconds=0.0, poison=None):
+    def __init__(self, seconds=0.0, poison=None, ends=()):
         super().__init__(model().cfg)
         self.load_state_dict(model().state_dict())
+        self.end_tokens = ends
         self.seconds, self.poison = seconds, poison
 
     def forward(self, batch, cache=None, logits="last"):
@@ -109,9 +107,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(api_key=None, slow=None, poison=None, **sizes):
+def running(api_key=None, slow=0.0, poison=None, ends=(), **sizes):
     """A server of the tiny model, for the time of a block; afterwards no page is in use."""
-    used = model() if slow is None and poison is None else SlowModel(slow or 0.0, poison)
+    used = SlowModel(slow, poison, ends)
     server = Running(make_service(used, tokenizer(), NAME, **{**SIZES, **sizes}), api_key)
     try:
         yield server

@@ -8,11 +8,11 @@ import pytest
 from helpers.caches import PagedKVCache
 from helpers.engine import ContinuousBatcher, FirstComeFirstServed, Request
 from helpers.serving import BadRequest, Busy, Draining, EngineLoop, RequestFailed
-from tests.serving.service import SlowModel, alone, gather, model, request, run, tokenizer, until
+from tests.serving.service import SlowModel, alone, gather, request, run, tokenizer, until
 
 
-def engine_loop(max_waiting=64, slow=None, poison=None, policy="fcfs", pages=128, seats=8):
-    used = model() if slow is None and poison is None else SlowModel(slow or 0.0, poison)
+def engine_loop(max_waiting=64, slow=0.0, poison=None, policy="fcfs", pages=128, seats=8):
+    used = SlowModel(slow, poison)
     engine = ContinuousBatcher(
         used, PagedKVCache.for_model(used, pages, 8), seats, 128, policy=policy, log=1, tokenizer=tokenizer()
     )
