@@ -128,9 +128,9 @@ class EngineLoop:
         while (inbox := self._next_inbox()) is not None:
             for action in inbox:
                 action()
-            if self._choices:
-                self._deliver(self._pass())
-            self._observer.passed(self.engine)
+            pieces = self._pass() if self._choices else []
+            self._observer.passed(self.engine)  # first: who has read a piece may ask for the numbers
+            self._deliver(pieces)
 
     def _next_inbox(self) -> list[Callable[[], None]] | None:
         """Return what came since the last pass; sleep while there is nothing to do. None ends the thread."""

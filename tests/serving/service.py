@@ -8,6 +8,7 @@ import threading
 import time
 from functools import cache
 
+import httpx
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -19,6 +20,8 @@ from tests.model.text.tokenizers import default
 
 NAME = "tiny"
 ROOM = 512
+HTTP = httpx.Client(verify=False, timeout=60)
+"""A plain client, made once: making one reads the machine's certificates."""
 SIZES = dict(policy="fcfs", max_batch_size=8, token_budget=128, num_pages=128, page_size=8)
 
 

@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from helpers.model import generate
-from tests.serving.service import NAME, ROOM, alone, model, running, tokenizer, until
+from tests.serving.service import HTTP, NAME, ROOM, alone, model, running, tokenizer, until
 
 QUESTION = [{"role": "user", "content": "Name three rivers."}]
 
@@ -297,25 +297,25 @@ def test_prompts_that_cannot_be_computed(client, options, param):
 
 def test_other_paths_and_methods_are_refused_in_the_same_form(server):
     for method, path, status in (("GET", "/v1/nothing", 404), ("GET", "/v1/completions", 405)):
-        answer = httpx.request(method, server.url + path)
+        answer = HTTP.request(method, server.url + path)
         assert answer.status_code == status
         assert f"{method} {path}: there is no such route" in answer.json()["error"]["message"]
 
 
 def test_tokenize(server):
-    tokens = httpx.post(server.url + "/tokenize", json={"prompt": "The rivers"}).json()
+    tokens = HTTP.post(server.url + "/tokenize", json={"prompt": "The rivers"}).json()
     assert tokens == {
         "count": 2, "max_model_len": ROOM + 1, "tokens": tokenizer()("The rivers")["input_ids"]
     }  # fmt: skip
-    of_chat = httpx.post(server.url + "/tokenize", json={"messages": QUESTION}).json()
+    of_chat = HTTP.post(server.url + "/tokenize", json={"messages": QUESTION}).json()
     assert of_chat["tokens"] == chat_tokens()
-    assert httpx.post(server.url + "/tokenize", json={}).status_code == 400
+    assert HTTP.post(server.url + "/tokenize", json={}).status_code == 400
 
 
 def test_priorities_where_the_policy_heeds_them():
     with running(policy="priority") as server:
         body = {"prompt": "x", "max_tokens": 2, "priority": 3}
-        assert httpx.post(server.url + "/v1/completions", json=body).status_code == 200
+        assert HTTP.post(server.url + "/v1/completions", json=body).status_code == 200
 
 
 # Many at once, and those that leave.
@@ -356,7 +356,7 @@ def test_a_client_that_leaves_is_cancelled(stream):
                 with pytest.raises(httpx.ReadTimeout):
                     client.post(server.url + "/v1/completions", json=body)
         until(lambda: is_empty(server), 2)
-        ends = httpx.get(server.url + "/metrics").text
+        ends = HTTP.get(server.url + "/metrics").text
         assert 'vllm:request_success_total{engine="0",finished_reason="abort",model_name="tiny"} 1.0' in ends
 
 
@@ -403,6 +403,6 @@ def test_an_error_behind_the_first_byte_is_an_event():
         with pytest.raises(openai.APIError, match="this token cannot be computed"):
             list(stream)
         body = {"prompt": "The rivers", "max_tokens": 12, "temperature": 0, "stream": True}
-        lines = httpx.post(server.url + "/v1/completions", json=body).text.split("\n\n")
+        lines = HTTP.post(server.url + "/v1/completions", json=body).text.split("\n\n")
         assert "error" in json.loads(lines[-3].removeprefix("data: "))
         assert lines[-2:] == ["data: [DONE]", ""]

@@ -9,22 +9,22 @@ import openai
 import pytest
 
 from helpers.serving import Limits, TooLarge, Unauthorized, error_response
-from tests.serving.service import NAME, alone, running, until
+from tests.serving.service import HTTP, NAME, alone, running, until
 
 LIMITS = Limits(body_bytes=5000, body_seconds=0.5)
 
 
 @pytest.fixture(scope="module")
 def server():
-    with running(limits=LIMITS, num_pages=6) as here:
+    with running(limits=LIMITS, num_pages=4) as here:
         yield here
 
 
 def is_well(server):
     """Whether the server answers as it should and holds nothing."""
-    assert httpx.get(server.url + "/health").status_code == 200
+    assert HTTP.get(server.url + "/health").status_code == 200
     body = {"prompt": "The rivers", "max_tokens": 5, "temperature": 0}
-    answer = httpx.post(server.url + "/v1/completions", json=body)
+    answer = HTTP.post(server.url + "/v1/completions", json=body)
     assert answer.json()["choices"][0]["text"] == alone("The rivers", 5).answer
     until(lambda: server.service.loop.engine.cache.used_pages == 0)
     return server.service.loop.num_answers == 0
@@ -39,12 +39,12 @@ def test_the_api_key():
             {"Authorization": "s3cret"},
         ):
             for path in ("/v1/models", "/metrics", "/tokenize", "/v1/nothing"):
-                refused = httpx.get(server.url + path, headers=header)
+                refused = HTTP.get(server.url + path, headers=header)
                 assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
                 assert refused.json()["error"]["code"] == "invalid_api_key"
-        assert httpx.get(server.url + "/health").status_code == 200
+        assert HTTP.get(server.url + "/health").status_code == 200
         right = {"Authorization": "Bearer s3cret ü".encode()}
-        assert httpx.get(server.url + "/v1/models", headers=right).status_code == 200
+        assert HTTP.get(server.url + "/v1/models", headers=right).status_code == 200
     with running(api_key="plain") as server:
         with openai.OpenAI(base_url=server.url + "/v1", api_key="other", max_retries=0) as client:
             with pytest.raises(openai.AuthenticationError, match="is missing or wrong"):
@@ -59,7 +59,7 @@ def test_the_key_is_compared_in_constant_time(monkeypatch):
         "helpers.serving.gate.hmac.compare_digest", lambda a, b: compared.append((a, b)) or False
     )
     with running(api_key="key") as server:
-        httpx.get(server.url + "/v1/models", headers={"Authorization": "Bearer key"})
+        HTTP.get(server.url + "/v1/models", headers={"Authorization": "Bearer key"})
     assert compared == [(b"key", b"key")]
 
 
@@ -67,7 +67,7 @@ def test_the_key_is_compared_in_constant_time(monkeypatch):
 def test_a_body_that_is_too_large_is_not_read(server, announced):
     raw = json.dumps({"prompt": "x" * 6000}).encode()
     content = raw if announced else iter([raw[:3000], raw[3000:]])
-    answer = httpx.post(server.url + "/v1/completions", content=content)
+    answer = HTTP.post(server.url + "/v1/completions", content=content)
     assert answer.status_code == 413
     assert "5000 bytes at most" in answer.json()["error"]["message"]
     assert is_well(server)

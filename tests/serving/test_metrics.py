@@ -1,10 +1,13 @@
 """The server's numbers: they parse, they have vLLM's names, and they count what happened."""
 
-import httpx
+import json
+import re
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.serving.service import running, until
+from tests.serving.service import HTTP, running, until
+from tools.notebooks import ROOT
 
 EXPECTED = [
     "num_requests_running",
@@ -28,7 +31,7 @@ EXPECTED = [
 
 def numbers(server):
     """All samples by name, those of one name summed; also those of `request_success` by reason."""
-    families = list(text_string_to_metric_families(httpx.get(server.url + "/metrics").text))
+    families = list(text_string_to_metric_families(HTTP.get(server.url + "/metrics").text))
     found = {}
     samples = [sample for family in families for sample in family.samples]
     for sample in [sample for sample in samples if not sample.name.endswith("_created")]:
@@ -36,7 +39,8 @@ def numbers(server):
         name = sample.name.removeprefix("vllm:")
         found[name] = found.get(name, 0) + sample.value
         found[name, sample.labels.get("finished_reason")] = sample.value
-    return {family.name.removeprefix("vllm:") for family in families}, found
+    names = {family.name.removeprefix("vllm:") for family in families if family.samples}
+    return {name for name in names if not name.endswith("_created")}, found
 
 
 def test_what_happened_is_counted():
@@ -46,7 +50,7 @@ def test_what_happened_is_counted():
         assert set(found.values()) == {0}
         body = {"prompt": list(range(500, 520)), "max_tokens": 5, "temperature": 0}
         for _ in range(2):
-            assert httpx.post(server.url + "/v1/completions", json=body).status_code == 200
+            assert HTTP.post(server.url + "/v1/completions", json=body).status_code == 200
         found = numbers(server)[1]
         counts = dict(
             prompt_tokens_total=40, generation_tokens_total=10, prefix_cache_queries_total=40,
@@ -65,14 +69,27 @@ def test_what_happened_is_counted():
 def test_gauges_and_preemptions_while_the_memory_is_short():
     with running(slow=0.01, num_pages=12, max_batch_size=2) as server:
         body = {"prompt": "x", "max_tokens": 60, "ignore_eos": True, "stream": True, "n": 3}
-        with httpx.stream("POST", server.url + "/v1/completions", json=body) as answer:
-            next(answer.iter_lines())
+        with HTTP.stream("POST", server.url + "/v1/completions", json=body) as answer:
+            lines = answer.iter_lines()
+            next(lines)
             found = numbers(server)[1]
             assert found["num_requests_running"] == 2
             assert found["num_requests_waiting"] == 1
             assert found["kv_cache_usage_perc"] in [k / 12 for k in range(1, 13)]
-            list(answer.iter_lines())
+            assert len(list(lines)) > 180
         until(lambda: numbers(server)[1]["kv_cache_usage_perc"] == 0)
         found = numbers(server)[1]
         assert found["num_preemptions_total"] >= 1
         assert found["generation_tokens_total"] == 180
+
+
+def test_the_dashboard_asks_for_what_there_is():
+    text = (ROOT / "docs/grafana/serving.json").read_text()
+    panels = json.loads(text)["panels"]
+    asked = {
+        name for panel in panels for t in panel["targets"] for name in re.findall(r"vllm:(\w+)", t["expr"])
+    }
+    with running() as server:
+        there = {name for name in numbers(server)[1] if isinstance(name, str)}
+    assert asked
+    assert asked <= there

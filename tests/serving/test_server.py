@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from helpers.serving import bind, main, make_service, parse
-from tests.serving.service import ROOM, alone, model, reference, tokenizer, until
+from tests.serving.service import HTTP, ROOM, alone, model, reference, tokenizer, until
 from tools.notebooks import ROOT
 
 
@@ -66,7 +66,7 @@ def test_it_greets_with_its_address_and_a_command_that_works(program):
     words = command.split(" -d '")
     body = json.loads(words[1].rstrip("'"))
     url = words[0].split()[1]
-    answer = httpx.post(url, headers=KEY, json={**body, "max_tokens": 3}, timeout=30)
+    answer = HTTP.post(url, headers=KEY, json={**body, "max_tokens": 3}, timeout=30)
     assert answer.json()["usage"]["completion_tokens"] == 3
 
 
@@ -102,7 +102,7 @@ def test_a_signal_ends_it_when_what_runs_is_answered(program):
     lines = []
 
     def read():
-        with httpx.stream(
+        with HTTP.stream(
             "POST", program.url + "/v1/completions", headers=KEY, json=body, timeout=60
         ) as answer:
             lines.extend(answer.iter_lines())
@@ -120,12 +120,12 @@ def test_a_signal_ends_it_when_what_runs_is_answered(program):
     assert text == alone("The rivers", 200, ignore_eos=True).answer
     assert lines[-2] == "data: [DONE]"
     with pytest.raises(httpx.ConnectError):
-        httpx.get(program.url + "/health")
+        HTTP.get(program.url + "/health")
 
 
 def metrics(program):
     """What the server counts."""
-    return httpx.get(program.url + "/metrics", headers=KEY).text
+    return HTTP.get(program.url + "/metrics", headers=KEY).text
 
 
 def is_running(text):
