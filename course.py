@@ -50,6 +50,8 @@ SETTINGS = """\
 environment variables:
   COURSE_TORCH=default   take PyTorch as PyPI has it; else a Linux without accelerator takes the CPU build
   COURSE_VENV=FOLDER     another folder than .venv; those of NPUs are FOLDER-ascend and FOLDER-npu
+  COURSE_NATIVE=0        no kernels in C++: plain torch computes everything
+  COURSE_KERNELS=...     plain, packed or native, in place of what was measured to be the fastest
   COURSE_MODEL, COURSE_CACHE, COURSE_DEVICE   see README.md
 """
 
@@ -182,6 +184,7 @@ MODULES = {
     "test": ("pytest", "pytest_cov", "xdist", "hypothesis", "nbclient", "nbval", "ruff", "mypy", *CLIENTS, *SERVER),
     "teach": ("nbgrader",),
     "serve": SERVER,
+    "classroom": ("jupyterhub", "jupyterhub_traefik_proxy", "nbgitpuller"),
     "npu": ("torch_npu",),
 }
 PROBE = "import importlib.util as u, sys; sys.exit(any(u.find_spec(name) is None for name in sys.argv[1:]))"
@@ -212,6 +215,8 @@ class Environment:
             variables.pop(name, None)
         # With torch_npu installed and no CANN, `import torch` fails unless this is off.
         variables.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+        # Threads that wait give their core away: beside one busy program, spinning ones are ten times as slow.
+        variables.setdefault("OMP_WAIT_POLICY", "passive")
         # Without a network pip should say so soon; an option would not reach the pip of the build.
         variables.setdefault("PIP_RETRIES", "1")
         return variables
@@ -397,7 +402,7 @@ def reason(said, folder, otherwise=UNKNOWN):
 
 # The tests.
 
-TEST_EXTRAS = ("test", "teach")
+TEST_EXTRAS = ("test", "teach", "classroom")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for each of two workers: more threads than cores wait for each other
 # A file stays in one process, because a notebook has one kernel; conftest.py decides which files come first.
 BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]

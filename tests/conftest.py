@@ -10,6 +10,8 @@ import pytest
 
 import helpers  # noqa: F401  (sets the environment that torch reads at import, before anything imports torch)
 
+# A figure whose tick labels overlap is an error, in nbval's kernels as well.
+os.environ["COURSE_STRICT_FIGURES"] = "1"
 # A lab that runs in a test is nobody's progress.
 os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")
 atexit.register(shutil.rmtree, os.environ["COURSE_DATA"], ignore_errors=True)
@@ -20,7 +22,15 @@ TESTS = Path(__file__).resolve().parent
 CHAPTERS = TESTS.parent / "notebooks"
 LONG = [
     TESTS / name
-    for name in ("labs/test_machinery.py", "test_course.py", "labs/test_nbgrader.py", "test_notebooks.py")
+    for name in (
+        "labs/test_machinery.py",
+        "test_course.py",
+        "labs/test_nbgrader.py",
+        "test_notebooks.py",
+        "test_classroom.py",
+        "grading/test_submission.py",
+        "grading/test_judge.py",
+    )
 ]
 
 

@@ -534,7 +534,7 @@ TOLD = ["-rs", "--durations=10"]
 
 
 def test_test_runs_every_part(course):
-    result = course.made("test", "teach") and course.call("test")
+    result = course.made(*course.py.TEST_EXTRAS) and course.call("test")
     assert result.status == 0
     assert course.part_names == ["ruff", "mypy", "in_sync", "pytest", "pytest"]
     assert result.names == ["model", *course.part_names]
@@ -562,7 +562,7 @@ def test_test_runs_every_part(course):
     ],
 )
 def test_every_part_runs_though_one_fails(course, failing, status):
-    result = course.made("test", "teach") and course.call("test", **failing)
+    result = course.made(*course.py.TEST_EXTRAS) and course.call("test", **failing)
     assert result.status == status
     assert result.names == ["model", *course.part_names]
     variables = [f"FAKE_{name.upper()}" for name in course.part_names]
@@ -574,7 +574,7 @@ def test_every_part_runs_though_one_fails(course, failing, status):
 
 
 def test_options_of_test_go_to_pytest_alone(course):
-    result = course.made("test", "teach") and course.call(
+    result = course.made(*course.py.TEST_EXTRAS) and course.call(
         "test", "--", "-k", "a or b", "--", "x", FAKE_PYTEST="5"
     )
     assert result.status == 5
@@ -849,7 +849,7 @@ def test_commands_on_the_emulated_npu(course, emulated, command, stub):
 @runs_emulated
 @pytest.mark.parametrize("status", [0, 1])
 def test_the_emulated_npu_is_tested_after_the_others(course, emulated, status):
-    course.made("test", "teach").made("test", env=emulated)
+    course.made(*course.py.TEST_EXTRAS).made("test", env=emulated)
     (emulated.folder / "failing").touch()
     stub = next(emulated.folder.glob("lib/python*/site-packages/pytest.py"))
     stub.write_text(stub.read_text().replace("sys.exit(", f"sys.exit({status} or "))
@@ -869,7 +869,7 @@ def test_the_emulated_npu_is_tested_after_the_others(course, emulated, status):
 
 @runs_emulated
 def test_a_set_up_that_fails_fails_the_tests(course, emulated):
-    course.made("test", "teach").made(
+    course.made(*course.py.TEST_EXTRAS).made(
         env=emulated
     )  # without pytest's extra, which the pip beside it does not bring
     result = course.call("test", **HERE, FAKE_PIP="1", FAKE_STDERR="[Errno 28] No space left on device")
@@ -881,7 +881,7 @@ def test_a_set_up_that_fails_fails_the_tests(course, emulated):
 
 @runs_emulated
 def test_options_of_test_reach_the_ordinary_pytest_or_that_of_the_emulated_npu(course, emulated):
-    course.made("test", "teach").made("test", env=emulated)
+    course.made(*course.py.TEST_EXTRAS).made("test", env=emulated)
     assert course.call("test", "--", "-k", "x", **HERE).said[1:][0][1] == ["--cov=helpers", "-k", "x"]
     result = course.call("test", "--emulated-npu", "--", "-k", "x", **HERE)
     assert [words for _, words, _ in result.said] == [[], ["tests/npu", "-k", "x"]]

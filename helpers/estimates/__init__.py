@@ -15,17 +15,9 @@ from helpers.estimates.cost import (
     prefill_cost,
     step_cost,
 )
-from helpers.estimates.hardware import (
-    ACCELERATORS,
-    SERVER_CORE,
-    Accelerator,
-    Buffers,
-    Figure,
-    Handover,
-    HostCaches,
-    accelerator,
-    this_host,
-)
+from helpers.estimates.figure import Figure
+from helpers.estimates.hardware import ACCELERATORS, Accelerator, Buffers, Handover, accelerator
+from helpers.estimates.host_caches import SERVER_CORE, HostCaches, this_host
 from helpers.estimates.layer_cost import attended_pairs, layer_cache_bytes, layer_flops, layer_weights_read
 from helpers.estimates.memory import MemoryCalculator
 from helpers.estimates.published_configs import PUBLISHED_CONFIGS, published_config, published_shape
