@@ -43,6 +43,8 @@ commands:
   test    check style, types and notebooks, and run all tests; with OPTIONS, which are pytest's, pytest alone
   run     execute all notebooks without a browser; OPTIONS are those of tools/run_notebooks.py
   check   print what is installed, which device is used, and whether the model is ready
+  serve   answer OpenAI's clients at an address until Ctrl+C: --port 8000 --device --dtype --policy
+          --max-batch-size --token-budget --pages --page-size --api-key (docs/serving.md)
 """
 SETTINGS = """\
 environment variables:
@@ -78,9 +80,9 @@ def parse(arguments):
         parser.error(f"there is no command {request.command!r}")
     if request.report and request.command != "check":
         parser.error(f"--report belongs to check: course.py check --report {request.report}")
-    if others:
+    if others and request.command not in OWN_OPTIONS:
         parser.error(f"options go after two dashes: course.py {request.command} -- {' '.join(others)}")
-    request.options = arguments[cut + 1 :]
+    request.options = others + arguments[cut + 1 :]
     return request
 
 
@@ -126,7 +128,10 @@ COMMANDS = {
     "test": ["-m", "pytest", "--cov=helpers"],
     "run": ["tools/run_notebooks.py"],
     "check": ["-m", "helpers.measurements", "environment"],
+    "serve": ["-m", "helpers.serving"],
 }
+OWN_OPTIONS = ("serve",)  # commands whose options need no two dashes
+EXTRAS = {"serve": ("serve",)}  # what commands need beside the course
 TRY_OPERATORS = ["-m", "helpers.measurements", "operators"]
 
 
@@ -136,7 +141,10 @@ def carry_out(request):
     if request.command == "test":
         return environment.test(request.options)
     report = [os.path.abspath(request.report)] if request.report else []
-    environment.set_up()
+    environment.set_up(EXTRAS.get(request.command, ()))
+    if request.command == "serve":
+        # A server that is told to end finishes what it has begun, and that is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     status = environment.run(COMMANDS[request.command] + request.options)
     return environment.run(TRY_OPERATORS + report) if report and not status else status
 
@@ -168,11 +176,25 @@ def newer_python():
 # The environment.
 
 RECIPE = 1  # raise it when environments made by earlier versions of this file must be made anew
+CLIENTS = ("openai", "httpx")
+SERVER = ("fastapi", "uvicorn", "pydantic", "prometheus_client")
 # What each extra is known by; looked for at every start, and not imported.
 MODULES = {
     "": ("torch", "transformers", "gguf", "safetensors", "matplotlib", "ipywidgets", "jupyterlab", "helpers"),
-    "test": ("pytest", "pytest_cov", "xdist", "hypothesis", "nbclient", "nbval", "ruff", "mypy"),
+    "test": (
+        "pytest",
+        "pytest_cov",
+        "xdist",
+        "hypothesis",
+        "nbclient",
+        "nbval",
+        "ruff",
+        "mypy",
+        *CLIENTS,
+        *SERVER,
+    ),
     "teach": ("nbgrader",),
+    "serve": SERVER,
     "classroom": ("jupyterhub", "jupyterhub_traefik_proxy", "nbgitpuller"),
     "npu": ("torch_npu",),
 }

@@ -60,7 +60,7 @@ def problem(course, capsys):
 def test_usage(course, words):
     result = course.call(*words)
     assert (result.status, result.err) == (0, "")
-    assert all(f"  {command} " in result.out for command in ("lab", "test", "run", "check"))
+    assert all(f"  {command} " in result.out for command in ("lab", "test", "run", "check", "serve"))
     assert not course.env.folder.exists()
 
 
@@ -98,6 +98,29 @@ def test_understood(course, words, kind, report, options):
     request = course.py.parse(list(words))
     assert (request.command, request.kind.__name__) == ("check", kind)
     assert (request.report, request.options) == (report, options)
+
+
+def test_options_of_serve_need_no_dashes(course):
+    request = course.py.parse(["serve", "--port", "9000", "--emulated-npu", "--", "--api-key=a"])
+    assert request.kind.__name__ == "EmulatedNPU"
+    assert request.options == ["--port", "9000", "--api-key=a"]
+
+
+def test_serve_brings_its_packages(course):
+    assert course.py.main(["serve", "--port=9000", "--pages", "64"]) == 0
+    assert course.calls[1][-1] == ".[serve]"
+    assert course.tools == ["venv", "pip", "helpers.model", "helpers.serving"]
+    assert course.calls[-1][-3:] == ["--port=9000", "--pages", "64"]
+
+
+def test_a_server_that_is_told_to_end_has_not_failed(course):
+    course.made("serve")
+    process = course.start("serve", SLOW="serving")
+    deadline = time.monotonic() + 30
+    while not (course.root / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.terminate()
+    assert Result(process).status == 0
 
 
 # Where it runs.

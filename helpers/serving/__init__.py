@@ -1,0 +1,66 @@
+"""The engine behind an address: an OpenAI-compatible server, for chapter 12.
+
+Read in this order: `engine_loop` (one thread steps the engine), `answers` (what a client reads), `app` (the
+routes). `python -m helpers.serving` starts the server.
+"""
+
+from helpers.serving.answers import Answers, Piece
+from helpers.serving.app import EventStream, Service, make_app
+from helpers.serving.bodies import ChatBody, CompletionBody, TokenizeBody, parsed
+from helpers.serving.calls import Limits, Serves
+from helpers.serving.engine_loop import EngineLoop, Observer
+from helpers.serving.errors import (
+    ApiError,
+    BadRequest,
+    Busy,
+    Draining,
+    RequestFailed,
+    TooLarge,
+    TooSlow,
+    Unauthorized,
+    UnknownModel,
+)
+from helpers.serving.gate import Gate, error_response
+from helpers.serving.logprob_lists import LogprobLists
+from helpers.serving.metrics import ServerMetrics
+from helpers.serving.prompts import Prompts
+from helpers.serving.replies import ChatReply, Reply, TextReply
+from helpers.serving.server import Server, bind, main, make_service, parse
+
+__all__ = [
+    "Answers",
+    "ApiError",
+    "BadRequest",
+    "Busy",
+    "ChatBody",
+    "ChatReply",
+    "CompletionBody",
+    "Draining",
+    "EngineLoop",
+    "EventStream",
+    "Gate",
+    "Limits",
+    "LogprobLists",
+    "Observer",
+    "Piece",
+    "Prompts",
+    "Reply",
+    "RequestFailed",
+    "Server",
+    "ServerMetrics",
+    "Serves",
+    "Service",
+    "TextReply",
+    "TokenizeBody",
+    "TooLarge",
+    "TooSlow",
+    "Unauthorized",
+    "UnknownModel",
+    "bind",
+    "error_response",
+    "main",
+    "make_app",
+    "make_service",
+    "parse",
+    "parsed",
+]

@@ -1,0 +1,110 @@
+"""What the server counts, under vLLM's names and in Prometheus' format, so that vLLM's dashboards read it."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from helpers.engine.batching import ContinuousBatcher
+from helpers.engine.request import RequestState
+from helpers.serving.engine_loop import Observer
+
+_LABELS = ("model_name", "engine")
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5)
+_LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640)
+_TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
+_GAUGES = {
+    "num_requests_running": "Requests in the batch",
+    "num_requests_waiting": "Requests in the queue",
+    "kv_cache_usage_perc": "Share of the pages that requests hold, 0 to 1",
+}
+_COUNTERS = {  # prometheus_client adds _total to each name
+    "prompt_tokens": "Prompt tokens of the requests that had a first token",
+    "generation_tokens": "New tokens",
+    "num_preemptions": "Requests that were preempted",
+    "prefix_cache_queries": "Prompt tokens that were looked up",
+    "prefix_cache_hits": "Prompt tokens that were cached",
+}
+_HISTOGRAMS = {
+    "time_to_first_token_seconds": ("From a call to its first token", _LONG),
+    "inter_token_latency_seconds": ("Between two tokens of an answer", _SHORT),
+    "request_time_per_output_token_seconds": ("Mean time between an answer's tokens", _SHORT),
+    "e2e_request_latency_seconds": ("From a call to the end of its answer", _LONG),
+    "request_queue_time_seconds": ("From a call to its admission", _LONG),
+    "request_prompt_tokens": ("Tokens of a prompt", _TOKENS),
+    "request_generation_tokens": ("Tokens of an answer", _TOKENS),
+}
+_REASONS = {"stop": "stop", "length": "length", "cancelled": "abort", "failed": "error"}
+"""What vLLM calls each end of a request."""
+
+
+class ServerMetrics(Observer):
+    """Count what one engine does; the engine's thread writes, any thread reads.
+
+    Times are in seconds. A request that is cancelled before its first token is in `request_success` alone.
+    """
+
+    def __init__(self, model: str):
+        """Begin at 0, for the model of that name."""
+        self.registry = CollectorRegistry()
+        labels = {"model_name": model, "engine": "0"}
+        here = self.registry
+        self._gauges = {
+            name: Gauge(f"vllm:{name}", text, _LABELS, registry=here).labels(**labels)
+            for name, text in _GAUGES.items()
+        }
+        self._counters = {
+            name: Counter(f"vllm:{name}", text, _LABELS, registry=here).labels(**labels)
+            for name, text in _COUNTERS.items()
+        }
+        self._histograms = {
+            name: Histogram(f"vllm:{name}", text, _LABELS, registry=here, buckets=buckets).labels(**labels)
+            for name, (text, buckets) in _HISTOGRAMS.items()
+        }
+        ends = Counter("vllm:request_success", "Ended requests", (*_LABELS, "finished_reason"), registry=here)
+        self._ends = {
+            reason: ends.labels(**labels, finished_reason=name) for reason, name in _REASONS.items()
+        }
+        self._looked_up = self._hits = 0
+
+    def exposition(self) -> bytes:
+        """Return all numbers in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def passed(self, engine: ContinuousBatcher) -> None:
+        """Note who runs and waits, the pages in use, and what the pool counted since the last pass."""
+        pages = engine.cache
+        self._gauges["num_requests_running"].set(len(engine.running))
+        self._gauges["num_requests_waiting"].set(len(engine.waiting))
+        self._gauges["kv_cache_usage_perc"].set(pages.used_pages * pages.page_size / pages.capacity)
+        stats = pages.pool.stats()
+        self._counters["prefix_cache_queries"].inc(stats.looked_up_tokens - self._looked_up)
+        self._counters["prefix_cache_hits"].inc(stats.hit_tokens - self._hits)
+        self._looked_up, self._hits = stats.looked_up_tokens, stats.hit_tokens
+
+    def took(self, state: RequestState, received: float) -> None:
+        """Note a new token, and how long it took."""
+        times = state.token_times
+        self._counters["generation_tokens"].inc()
+        if len(times) > 1:
+            self._observe("inter_token_latency_seconds", times[-1] - times[-2])
+            return
+        self._counters["prompt_tokens"].inc(state.num_prompt)
+        self._observe("time_to_first_token_seconds", times[0] - received)
+
+    def ended(self, state: RequestState, received: float) -> None:
+        """Note how a request ended, and its times."""
+        if state.finish_reason is not None:
+            self._ends[state.finish_reason].inc()
+        self._counters["num_preemptions"].inc(state.preemptions)
+        if not state.token_times or state.first_scheduled is None or state.ended is None:
+            return
+        if len(state.token_times) > 1:
+            self._observe("request_time_per_output_token_seconds", state.tpot)
+        self._observe("e2e_request_latency_seconds", state.ended - received)
+        self._observe("request_queue_time_seconds", max(state.first_scheduled - received, 0.0))
+        self._observe("request_prompt_tokens", state.num_prompt)
+        self._observe("request_generation_tokens", len(state.token_ids))
+
+    def _observe(self, name: str, value: float) -> None:
+        """Add a value to a histogram."""
+        self._histograms[name].observe(value)

@@ -1,0 +1,76 @@
+"""Replies: whole answers and events say the same."""
+
+import json
+
+import pytest
+
+from helpers.serving import (
+    Answers,
+    ChatBody,
+    ChatReply,
+    CompletionBody,
+    LogprobLists,
+    Piece,
+    TextReply,
+    parsed,
+)
+from tests.serving.service import run
+
+PIECES = [
+    Piece(1, "B"),
+    Piece(0, "a"),
+    Piece(0, ""),
+    Piece(1, "C", None, "stop"),
+    Piece(0, "b", None, "length", 4),
+]
+NAMES = LogprobLists(lambda tokens: "?")
+
+
+def reply(chat, **fields):
+    """A reply to two samples of one prompt of six tokens."""
+    needed = {"messages": [{"role": "user", "content": "x"}]} if chat else {"prompt": "x"}
+    body = parsed(ChatBody if chat else CompletionBody, json.dumps({**needed, "n": 2, **fields}).encode())
+    if chat:
+        return ChatReply("name", "model", body, 6, NAMES)
+    return TextReply("name", "model", body, 6, NAMES, echoed=["P"] if body.echo else [])
+
+
+def events(made):
+    """The events of a stream, each as its object."""
+
+    async def read():
+        answers = Answers(2, 0.0, print)
+        for piece in PIECES[1:]:
+            answers.deliver(piece)
+        return [event async for event in made.events(PIECES[0], answers)]
+
+    lines = run(read())
+    assert lines.pop() == "data: [DONE]\n\n"
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_whole(chat):
+    made = reply(chat)
+    for piece in PIECES:
+        made.take(piece)
+    whole = made.whole()
+    texts = [c["message"]["content"] if chat else c["text"] for c in whole["choices"]]
+    assert texts == ["ab", "BC"]
+    assert [c["finish_reason"] for c in whole["choices"]] == ["length", "stop"]
+    assert whole["usage"] == {
+        "prompt_tokens": 6, "completion_tokens": 5, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 4},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_events(chat):
+    options = {"include_usage": True}
+    found = events(reply(chat, stream=True, stream_options=options, **({} if chat else {"echo": True})))
+    told = [choice for event in found for choice in event["choices"]]
+    texts = [c["delta"].get("content", "") if chat else c["text"] for c in told]
+    assert texts == (["", "", "B", "a", "C", "b"] if chat else ["P", "P", "B", "a", "C", "b"])
+    assert [c["finish_reason"] for c in told[-2:]] == ["stop", "length"]
+    assert found[-1]["choices"] == []
+    assert found[-1]["usage"]["completion_tokens"] == 5
+    assert all("usage" not in event for event in found[:-1])
