@@ -31,9 +31,9 @@ def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch
     tensors = with_base(tensors)
     with torch.device("meta"):
         model = DecoderLM(cfg)
-    sources = _sources(cfg)
-    _account(cfg, {name for parts in sources.values() for name in parts}, tensors)
-    state = {name: _gather(parts, tensors, dtype) for name, parts in sources.items()}
+    parts_of = sources(cfg)
+    account(cfg, {name for parts in parts_of.values() for name in parts}, tensors)
+    state = {name: _gather(parts, tensors, dtype) for name, parts in parts_of.items()}
     for name, parameter in model.state_dict().items():
         if state[name].shape != parameter.shape:
             raise ValueError(
@@ -43,7 +43,7 @@ def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch
     return model.requires_grad_(False).eval()
 
 
-def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
+def sources(cfg: DecoderConfig) -> dict[str, list[str]]:
     """Return, for each parameter of the decoder, the checkpoint's tensors that make that parameter, stacked
     in this order.
     """
@@ -67,7 +67,7 @@ def _sources(cfg: DecoderConfig) -> dict[str, list[str]]:
     return names
 
 
-def _account(cfg: DecoderConfig, used: set[str], tensors: Mapping[str, Tensor]) -> None:
+def account(cfg: DecoderConfig, used: set[str], tensors: Mapping[str, Tensor]) -> None:
     """Raise ValueError, naming it, for an unused tensor that belongs to the computation.
 
     Warn of all others in one line.
