@@ -6,6 +6,7 @@ Chapters 1 and 2.
 from helpers.estimates.activations import activation_bytes, activation_phases
 from helpers.estimates.cache_bytes import kv_cache_bytes, state_bytes
 from helpers.estimates.ceilings import Ceilings, accelerator_ceilings
+from helpers.estimates.collective_times import Wire
 from helpers.estimates.cost import (
     StepCost,
     compute_bound_batch,
@@ -27,6 +28,7 @@ from helpers.estimates.hardware import (
     this_host,
 )
 from helpers.estimates.layer_cost import attended_pairs, layer_cache_bytes, layer_flops, layer_weights_read
+from helpers.estimates.links import LINKS, Link, link
 from helpers.estimates.memory import MemoryCalculator
 from helpers.estimates.published_configs import PUBLISHED_CONFIGS, published_config, published_shape
 from helpers.estimates.quantisation.compressed_tensors import UnknownScheme
@@ -41,6 +43,7 @@ __all__ = [
     "ACCELERATORS",
     "BITS",
     "GB",
+    "LINKS",
     "PUBLISHED_CONFIGS",
     "SERVER_CORE",
     "Accelerator",
@@ -50,12 +53,14 @@ __all__ = [
     "GiB",
     "Handover",
     "HostCaches",
+    "Link",
     "MemoryCalculator",
     "Scheme",
     "SizedModel",
     "StepCost",
     "UnknownScheme",
     "WeightShape",
+    "Wire",
     "accelerator",
     "accelerator_ceilings",
     "activation_bytes",
@@ -70,6 +75,7 @@ __all__ = [
     "layer_flops",
     "layer_weights",
     "layer_weights_read",
+    "link",
     "model_slim_bytes",
     "prefill_cost",
     "published_config",

@@ -4,6 +4,7 @@ from helpers.simulation.calibration import calibrate, calibration_run
 from helpers.simulation.occupancy import Occupancy, replay_occupancy
 from helpers.simulation.paper_model import PaperModel, serve_on_paper
 from helpers.simulation.paper_pages import PaperPages
+from helpers.simulation.parallel_time import PipelineTime, TensorParallelTime, stage_shares
 from helpers.simulation.pass_time import FittedTime, Load, PassTime, RooflineTime, pass_cost
 from helpers.simulation.replicas import simulate, simulate_replicas, together
 from helpers.simulation.simulator import SimulatedEngine
@@ -16,9 +17,11 @@ __all__ = [
     "PaperModel",
     "PaperPages",
     "PassTime",
+    "PipelineTime",
     "RooflineTime",
     "Setting",
     "SimulatedEngine",
+    "TensorParallelTime",
     "calibrate",
     "calibration_run",
     "pass_cost",
@@ -26,6 +29,7 @@ __all__ = [
     "serve_on_paper",
     "simulate",
     "simulate_replicas",
+    "stage_shares",
     "sweep",
     "together",
 ]
