@@ -48,6 +48,8 @@ SETTINGS = """\
 environment variables:
   COURSE_TORCH=default   take PyTorch as PyPI has it; else a Linux without accelerator takes the CPU build
   COURSE_VENV=FOLDER     another folder than .venv; those of NPUs are FOLDER-ascend and FOLDER-npu
+  COURSE_NATIVE=0        no kernels in C++: plain torch computes everything
+  COURSE_KERNELS=...     plain, packed or native, in place of what was measured to be the fastest
   COURSE_MODEL, COURSE_CACHE, COURSE_DEVICE   see README.md
 """
 
@@ -202,6 +204,8 @@ class Environment:
             variables.pop(name, None)
         # With torch_npu installed and no CANN, `import torch` fails unless this is off.
         variables.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+        # Threads that wait give their core away: beside one busy program, spinning ones are ten times as slow.
+        variables.setdefault("OMP_WAIT_POLICY", "passive")
         # Without a network pip should say so soon; an option would not reach the pip of the build.
         variables.setdefault("PIP_RETRIES", "1")
         return variables

@@ -10,6 +10,8 @@ import pytest
 
 import helpers  # noqa: F401  (sets the environment that torch reads at import, before anything imports torch)
 
+# A figure whose tick labels overlap is an error, in nbval's kernels as well.
+os.environ["COURSE_STRICT_FIGURES"] = "1"
 # A lab that runs in a test is nobody's progress.
 os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")
 atexit.register(shutil.rmtree, os.environ["COURSE_DATA"], ignore_errors=True)

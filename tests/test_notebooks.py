@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
+from tests.remedies import nothing
 from tools import guard, in_sync, refresh
 from tools import notebooks as nbs
 
@@ -60,11 +61,11 @@ def course(made, tmp_path):
 
 @pytest.mark.parametrize("path", nbs.notebooks(), ids=lambda path: path.stem)
 def test_every_committed_notebook_is_well(path):
-    assert guard.problems(nbs.read(path)) == []
+    nothing(guard.problems(nbs.read(path)))
 
 
 def test_every_notebook_is_in_sync_with_its_source():
-    assert in_sync.problems() == []
+    nothing(in_sync.problems())
     assert nbs.sources(), "there is something to check"
 
 
@@ -114,6 +115,11 @@ def spoil_width(notebook):
     notebook.cells[2].source += "  # " + "long" * 30
 
 
+def spoil_listing(notebook):
+    listing = {"text/markdown": "`x.py`\n\n```python\n" + "x" * 89 + "\n```"}
+    notebook.cells[2].outputs.append(nbformat.v4.new_output("display_data", listing))
+
+
 def spoil_state(notebook):
     notebook.metadata.widgets = {"application/vnd.jupyter.widget-state+json": {}}
 
@@ -134,6 +140,7 @@ def spoil_import(notebook):
         (spoil_order, "was not executed from top to bottom"),
         (spoil_length, "cell 2: 22 lines"),
         (spoil_width, "cell 2: a line of 177 characters"),
+        (spoil_listing, "cell 2: a listing with a line of 89 characters"),
         (spoil_state, "holds widget state"),
         (spoil_import, "no cell imports helpers"),
     ],
@@ -149,7 +156,28 @@ def test_an_edited_source_is_out_of_sync(course):
     source.write_text(SOURCE.replace("7e9", "8e9"))
     (said,) = in_sync.problems(source.parents[2])
     assert "+print(MemoryCalculator().calculate_model_memory(8e9))" in said
-    assert said.endswith("run: python tools/refresh.py 00_small")
+    assert said.splitlines()[0].endswith("run: python tools/refresh.py notebooks/00_small")
+
+
+def test_a_long_difference_leaves_the_remedy_on_the_screen(course):
+    source, _ = course
+    source.write_text(SOURCE + "\n# %%\n" + "\n".join(f"x{i} = {i}" for i in range(500)))
+    (said,) = in_sync.problems(source.parents[2])
+    lines = said.splitlines()
+    assert "run: python tools/refresh.py notebooks/00_small" in lines[0]
+    assert len(lines) == in_sync.MOST_LINES + 2
+    assert lines[-1].endswith("lines more")
+
+
+def test_a_remedy_is_not_cut_off_in_a_failing_test(tmp_path):
+    texts = [f"{i} is stale; run: python tools/make_labs.py {'x' * 300} {i} end" for i in range(30)]
+    (tmp_path / "test_x.py").write_text(
+        f"from tests.remedies import nothing\n\ndef test_x():\n    nothing({texts!r})\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null"]
+    done = subprocess.run([*command, tmp_path], cwd=nbs.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert all(text in done.stdout for text in texts), done.stdout
 
 
 def test_a_missing_notebook_and_a_missing_source_are_said(course):

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -295,8 +296,49 @@ def test_refresh_says_which_cell_failed(broken, capsys):
     assert "TypeError" in said
 
 
+def test_refresh_names_the_notebook_and_each_cell_as_it_runs(broken, capsys):
+    assert refresh.main(["00_small"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "notebooks/00_small"
+    assert re.fullmatch(r"   1 of 2  print\('before'\)  \d+\.\d s", lines[1])
+    assert re.fullmatch(r"   2 of 2  sum\(\[1, 'x'\]\)  \d+\.\d s", lines[2])
+
+
+def test_a_cell_is_named_before_it_ends():
+    said, client = [], SimpleNamespace(nb=new_notebook(cells=[new_code_cell("\n" + "x" * 80)]))
+    nbs.follow(client, said.append)
+    client.on_cell_execute(cell=client.nb.cells[0], cell_index=0)
+    assert said == [f"   1 of 1  {'x' * 67}..."]
+    client.on_cell_executed(cell=client.nb.cells[0], cell_index=0, execute_reply={})
+    assert re.fullmatch(r"  \d+\.\d s\n", said[1])
+
+
+@pytest.mark.parametrize(
+    ("names", "executed"),
+    [
+        (["01_fine"], ["notebooks"]),
+        (["notebooks/src/01_fine.py"], ["notebooks"]),
+        (["solutions/01_fine"], ["solutions"]),
+        (["solutions/01_fine.ipynb", "01_fine"], ["notebooks", "solutions"]),
+        (["02_lab"], ["solutions"]),
+        ([], ["notebooks", "notebooks", "solutions", "solutions"]),
+    ],
+)
+def test_refresh_executes_what_was_asked_for_and_nothing_else(tmp_path, monkeypatch, names, executed):
+    place(tmp_path)
+    for name in ("notebooks/src/01_fine", "solutions/src/01_fine", "solutions/src/02_lab"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.py").write_text("# %%\nprint(2)\n")
+    found, taken = nbs.sources(tmp_path), []
+    monkeypatch.setattr(nbs, "sources", lambda: found)
+    monkeypatch.setattr(nbs, "use_this_interpreter", lambda: None)
+    monkeypatch.setattr(refresh, "refresh", lambda source, force: taken.append(source))
+    assert refresh.main(names) == 0
+    assert [source.parent.parent.name for source in taken] == executed
+
+
 def test_a_cell_that_takes_too_long_is_a_failure_like_any_other(broken, monkeypatch, capsys):
-    def slow(notebook, folder):
+    def slow(notebook, folder, **_):
         raise CellTimeoutError("a cell timed out")
 
     monkeypatch.setattr(nbs, "execute", slow)

@@ -7,6 +7,7 @@ import re
 from nbformat import NotebookNode
 from nbval.plugin import comment_markers
 
+from helpers.display import LISTING_COLUMNS
 from tools.notebooks import WIDGET_VIEW
 
 MOST_LINES = 20
@@ -54,9 +55,17 @@ def _cell_problems(cell: NotebookNode) -> list[str]:
             found.append(f"stderr: {output.text[:80]!r}")
         if WIDGET_VIEW in output.get("data", {}):
             found.append("a live widget, which shows an error without its kernel")
+        if (longest := max(map(len, _listed(output)), default=0)) > LISTING_COLUMNS:
+            found.append(f"a listing with a line of {longest} characters")
         if path := _MACHINE_PATH.search(_text_of(output)):
             found.append(f"a path of the machine it ran on: {path.group()}")
     return found
+
+
+def _listed(output: NotebookNode) -> list[str]:
+    """The lines of source code that an output lists."""
+    blocks = re.findall(r"```python\n(.*?)```", output.get("data", {}).get("text/markdown", ""), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
 
 
 def _text_of(output: NotebookNode) -> str:

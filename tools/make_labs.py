@@ -1,7 +1,8 @@
 """Make labs/*.ipynb from solutions/*.ipynb with nbgrader's own steps: `python tools/make_labs.py [--check]`.
 
 Solution regions are replaced by stubs, hidden tests and outputs are removed, check cells are locked.
-`--check` writes nothing, and fails when a lab is not what its solution gives.
+`--check` writes nothing, and fails when a lab is not what its solution gives. A solution that is older than its source gives an
+old lab: that is said, too.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config, PyFileConfigLoader
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tools import in_sync
 from tools import notebooks as nbs
 
 STEPS = ("LockCells", "ClearSolutions", "ClearOutput", "ClearHiddenTests", "ComputeChecksums")
@@ -72,6 +74,16 @@ def stale(root: Path = nbs.ROOT) -> list[str]:
     ]
 
 
+def old_solutions(root: Path = nbs.ROOT) -> list[str]:
+    """Return one sentence for each solution that is older than its source, with what to run."""
+    pairs = [(source, nbs.notebook_of(source)) for source in nbs.sources(root)]
+    return [
+        in_sync.older(source)
+        for source, solution in pairs
+        if solution.parent.name == "solutions" and solution.exists() and in_sync.diff(source, solution)
+    ]
+
+
 def write_all() -> None:
     """Write every lab, and print its name."""
     for solution in sorted((nbs.ROOT / "solutions").glob("*.ipynb")):
@@ -81,12 +93,14 @@ def write_all() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Carry the command out; return 1 where a lab is stale or nbgrader is missing."""
+    """Carry the command out; return 1 where a lab or its solution is stale, or nbgrader is missing."""
     try:
+        old = old_solutions()
         if arguments != ["--check"]:
             write_all()
+            print("".join(f"warning: {text}\n" for text in old), end="", file=sys.stderr)
             return 0
-        found = stale()
+        found = [*old, *stale()]
     except NoNbgraderError as error:
         print(error, file=sys.stderr)
         return 1

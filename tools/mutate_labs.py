@@ -57,6 +57,7 @@ CALLED = {
 
 _SYMMETRIC = "both are factors of one product, or stand in one sum"
 _HIDDEN = "exp(-inf - x) is 0 for every x"
+_OWN_ROWS = "the batches' own rows are the same for every choice of sizes"
 EQUIVALENT: dict[str, str] = {
     "1.kv_bytes: batch_size and seq_len swapped in kv_bytes": _SYMMETRIC,
     "1.kv_bytes: seq_len and element_size swapped in kv_bytes": _SYMMETRIC,
@@ -86,6 +87,14 @@ EQUIVALENT: dict[str, str] = {
     "8.BothPromises: return state.arrived + {'chat': 2.0, 'document': 10.0}[state.request.client]  # 10.0 becomes 9.0": (
         "it keeps both promises, and all that keep them are right"
     ),
+    "9.add_rms_norm: mean = (wide * wide).mean(-1, keepdim=True)  # USub left out": "there are two dimensions",
+    "9.add_rms_norm: x and residual swapped in add_rms_norm": _SYMMETRIC,
+    "9.capture_sizes: return sum(((min((size for size in sizes if size >= batch)) - batch) * steps for batch, steps in "
+    "histogram.items()))  # Sub becomes Add": _OWN_ROWS,
+    "9.capture_sizes: return sum(((min((size for size in sizes if size >= batch)) - batch) * steps for batch, steps in "
+    "histogram.items()))  # right operand left out": _OWN_ROWS,
+    "9.stale: for kind in ('memory', 'numbers'):  # two things swapped": "the pairs are compared in order",
+    "9.stale: first and second swapped in stale": "a difference is one from both sides",
 }
 """`lab.answer: the changed line` and why that answer is right all the same."""
 
@@ -358,7 +367,7 @@ def main(arguments: list[str]) -> int:
 
     family.SETTINGS.explain, limit.SECONDS = False, SECONDS
     total = alive = 0
-    for lab in map(int, arguments or range(1, 9)):
+    for lab in map(int, arguments or range(1, 10)):
         count, found = survivors(lab)
         total, alive = total + count, alive + len(found)
         print(f"lab {lab}: {count - len(found)} of {count} wrong answers refused")

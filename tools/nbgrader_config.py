@@ -5,9 +5,11 @@ in the notebook's kernel, and in a process into which no submitted code comes.
 """
 
 import os
+from pathlib import Path
 
+import nbformat
 from nbclient.exceptions import DeadKernelError
-from nbconvert.preprocessors import ClearMetadataPreprocessor
+from nbconvert.preprocessors import ClearMetadataPreprocessor, Preprocessor
 from nbformat.v4 import new_output
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import (
@@ -23,6 +25,7 @@ from nbgrader.preprocessors import (
     OverwriteKernelspec,
     SaveAutoGrades,
 )
+from traitlets import Bool
 
 
 class RestoreKinds(NbGraderPreprocessor):
@@ -93,6 +96,37 @@ class GradeApart(NbGraderPreprocessor):
         return nb, resources
 
 
+class NameRelease(Preprocessor):
+    """Say, in the log and at the top of the feedback, when a submission was made for another release of its lab.
+
+    A lab's metadata hold its release, a hash of what its learner sees; `tools/refresh.py` writes it. The release that is
+    graded is that of the notebook in `source/`.
+    """
+
+    enabled = Bool(default_value=True)  # as nbgrader's own are
+
+    def preprocess(self, nb, resources):
+        """Return the notebook, with a text cell at its top when its release is not the one that is graded."""
+        about = resources["nbgrader"]
+        if about.get("release named"):  # nbgrader may list a preprocessor of this file twice
+            return nb, resources
+        about["release named"] = True
+        source = Path("source", about["assignment"], f"{about['notebook']}.ipynb")
+        graded = _release(nbformat.read(source, as_version=4)) if source.exists() else None
+        made = _release(nb)
+        if graded and made != graded:
+            what = f"made for another release of the lab ({made or 'before releases were recorded'})"
+            words = f"{about['student']}: {what}; graded with {graded}"
+            self.log.warning("%s", words)
+            nb.cells.insert(0, nbformat.v4.new_markdown_cell(f"**Another release.** {words}."))
+        return nb, resources
+
+
+def _release(notebook):
+    """Return a notebook's release, or None where it has none."""
+    return notebook.metadata.get("course", {}).get("release")
+
+
 def _name(i, cell):
     """Return the cell's name: nbgrader's, or its number."""
     return cell.metadata.get("nbgrader", {}).get("grade_id") or f"cell {i}"
@@ -118,6 +152,7 @@ c.ClearSolutions.code_stub = {
 }
 c.ClearSolutions.enforce_metadata = True
 c.Autograde.sanitize_preprocessors = [
+    NameRelease,
     ClearOutput,
     DeduplicateIds,
     OverwriteKernelspec,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import json
 import os
 import re
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jupytext
@@ -22,6 +24,7 @@ from nbval.plugin import get_sanitize_patterns
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("notebooks", "solutions")
+_UNSEEN = re.compile(r"### BEGIN (SOLUTION|HIDDEN TESTS).*?### END \1", re.DOTALL)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)  # what `execute` raises
 # What a notebook says of its kernel: nothing that differs from machine to machine.
@@ -60,7 +63,24 @@ def read_source(path: Path) -> NotebookNode:
         cell.id = f"{digest}-{seen[digest]}"
         seen[digest] += 1
     notebook.metadata = nbformat.from_dict({**METADATA, "jupytext": notebook.metadata["jupytext"]})
+    if path.parent.parent.name == "solutions":
+        notebook.metadata.course = {"release": release(notebook)}
     return notebook
+
+
+def release(notebook: NotebookNode) -> str:
+    """Return a short hash of what a learner sees of a solution: its texts and code, answers and hidden tests left out.
+
+    A lab carries the hash in its metadata, and so does each submission: an older one is known by it.
+    """
+    seen = [[cell.cell_type, _UNSEEN.sub("", cell.source), _graded(cell)] for cell in notebook.cells]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:12]
+
+
+def _graded(cell: NotebookNode) -> list[object]:
+    """Return a cell's name and points for nbgrader, if it has any."""
+    about = cell.metadata.get("nbgrader", {})
+    return [about.get("grade_id"), about.get("points")]
 
 
 def read(path: Path) -> NotebookNode:
@@ -69,11 +89,15 @@ def read(path: Path) -> NotebookNode:
 
 
 def execute(
-    notebook: NotebookNode, folder: Path, timeout: int = 600, variables: Mapping[str, str] | None = None
+    notebook: NotebookNode,
+    folder: Path,
+    timeout: int = 600,
+    variables: Mapping[str, str] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> NotebookNode:
     """Runs all cells in `folder` with this interpreter's kernel; raises one of FAILURES when one fails.
 
-    `variables` are added to the kernel's environment.
+    `variables` are added to the kernel's environment. `log` is given a text when a cell begins and one when it ends.
     """
     client = NotebookClient(
         notebook,
@@ -84,7 +108,26 @@ def execute(
         resources={"metadata": {"path": str(folder)}},
         extra_arguments=["--log-level=ERROR"],  # else each kernel warns that it talks to us over plain TCP
     )
+    if log:
+        follow(client, log)
     return client.execute(env={**os.environ, **(variables or {})})
+
+
+def follow(client: NotebookClient, log: Callable[[str], None]) -> None:
+    """Have a client tell `log` of each code cell: its number and first line when it begins, its time when it ends."""
+    start, count = 0.0, sum(cell.cell_type == "code" for cell in client.nb.cells)
+    number = 0
+
+    def begins(cell: NotebookNode, cell_index: int) -> None:
+        nonlocal start, number
+        start, number = time.perf_counter(), number + 1
+        line = next((line for line in cell.source.splitlines() if line.strip()), "")
+        log(f"  {number:2} of {count}  {line if len(line) <= 70 else line[:67] + '...'}")
+
+    def ends(**_: object) -> None:
+        log(f"  {time.perf_counter() - start:.1f} s\n")
+
+    client.on_cell_execute, client.on_cell_executed = begins, ends
 
 
 def tidy(notebook: NotebookNode) -> None:
@@ -130,5 +173,6 @@ def use_this_interpreter() -> None:
     """
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+    os.environ["COURSE_STRICT_FIGURES"] = "1"  # a figure whose tick labels overlap is never stored
     os.environ["COURSE_DATA"] = tempfile.mkdtemp(prefix="course-data-")
     atexit.register(shutil.rmtree, os.environ["COURSE_DATA"], ignore_errors=True)

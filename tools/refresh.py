@@ -1,5 +1,8 @@
 """Executes sources into notebooks: `python tools/refresh.py [NAME ...] [--force | --text]`; without a name, all of them.
 
+A chapter and its solution have one name: `NAME` is the chapter, `solutions/NAME` the solution, and nothing else is executed.
+Each cell is named when it begins, with its time when it has ended.
+
 A second run changes no byte although some outputs are measurements. A cell whose source did not change keeps its earlier
 outputs when the new ones differ only in what `tests/sanitize.cfg` hides, or, if the cell has the tag `measured` (a
 figure drawn from measurements), when their text agrees so. When one cell's measurements must be taken anew, all are, so
@@ -25,11 +28,16 @@ from tools import notebooks as nbs
 def refresh(source: Path, force: bool = False) -> None:
     """Writes the source's notebook, executed; on a failing cell the old notebook stays and one of nbs.FAILURES is raised."""
     target = nbs.notebook_of(source)
-    fresh = nbs.execute(nbs.read_source(source), target.parent)
+    fresh = nbs.execute(nbs.read_source(source), target.parent, log=say)
     nbs.tidy(fresh)
     if target.exists() and not force:
         keep_equal_outputs(fresh, nbs.read(target))
     write(fresh, target)
+
+
+def say(text: str) -> None:
+    """Print a piece of the log at once, so that a cell that takes long is seen while it runs."""
+    print(text, end="", flush=True)
 
 
 def take_text(source: Path) -> None:
@@ -103,11 +111,11 @@ def _without_measurements(text: str) -> str:
     return nbs.sanitised(text) + "".join(pictures)
 
 
-def is_meant(name: str, source: Path) -> bool:
-    """Whether a name, with or without folder and ending, is this source's."""
-    folders = Path(name).parts[:-1]
-    rooms = {"notebooks", "solutions"}.intersection(folders)
-    return Path(name).stem == source.stem and (not rooms or source.parent.parent.name in rooms)
+def meant(name: str) -> list[Path]:
+    """The source that a name means, with or without ending; a chapter where the name has no folder and both have it."""
+    folders = {"notebooks", "solutions"}.intersection(Path(name).parts[:-1])
+    found = [source for source in nbs.sources() if source.stem == Path(name).stem]
+    return [source for source in found if not folders or source.parent.parent.name in folders][:1]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,30 +127,30 @@ def main(arguments: list[str] | None = None) -> int:
         "names",
         nargs="*",
         metavar="NAME",
-        help="a source's name; solutions/NAME takes the solution alone, notebooks/NAME the chapter",
+        help="a chapter's name; solutions/NAME is the solution of that name",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--force", action="store_true", help="take every output anew")
     how.add_argument("--text", action="store_true", help="execute nothing: code is as it was")
     options = parser.parse_args(arguments)
-    sources = {name: [source for source in nbs.sources() if is_meant(name, source)] for name in options.names}
+    sources = {name: meant(name) for name in options.names}
     if unknown := [name for name, found in sources.items() if not found]:
         parser.error(f"no source named {', '.join(sorted(unknown))}")
     wanted = {source for found in sources.values() for source in found}
     nbs.use_this_interpreter()
-    for source in nbs.sources():
-        if wanted and source not in wanted:
-            continue
+    chosen = [source for source in nbs.sources() if not wanted or source in wanted]
+    for source in chosen:
         name, start = f"{source.parent.parent.name}/{source.stem}", time.perf_counter()
+        say(f"{name}\n")
         try:
             take_text(source) if options.text else refresh(source, options.force)
         except ValueError as error:
             print(f"{name}: {error}")
             return 1
         except nbs.FAILURES as error:
-            print(f"{name}: a cell failed, the notebook stays as it was\n{error}")
+            print(f"\n{name}: a cell failed, the notebook stays as it was\n{error}")
             return 1
-        print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
+        say(f"{name}: {time.perf_counter() - start:.1f} s\n")
     return 0
 
 

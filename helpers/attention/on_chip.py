@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from helpers.attention.io_model import AttentionSize, scores_computed, tiled_traffic
 from helpers.attention.tiles import Tiling
-from helpers.estimates.hardware import Accelerator, HostCaches
+from helpers.estimates.hardware import Accelerator
+from helpers.estimates.host_caches import HostCaches
 
 CUBE_BASE = 128
 """Side of the square products that the cube makes in steps of 16 x 16 x 16."""

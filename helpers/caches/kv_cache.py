@@ -10,6 +10,8 @@ from torch import Tensor
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
 from helpers.model.decoder import DecoderLM
+from helpers.native.page_attention import Sequences
+from helpers.native.small_pass import Layout
 from helpers.ops import by_device as ops
 
 
@@ -80,6 +82,14 @@ class KVCache(Cache):
     def seq_lens(self) -> list[int]:
         """For each row, the tokens that every layer has."""
         return [min(lens) for lens in zip(*self._written, strict=True)]
+
+    @property
+    def prepared(self) -> Tensor | None:
+        """The row of each token of the batch between `prepare` and `commit`, int64 `[T]`.
+
+        A captured pass reads this memory in each replay, so its owner must hold the tensor.
+        """
+        return self._rows
 
     @property
     def nbytes(self) -> int:
@@ -153,7 +163,9 @@ class KVCache(Cache):
             if length > self.max_seq_len:
                 raise ValueError(f"row {row}: {length} tokens do not fit, it holds {self.max_seq_len}")
         rows = torch.tensor(batch.seq_ids, device=self.k.device)
-        self._rows = rows.repeat_interleave(torch.tensor(batch.query_lens, device=rows.device))
+        counts = torch.tensor(batch.query_lens, device=rows.device)
+        # Told the size of the result, torch need not wait for the device to sum the counts.
+        self._rows = rows.repeat_interleave(counts, output_size=batch.query_start_loc[-1])
 
     def attend(self, layer_idx: int, q: Tensor, k: Tensor, v: Tensor, batch: FlatBatch) -> Tensor:
         """Write the new tokens at their positions, then attend over each row's used part; copy nothing.
@@ -170,6 +182,14 @@ class KVCache(Cache):
         return ops.attention_rows(
             q, k_cache, v_cache, rows, batch.query_start_loc, batch.seq_lens, q.shape[-1] ** -0.5
         )
+
+    def layout(self, batch: FlatBatch) -> Layout | None:
+        """Return where the rows are, each one long page; None for a subclass that attends in another way."""
+        if type(self).attend is not KVCache.attend or self._rows is None:
+            return None
+        rows = torch.tensor(batch.seq_ids, dtype=torch.int32).unsqueeze(1)
+        sequences = Sequences.of(rows, batch.query_start_loc, batch.seq_lens)
+        return Layout(self.k, self.v, sequences, heads_first=True)
 
     def commit(self, batch: FlatBatch) -> None:
         """Set the new lengths of the batch's rows, once for all layers."""

@@ -16,6 +16,7 @@ from helpers.caches.pages import Pages
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
 from helpers.model.decoder import DecoderLM
+from helpers.native.small_pass import Layout
 from helpers.ops import by_device as ops
 from helpers.ops.block_tables import BlockTables
 
@@ -41,7 +42,11 @@ class PagedKVCache(Pages, Cache):
         device: torch.device | str = "cpu",
         sharing: bool = True,
     ):
-        """Make all pages free. Raises ValueError for a size under 1 or a type that is no floating point."""
+        """Make all pages free.
+
+        Raises ValueError for a size under 1, a type that is no floating point, and pages that attention on
+        this device does not read.
+        """
         sizes = (num_layers, num_pages, page_size, num_kv_heads, head_dim)
         if min(sizes) < 1:
             raise ValueError(
@@ -51,6 +56,7 @@ class PagedKVCache(Pages, Cache):
             raise ValueError(f"keys and values are floating-point numbers, got {dtype}")
         super().__init__(PagePool(num_pages, page_size, sharing))
         self.k = torch.zeros(sizes, dtype=dtype, device=device)
+        ops.check_pages(self.k)
         self.v = torch.zeros_like(self.k)
         self._own: dict[int, Hashable] = {}  # pages given out singly, and the names they have in the pool
         self._step: tuple[Hashable, ...] = ()  # requests of the pass that has begun
@@ -222,6 +228,12 @@ class PagedKVCache(Pages, Cache):
         return ops.attention_pages(
             q, k_cache, v_cache, self._tables, batch.query_start_loc, q.shape[-1] ** -0.5
         )
+
+    def layout(self, batch: FlatBatch) -> Layout | None:
+        """Return where the pages are; None for a subclass that attends in another way."""
+        if type(self).attend is not PagedKVCache.attend or self._tables is None:
+            return None
+        return Layout(self.k, self.v, self._tables.native(batch.query_start_loc), heads_first=False)
 
     def commit(self, batch: FlatBatch) -> None:
         """Count the new tokens; their full pages may be shared from now on."""

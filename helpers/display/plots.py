@@ -14,6 +14,8 @@ from matplotlib.image import imsave
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator
 
+from helpers.display.tick_labels import require_apart
+
 # The Okabe-Ito palette, which people with any kind of colour vision can tell apart (jfly.uni-koeln.de/color).
 # A subject, such as the KV cache, has the same colour in every figure.
 COLORS = {
@@ -107,7 +109,8 @@ def legend(ax: Axes, **options: Any) -> None:
 def png(fig: Figure, dpi: int = DPI) -> bytes:
     """Return the figure as the bytes of a PNG file; the same figure gives the same bytes.
 
-    The figure's left margin grows where labels need the room.
+    The figure's left margin grows where labels need the room. Raises ValueError when two tick labels overlap
+    and `COURSE_STRICT_FIGURES` is set, as it is in tests and when notebooks are made.
     """
     canvas: Any = FigureCanvasAgg(fig)  # matplotlib has no types for a canvas
     usual, fig.dpi = fig.dpi, dpi
@@ -115,6 +118,7 @@ def png(fig: Figure, dpi: int = DPI) -> bytes:
         canvas.draw()
         if _make_room(fig):
             canvas.draw()
+        require_apart(fig)
         buffer, pixels = io.BytesIO(), canvas.buffer_rgba()
     finally:
         fig.dpi = usual

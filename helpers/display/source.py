@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from helpers.display.wrapping import wrapped
 
 
 @dataclass(frozen=True)
@@ -19,17 +22,43 @@ class Source:
 
     file: str
     text: str
+    language: str = "python"
 
     def __repr__(self) -> str:
         return f"# {self.file}\n{self.text}"
 
     def _repr_markdown_(self) -> str:
-        return f"`{self.file}`\n\n```python\n{self.text}\n```"
+        return f"`{self.file}`\n\n```{self.language}\n{self.text}\n```"
 
 
 def show_source(thing: Callable[..., Any] | type) -> Source:
-    """Return the source of a function, method or class of `helpers`, as the file on disk has it."""
+    """Return the source of a function, method or class of `helpers`, as the file on disk has it.
+
+    Lines that are too long for a listing are broken (`wrapped`).
+    """
     thing = inspect.unwrap(thing)  # `helpers.ops` wraps functions of other files
     path = Path(inspect.getsourcefile(thing) or "")
     root = Path(__file__).parents[2]
-    return Source(path.relative_to(root).as_posix(), inspect.cleandoc("\n" + inspect.getsource(thing)))
+    text = inspect.cleandoc("\n" + inspect.getsource(thing))
+    return Source(path.relative_to(root).as_posix(), wrapped(text))
+
+
+def show_kernel(file: str, name: str) -> Source:
+    """Return a C++ function of `helpers/native/sources`, with the comment above it.
+
+    Raises ValueError for a function that the file does not have.
+    """
+    root = Path(__file__).parents[2]
+    path = root / "helpers" / "native" / "sources" / file
+    lines = path.read_text().splitlines()
+    # a function begins where its name stands before a bracket in a line that is not indented, and ends with a lone brace
+    begins = re.compile(rf"\S.*\b{re.escape(name)}\(")
+    place = next(
+        (i for i, line in enumerate(lines) if begins.match(line) and not line.startswith("//")), None
+    )
+    if place is None:
+        raise ValueError(f"{file} has no function {name!r}")
+    start, end = place, lines.index("}", place)
+    while start and re.match(r"//|template", lines[start - 1]):
+        start -= 1
+    return Source(path.relative_to(root).as_posix(), "\n".join(lines[start : end + 1]), "cpp")

@@ -7,13 +7,11 @@ import importlib.util
 import os
 import platform
 import re
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from helpers.storage.files import cache_folder, writing_to
+from helpers.storage.compiled import compile_into, compiler, kept
+from helpers.storage.files import cache_folder
 
 _SOURCES = Path(__file__).with_name("cann")
 # torch_npu's NEEDED entries are matched by SONAME, so each name needs its own file. The first holds the code; the
@@ -65,10 +63,10 @@ def libraries() -> Libraries:
             f"the emulated NPU runs on Linux on {' or '.join(_JUMP)}, not on {platform.system()} {machine}"
         )
     torch_npu = _torch_npu_library()
-    folder = cache_folder() / "emulated_npu" / _key(torch_npu)
-    if not folder.exists():
-        with writing_to(folder.parent):
-            _build_into(folder, _queries(torch_npu), machine)
+    folder = kept(
+        cache_folder() / "emulated_npu" / _key(torch_npu),
+        lambda made: _compile(made, _queries(torch_npu), machine),
+    )
     queries = (folder / _NAMES).read_text().split()
     return Libraries([folder / name for name in _LIBRARIES], queries, folder / "cann")
 
@@ -97,20 +95,6 @@ def _key(torch_npu: Path) -> str:
     status = torch_npu.stat()
     digest.update(f"{torch_npu} {status.st_size} {status.st_mtime_ns} {platform.machine()}".encode())
     return digest.hexdigest()[:16]
-
-
-def _build_into(folder: Path, queries: list[str], machine: str) -> None:
-    """Build in a scratch folder, then rename it; of two processes that build at once, the first one counts."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder.parent) as scratch:
-        made = Path(scratch) / "made"
-        made.mkdir()
-        _compile(made, queries, machine)
-        try:
-            made.rename(folder)
-        except OSError:
-            if not folder.exists():
-                raise
 
 
 def _compile(made: Path, queries: list[str], machine: str) -> None:
@@ -146,20 +130,5 @@ def operator_of(query: str) -> str:
 
 def _link(library: Path, inputs: list[Path | str]) -> None:
     """Compile and link one shared library."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if compiler is None or shutil.which(compiler) is None:
-        raise RuntimeError("the emulated NPU needs a C compiler once (cc or gcc, or the one that CC names)")
-    command = [
-        compiler,
-        "-O1",
-        "-w",
-        "-shared",
-        "-fPIC",
-        f"-Wl,-soname,{library.name}",
-        "-o",
-        library,
-        *inputs,
-    ]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"the C compiler could not build {library.name}:\n{done.stderr.strip()[-2000:]}")
+    words = ["-O1", "-w", "-shared", "-fPIC", f"-Wl,-soname,{library.name}", *inputs]
+    compile_into(library, [compiler("CC", ("cc", "gcc"), "the emulated NPU needs"), *words])

@@ -54,20 +54,22 @@ class Calls:
         self._pending: dict[int, _Call] = {}  # between the phases
         self._kept: dict[int, _Call] = {}  # in graphs
         self._traces: list[list[str]] = []
+        self._launches: list[list[str]] = []
         for slot, query in enumerate(queries):
             runtime.fill_slot(slot, self._query(query, table.get(operator_of(query))))
         runtime.fill_slot(len(queries), _SecondPhase(self._second_phase))
         runtime.set_operator_callback(self._kept_operator)
 
     @contextmanager
-    def trace(self) -> Iterator[list[str]]:
-        """Collect the names of the kernels that run in the block, in order."""
+    def trace(self, launched: bool = False) -> Iterator[list[str]]:
+        """Collect the names of the kernels that run in the block, or that the host launches in it, in order."""
         names: list[str] = []
-        self._traces.append(names)
+        lists = self._launches if launched else self._traces
+        lists.append(names)
         try:
             yield names
         finally:
-            self._traces = [trace for trace in self._traces if trace is not names]
+            lists[:] = [each for each in lists if each is not names]
 
     def _query(self, query: str, operator: Operator | None) -> object:
         """Return the ctypes callback of one first phase."""
@@ -103,6 +105,8 @@ class Calls:
     def _second_phase(self, workspace: int, size: int, key: int, stream: int | None) -> int:
         """Run the call, or leave it to a graph."""
         call = self._pending.pop(key)
+        for launches in self._launches:
+            launches.append(call.name)
         answer = self._runtime.launch(stream, key)
         if answer == RUN_NOW:
             return self._run(call)

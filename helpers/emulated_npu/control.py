@@ -18,9 +18,13 @@ def start() -> None:
 
 
 @contextmanager
-def trace() -> Iterator[list[str]]:
-    """Yield the names of the kernels that run in the block, such as `aclnnRmsNorm`: `with trace() as names: ...`."""
-    with emulation().trace() as names:
+def trace(launched: bool = False) -> Iterator[list[str]]:
+    """Yield the names of the kernels that run in the block, such as `aclnnRmsNorm`: `with trace() as names: ...`.
+
+    With `launched`, yield instead the names of those that the host launches in the block. A graph's replay runs
+    its kernels without launching one of them; an update of a graph's lengths launches each updated kernel anew.
+    """
+    with emulation().trace(launched) as names:
         yield names
 
 

@@ -39,10 +39,10 @@ class Emulation:
             self._release_the_interpreter(torch_npu.npu_sort_v2)
 
     @contextmanager
-    def trace(self) -> Iterator[list[str]]:
-        """Yield the names of the kernels that run in the block (`helpers.emulated_npu.trace`)."""
+    def trace(self, launched: bool) -> Iterator[list[str]]:
+        """Yield the names of kernels that run, or are launched, in the block (`helpers.emulated_npu.trace`)."""
         torch.accelerator.synchronize()
-        with self._calls.trace() as names:
+        with self._calls.trace(launched) as names:
             yield names
             torch.accelerator.synchronize()
 

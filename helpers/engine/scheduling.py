@@ -249,7 +249,7 @@ class RequestScheduler:
             if self.pages is None or self._offers is None:  # without pages, an idle engine has a place
                 return
             error = self.pages.refusal(state.name, self._offers.to(state))
-            self.finish(state, "failed", f"OutOfPages: {error}, and nobody runs who could give some back")
+            self.finish(state, "failed", f"OutOfPages: {error}, and no request runs that could free pages")
 
     def _make_way(self) -> None:
         """Preempt the requests that the policy names if the first waiting request then has a place."""

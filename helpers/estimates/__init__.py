@@ -6,7 +6,6 @@ Chapters 1 and 2.
 from helpers.estimates.activations import activation_bytes, activation_phases
 from helpers.estimates.cache_bytes import kv_cache_bytes, state_bytes
 from helpers.estimates.ceilings import Ceilings, accelerator_ceilings
-from helpers.estimates.collective_times import Wire
 from helpers.estimates.cost import (
     StepCost,
     compute_bound_batch,
@@ -16,17 +15,9 @@ from helpers.estimates.cost import (
     prefill_cost,
     step_cost,
 )
-from helpers.estimates.hardware import (
-    ACCELERATORS,
-    SERVER_CORE,
-    Accelerator,
-    Buffers,
-    Figure,
-    Handover,
-    HostCaches,
-    accelerator,
-    this_host,
-)
+from helpers.estimates.figure import Figure
+from helpers.estimates.hardware import ACCELERATORS, Accelerator, Buffers, Handover, accelerator
+from helpers.estimates.host_caches import SERVER_CORE, HostCaches, this_host
 from helpers.estimates.layer_cost import attended_pairs, layer_cache_bytes, layer_flops, layer_weights_read
 from helpers.estimates.links import LINKS, Link, link
 from helpers.estimates.memory import MemoryCalculator
@@ -60,7 +51,6 @@ __all__ = [
     "StepCost",
     "UnknownScheme",
     "WeightShape",
-    "Wire",
     "accelerator",
     "accelerator_ceilings",
     "activation_bytes",

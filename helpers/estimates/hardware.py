@@ -1,39 +1,20 @@
-"""Accelerators as data: memory, bandwidth, peak rates, on-chip buffers.
+"""Accelerators as data: memory, bandwidth, peak rates, on-chip buffers, documented attention operators.
 
-Each figure with its source and its status.
-
-How far to trust a figure:
-
-- official: read from a file or page of the maker.
-- derived: computed here from official figures.
-- reported: said by the maker's paper or talk, or by the press; not checked here.
-- measured: timed on the hardware.
-- unknown: no usable figure was found, and `value` is None.
+Each figure with its source and its standing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
+from helpers.estimates.figure import Figure, Status
 from helpers.estimates.units import GiB
 
-Status = Literal["official", "derived", "reported", "measured", "unknown"]
-_INI = "CANN platform configuration file"
-_DERIVED = "cube cores x 16^3 x 2 x clock, from the CANN platform configuration file"
+_INI = "CANN platform configuration file (hicann/runtime, src/platform, 681ef7610 of 2026-08-22)"
+_DERIVED = f"cube cores x 16^3 x 2 x clock, from the {_INI}"
 _CLOUDMATRIX = "CloudMatrix384, arXiv:2506.12708"
 _CONNECT = "Huawei Connect 2025"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One number, its unit, and why to believe it."""
-
-    value: float | None
-    unit: str
-    status: Status
-    source: str
+_SIMULATOR = "the maker's simulator: Ascend/msmodeling, tensor_cast/device.py, 84fec853 of 2026-08-21"
 
 
 @dataclass(frozen=True)
@@ -72,20 +53,35 @@ class Accelerator:
     l2_mib: int
     buffers: Buffers
     handover: Handover
+    attention: tuple[str, ...]
+    """Attention operators that the course calls and whose documents list this product."""
+    stated: tuple[tuple[str, float], ...] = ()
+    """Peaks in 10^12 operations per second that the maker's simulator states, by type."""
+    profile: str = ""
+    """Name of the profile in the maker's simulator that has these peaks."""
     fp8: bool = False
     """Whether the cube computes fp8, at int8's rate."""
+    bf16: bool = True
+    """Whether the cube computes bf16."""
 
     def peak(self, dtype: str) -> Figure:
         """Return the peak multiply-add rate of the cube units in operations per second.
 
-        Raise ValueError for a type without a rate.
+        The rate is the one that the maker's simulator states, else it is derived: one cube core does a
+        16 x 16 x 16 product of 16-bit numbers each clock, 8-bit ones at twice the rate.
 
-        One cube core does a 16 x 16 x 16 product of 16-bit numbers each clock, 8-bit ones at twice the rate.
+        Raise ValueError for a type without a rate.
         """
-        factor = {"fp16": 1, "bf16": 1, "int8": 2, **({"fp8": 2} if self.fp8 else {})}.get(dtype)
-        if factor is None or (dtype == "bf16" and self.name.startswith("Ascend 310")):
+        factors = (
+            {"fp16": 1, "int8": 2} | ({"bf16": 1} if self.bf16 else {}) | ({"fp8": 2} if self.fp8 else {})
+        )
+        if dtype not in factors:
             raise ValueError(f"{self.name} has no {dtype} cube rate here")
-        rate = self.cube_cores * 16**3 * 2 * self.clock_mhz * 1e6 * factor
+        if dtype in dict(self.stated):
+            return Figure(
+                dict(self.stated)[dtype] * 1e12, "op/s", "official", f"{_SIMULATOR}, {self.profile}"
+            )
+        rate = self.cube_cores * 16**3 * 2 * self.clock_mhz * 1e6 * factors[dtype]
         return Figure(rate, "op/s", "derived", _DERIVED)
 
 
@@ -93,9 +89,16 @@ _A2 = Buffers(l1=512, l0a=64, l0b=64, l0c=128, ub=192)
 _310 = Buffers(l1=1024, l0a=64, l0b=64, l0c=256, ub=256)
 _950 = Buffers(l1=512, l0a=64, l0b=64, l0c=256, ub=248)
 _SPLIT = Handover(True, "official", f"{_INI}: cube_vector_combine=split")
-_FUSED = Handover(False, "official", f"{_INI}: cube_vector_combine=fuse")
+_FUSED = Handover(False, "official", f"{_INI}: core_type_list=AICore,VectorCore, no cube core apart")
 _PATH = Handover(False, "reported", "Triton-Ascend's documents: a path from L0C to UB; the cores are split")
-_NO_BANDWIDTH = Figure(None, "B/s", "unknown", "no published figure found; measure it with a copy")
+_FIA, _FUSION = "npu_fused_infer_attention_score", "npu_fusion_attention"
+_ON_A2, _ON_A3, _ON_950DT = (_FIA, _FUSION), (_FIA,), (_FUSION,)
+_FAST = Figure(1.6 * 2**40, "B/s", "official", f"{_SIMULATOR}: every A2 profile of 64 GiB")
+_HALF = Figure(0.8 * 2**40, "B/s", "official", f"{_SIMULATOR}: the A2 profile of 32 GiB")
+# Which card a profile is, was concluded from its bf16 peak, which is the derived one to four digits.
+_376 = (("fp16", 376.0), ("bf16", 353.9), ("int8", 752.0))
+_313 = (("fp16", 313.0), ("bf16", 294.9), ("int8", 626.0))
+_280 = (("fp16", 280.0), ("bf16", 245.8), ("int8", 560.0))
 
 
 def _gib(size: float) -> Figure:
@@ -111,52 +114,33 @@ def _reported(rate: float, source: str) -> Figure:
 ACCELERATORS = {
     item.name: item
     for item in (
-        Accelerator("Ascend 910B1", 24, 48, 1850, _gib(64), _NO_BANDWIDTH, 192, _A2, _SPLIT),
-        Accelerator("Ascend 910B2", 24, 48, 1800, _gib(64), _NO_BANDWIDTH, 192, _A2, _SPLIT),
-        Accelerator("Ascend 910B3", 20, 40, 1800, _gib(64), _NO_BANDWIDTH, 192, _A2, _SPLIT),
-        Accelerator("Ascend 910B4", 20, 40, 1500, _gib(32), _NO_BANDWIDTH, 96, _A2, _SPLIT),
-        Accelerator("Ascend 910C (one die)", 24, 48, 1850, _gib(64), _reported(1.6e12, _CLOUDMATRIX), 192, _A2, _SPLIT),
+        # No profile of the simulator has the B1's derived peak.
+        Accelerator("Ascend 910B1", 24, 48, 1850, _gib(64), _FAST, 192, _A2, _SPLIT, _ON_A2),
+        Accelerator(
+            "Ascend 910B2", 24, 48, 1800, _gib(64), _FAST, 192, _A2, _SPLIT, _ON_A2, _376, "ATLAS_800_A2_376T_64G",
+        ),
+        Accelerator(
+            "Ascend 910B3", 20, 40, 1800, _gib(64), _FAST, 192, _A2, _SPLIT, _ON_A2, _313, "ATLAS_800_A2_313T_64G",
+        ),
+        Accelerator(
+            "Ascend 910B4", 20, 40, 1500, _gib(32), _HALF, 96, _A2, _SPLIT, _ON_A2, _280, "ATLAS_800_A2_280T_32G_PCIE",
+        ),
+        # The simulator's dies have 376 and 280 in fp16, 353.9 and 245.8 in bf16, and 1.6 TiB/s: other clocks.
+        Accelerator(
+            "Ascend 910C (one die)", 24, 48, 1850, _gib(64), _reported(1.6e12, _CLOUDMATRIX), 192, _A2, _SPLIT, _ON_A3,
+        ),
         Accelerator(
             "Ascend 310P3", 8, 7, 1060, Figure(24e9, "B", "official", _INI),
-            _reported(204e9, "half of the Atlas 300I Duo's 408 GB/s"), 16, _310, _FUSED,
+            _reported(204e9, "half of the Atlas 300I Duo's 408 GB/s"), 16, _310, _FUSED, (), bf16=False,
         ),
-        Accelerator("Ascend 950PR", 32, 64, 1650, _gib(128), _reported(1.6e12, _CONNECT), 128, _950, _PATH, fp8=True),
-        Accelerator("Ascend 950DT", 32, 64, 1650, _gib(144), _reported(4.0e12, _CONNECT), 128, _950, _PATH, fp8=True),
+        Accelerator(
+            "Ascend 950PR", 32, 64, 1650, _gib(128), _reported(1.6e12, _CONNECT), 128, _950, _PATH, (), fp8=True,
+        ),
+        Accelerator(
+            "Ascend 950DT", 32, 64, 1650, _gib(144), _reported(4.0e12, _CONNECT), 128, _950, _PATH, _ON_950DT, fp8=True,
+        ),
     )
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class HostCaches:
-    """The data caches that one core of a processor reaches, in KiB; `l3` is shared by several cores."""
-
-    name: str
-    l1: int
-    l2: int
-    l3: int
-    status: Status
-    source: str
-
-
-SERVER_CORE = HostCaches(
-    "server processor (AMD Zen 3)", 32, 512, 32 * 1024, "reported",
-    "AMD, Software Optimization Guide for EPYC 7003 Processors, publication 56665",
-)  # fmt: skip
-
-
-def this_host() -> HostCaches | None:
-    """Return the caches of this machine's first core, where Linux tells them; None elsewhere."""
-    found = {}
-    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
-        try:
-            level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
-        except OSError:
-            continue
-        if kind != "Instruction" and size.endswith("K"):
-            found[level] = int(size[:-1])
-    if not {"1", "2", "3"} <= found.keys():
-        return None
-    return HostCaches("this machine", found["1"], found["2"], found["3"], "measured", "Linux: cpu0/cache")
 
 
 def accelerator(name: str) -> Accelerator:

@@ -1,13 +1,13 @@
 """Links between devices as data: bandwidth in one direction and latency, each with its source and its status.
 
-A status says how far to trust a figure, as in `helpers.estimates.hardware`.
+A status says how far to trust a figure, as in `helpers.estimates.figure`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from helpers.estimates.hardware import Figure
+from helpers.estimates.figure import Figure
 
 _PAPER = "CloudMatrix384, arXiv:2506.12708"
 _UNKNOWN = Figure(None, "s", "unknown", "no published figure found; measure it with a small message")

@@ -1,6 +1,7 @@
 """Pictures and tables of what the other packages compute. All chapters."""
 
 from helpers.figures.io import draw_needs, draw_over_length, draw_traffic
+from helpers.figures.launches import draw_buckets, draw_calls, draw_held, draw_time_lines
 from helpers.figures.page_map import PageMap
 from helpers.figures.pages import draw_history, draw_pages, draw_shares, request_colors
 from helpers.figures.passes import Bar, Chart, chart, draw_gantt
@@ -19,8 +20,11 @@ __all__ = [
     "Point",
     "chart",
     "comparison",
+    "draw_buckets",
+    "draw_calls",
     "draw_curves",
     "draw_gantt",
+    "draw_held",
     "draw_history",
     "draw_needs",
     "draw_over_length",
@@ -31,6 +35,7 @@ __all__ = [
     "draw_shares",
     "draw_steps",
     "draw_tiles",
+    "draw_time_lines",
     "draw_traffic",
     "draw_tree",
     "known_weights",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from helpers.attention.io_model import Traffic
 from helpers.attention.on_chip import Need
@@ -35,6 +36,8 @@ def draw_over_length(
         ax.plot(list(line), list(line.values()), markersize=6, label=name, **look)  # type: ignore[arg-type]
     plots.log_axis(ax, "x")
     plots.log_axis(ax, "y")
+    # Lengths are the only ticks: the 500 of a logarithmic axis would stand under the 512 of a length.
+    ax.xaxis.set_minor_locator(NullLocator())
     lengths = sorted({length for line in lines.values() for length in line})
     ax.set_xticks(lengths, [f"{length:,}" for length in lengths])
     plots.legend(ax)

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from helpers.display.tables import Table
 from helpers.machine.device import choose_device, describe
+from helpers.native.library import kernels
 
 _PACKAGES = ("torch", "torch_npu", "transformers", "jupyterlab", "ipywidgets", "matplotlib")
 
@@ -19,6 +20,7 @@ def environment_report() -> Table:
     rows = [("Python", platform.python_version()), ("system", f"{platform.system()} {platform.machine()}")]
     rows += [(name, _version(name)) for name in _PACKAGES]
     rows.append(("device", describe(choose_device())))
+    rows.append(("native kernels", kernels().reason))
     return Table(("what", "here"), rows)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from helpers.model.batch import FlatBatch
+from helpers.native.small_pass import Layout
 from helpers.ops import by_device as ops
 
 Attention = Callable[[Tensor, Tensor, Tensor, Sequence[int], Sequence[int], float], Tensor]
@@ -48,6 +49,13 @@ class Cache(ABC):
     @abstractmethod
     def commit(self, batch: FlatBatch) -> None:
         """Make the new tokens part of their sequences, after the last layer. Never fails."""
+
+    def layout(self, batch: FlatBatch) -> Layout | None:
+        """Return where keys and values of the prepared batch lie, for a native pass in place of `attend`.
+
+        None, the default, means that `attend` must be asked.
+        """
+        return None
 
 
 class NoCache(Cache):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Literal
 
@@ -11,19 +12,35 @@ from torch import Tensor, nn
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache, NoCache
 from helpers.model.config import DecoderConfig
+from helpers.model.native_passes.small_passes import SmallPasses
 from helpers.ops import by_device as ops
+from helpers.ops.products import NEVER, packed_from
 from helpers.ops.torch_ops import pack_weight
 
 
 class Linear(nn.Linear):
     """A matrix whose weight may be packed for this processor (`ops.pack_weight`)."""
 
+    packed_from = 1
+    """Rows from which on a packed weight is used, where the plain one is kept too."""
+    plain: Tensor | None = None
+    """The weight as it was, for products of fewer rows; None where one form serves all."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the product: `x [T, in]` -> `[T, out]`."""
-        return ops.linear(x, self.weight, self.bias)
+        weight = self.weight if self.plain is None or len(x) >= self.packed_from else self.plain
+        return ops.linear(x, weight, self.bias)
 
-    def pack(self) -> None:
-        """Replace the weight by its packed form."""
+    @property
+    def layout(self) -> str:
+        """Return in words how the weight lies in memory."""
+        return f"packed for {self.packed_from} or more rows" if self.weight.is_mkldnn else "as they are"
+
+    def pack(self, packed_from: int) -> None:
+        """Pack the weight for products of so many rows and more; keep its plain form for those of fewer."""
+        if packed_from == NEVER:
+            return
+        self.packed_from, self.plain = packed_from, self.weight.detach() if packed_from > 1 else None
         self.weight = nn.Parameter(pack_weight(self.weight), requires_grad=False)
 
 
@@ -117,6 +134,9 @@ class DecoderLayer(nn.Module):
 class DecoderLM(nn.Module):
     """A decoder language model of the Llama, Qwen2 or Qwen3 architecture, for inference."""
 
+    alone = True
+    """Whether a pass needs nothing of other processes, so that one native call may compute it."""
+
     def __init__(self, cfg: DecoderConfig):
         super().__init__()
         self.cfg = cfg
@@ -124,6 +144,8 @@ class DecoderLM(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.num_layers))
         self.norm = nn.Parameter(torch.empty(cfg.hidden_size))
         self._packed_embedding: Tensor | None = None
+        self.small_passes: SmallPasses | None = None
+        """Passes over a few tokens, each in one native call; None where operators compute all passes."""
         self._inv_freq: Tensor | None = (
             None  # kept: a transfer to the device in each pass would be one too many
         )
@@ -164,6 +186,10 @@ class DecoderLM(nn.Module):
         """Compute the device's part of a pass, between the cache's `prepare` and `commit`: what a captured
         graph repeats.
         """
+        if self.small_passes is not None and self.small_passes.takes(batch):
+            layout = cache.layout(batch)
+            if layout is not None:
+                return self.small_passes(batch, layout, logits)
         hidden = self._hidden(batch, cache)
         if logits == "last" and len(hidden) > len(batch.seq_lens):  # else every token is a last one
             hidden = hidden[batch.last_token_indices]
@@ -176,6 +202,7 @@ class DecoderLM(nn.Module):
         """
         cfg = self.cfg
         ops.check_heads(fn(self.norm.data), cfg.num_heads, cfg.num_kv_heads, cfg.head_dim)
+        self.small_passes = None  # its weights are those that were here before
         moved: DecoderLM = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved
 
@@ -183,17 +210,28 @@ class DecoderLM(nn.Module):
         """Return this model with its matrices laid out for this processor's kernels, where `ops` knows such a
         layout.
 
-        Weights keep their size, with two exceptions. A processor that multiplies in 32 bits widens 16-bit
-        weights (`ops.pack_weight`). A tied output matrix exists twice, because the embedding needs its rows
-        as they were. A packed model stays on its device.
+        Layouts are chosen by what was measured on this machine (`ops.products`), and so is the number of tokens
+        up to which a native pass computes (`small_passes`). A processor that multiplies in 32 bits widens 16-bit weights (`ops.pack_weight`). A weight exists twice where few rows and many
+        want it in different layouts, and a tied output matrix, because the embedding needs its rows as they
+        were. A packed model stays on its device.
         """
-        for module in self.modules():
-            if isinstance(module, Linear):
-                module.pack()
-        if self.lm_head is None:
+        if self.device.type != "cpu":
+            return self
+        native = SmallPasses(self) if self.alone and SmallPasses.serves(self) else None
+        weights = [matrix.weight for matrix in self.matrices()]
+        weights += [self.embed_tokens.weight] if self.lm_head is None else []
+        rows = packed_from(Counter((len(weight), weight.shape[1]) for weight in weights), self.dtype)
+        for matrix in self.matrices():
+            matrix.pack(rows)
+        if self.lm_head is None and rows == 1:
             packed = pack_weight(self.embed_tokens.weight)
             self._packed_embedding = packed if packed.is_mkldnn else None
+        self.small_passes = None if native is None else native.where_faster()
         return self
+
+    def matrices(self) -> list[Linear]:
+        """Return the model's matrices; a tied output matrix is the embedding, and not among them."""
+        return [module for module in self.modules() if isinstance(module, Linear)]
 
     def _output_weight(self) -> Tensor:
         """Return the matrix `[vocab, hidden]` that turns the last hidden state into logits."""
@@ -203,13 +241,13 @@ class DecoderLM(nn.Module):
 
     def _hidden(self, batch: FlatBatch, cache: Cache) -> Tensor:
         """Return the last layer's normed output `[T, hidden]`."""
-        rope = self._rope(batch.positions)
+        rope = self.rope(batch.positions)
         delta, residual = self.layers[0](None, self.embed_tokens(batch.token_ids), rope, 0, cache, batch)
         for layer_idx in range(1, len(self.layers)):
             delta, residual = self.layers[layer_idx](delta, residual, rope, layer_idx, cache, batch)
         return ops.add_rms_norm(delta, residual, self.norm, self.cfg.rms_norm_eps)[0]
 
-    def _rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def rope(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return cos and sin of each token's angles, each `[T, 1, D]` with both halves alike, computed in
         fp32.
         """

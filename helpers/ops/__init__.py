@@ -13,6 +13,7 @@ from helpers.ops.by_device import (
     attention_pages,
     attention_rows,
     check_heads,
+    check_pages,
     linear,
     materialised_attention,
     rms_norm,
@@ -21,6 +22,7 @@ from helpers.ops.by_device import (
     write_kv_pages,
     write_kv_rows,
 )
+from helpers.ops.products import packed_from
 from helpers.ops.torch_ops import likeliest, pack_weight
 
 __all__ = [
@@ -31,10 +33,12 @@ __all__ = [
     "attention_pages",
     "attention_rows",
     "check_heads",
+    "check_pages",
     "likeliest",
     "linear",
     "materialised_attention",
     "pack_weight",
+    "packed_from",
     "rms_norm",
     "rotary",
     "swiglu",

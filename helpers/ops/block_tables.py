@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from helpers.native.page_attention import Sequences
 from helpers.ops.decode_rows import Family, families
 
 
@@ -38,6 +39,7 @@ class BlockTables:
                 raise ValueError(f"{length} tokens do not lie in {len(table)} pages of {page_size}")
         self.kv_lens, self.page_size, self.device = list(kv_lens), page_size, torch.device(device)
         self.tables = [table[: -(-n // page_size)] for table, n in zip(tables, kv_lens, strict=True)]
+        self._native: tuple[tuple[int, ...], Sequences] | None = None
         self._split: tuple[tuple[int, ...], list[int], list[Family]] | None = None
 
     def __len__(self) -> int:
@@ -73,6 +75,12 @@ class BlockTables:
     def pages(self) -> list[Tensor]:
         """Return each sequence's pages as an int64 tensor."""
         return [torch.tensor(table, dtype=torch.int64, device=self.device) for table in self.tables]
+
+    def native(self, q_start: tuple[int, ...]) -> Sequences:
+        """Return the sequences as the C++ kernel wants them; `q_start` is that of `attention_pages`."""
+        if self._native is None or self._native[0] != q_start:
+            self._native = q_start, Sequences.of(self.padded, q_start, self.kv_lens)
+        return self._native[1]
 
     def split(self, q_start: Sequence[int]) -> tuple[list[int], list[Family]]:
         """Return the sequences that attend alone, and the families of the others.

@@ -26,6 +26,7 @@ from helpers.ops.block_tables import BlockTables
 
 _BOTTOM_RIGHT = 3  # sparse_mode: the last query sees the last key
 _TND_DIM = 128
+_LARGEST_PAGE = 512
 _FIA_STEP = 16  # head dimensions are multiples of this
 _MOST_DIM = {torch.float32: 768}
 _MOST_DIM_16_BITS = 512
@@ -98,6 +99,20 @@ def attention_rows(
     return out
 
 
+def check_pages(k_cache: Tensor) -> None:
+    """Raise ValueError for pages in 16 bits of more than 512 tokens, the most that FIA reads.
+
+    Pages in fp32 and pages of padded heads are collected before attention and may have any size. For packed
+    queries one section of FIA's document allows 1024 tokens, another section 512: the smaller number is taken.
+    """
+    page_size, dim = k_cache.shape[-3], k_cache.shape[-1]
+    read_in_place = k_cache.dtype != torch.float32 and dim % _FIA_STEP == 0
+    if read_in_place and page_size > _LARGEST_PAGE:
+        raise ValueError(
+            f"pages of {page_size} tokens: attention on an NPU reads pages of {_LARGEST_PAGE} tokens at most in 16 bits"
+        )
+
+
 def attention_pages(
     q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: BlockTables, q_start: Sequence[int], scale: float
 ) -> Tensor:
@@ -105,11 +120,12 @@ def attention_pages(
 
     Packed queries over pages take *plain* lengths of keys, not cumulative ones.
     Pages that FIA does not read are collected first: pages in fp32, pages of heads that must be padded, and
-    in prefill pages that are no multiple of 128 tokens.
+    in prefill pages that are no multiple of 128 tokens. Raise ValueError for pages that `check_pages` refuses.
     """
+    check_pages(k_cache)
     num_pages, page_size, kv_heads, dim = k_cache.shape
     decode, packed = len(q) == len(tables), _may_pack(q, kv_heads)
-    paged = page_size % 128 == 0 or (decode and not packed and page_size % 16 == 0 and page_size <= 512)
+    paged = page_size % 128 == 0 or (decode and not packed and page_size % 16 == 0)
     if q.dtype == torch.float32 or dim % _FIA_STEP or not paged:
         kv_start = [0, *accumulate(tables.kv_lens)]
         k, v = (cache.flatten(0, 1)[tables.slots] for cache in (k_cache, v_cache))

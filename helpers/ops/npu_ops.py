@@ -18,6 +18,7 @@ from helpers.ops.npu_attention import (
     attention_pages,
     attention_rows,
     check_heads,
+    check_pages,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "attention_pages",
     "attention_rows",
     "check_heads",
+    "check_pages",
     "linear",
     "rms_norm",
     "rotary",

@@ -124,6 +124,13 @@ def write_kv_pages(k_cache: Tensor, v_cache: Tensor, k: Tensor, v: Tensor, slots
         cache.view(-1, *cache.shape[2:]).index_copy_(0, slots, new)
 
 
+def check_pages(k_cache: Tensor) -> None:
+    """Raise ValueError where attention on the cache's device does not read pages of its size and type.
+
+    `k_cache` is `[..., page_size, KV, D]`. The plain version reads pages of any size.
+    """
+
+
 def attention_pages(
     q: Tensor, k_cache: Tensor, v_cache: Tensor, tables: BlockTables, q_start: Sequence[int], scale: float
 ) -> Tensor:

@@ -16,9 +16,11 @@ from torch.nn import functional as F
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return `x [T, in] @ weight.T + bias`, `[T, out]`, in x's dtype; `weight [out, in]` may be packed."""
     if weight.is_mkldnn:
-        x_, bias_ = x.to(weight.dtype), None if bias is None else bias.to(weight.dtype)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x_, weight, bias_, "none", [], "")
-        return product.to(x.dtype)
+        if x.dtype == weight.dtype:
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+            return product
+        wide_bias = None if bias is None else bias.to(weight.dtype)
+        return linear(x.to(weight.dtype), weight, wide_bias).to(x.dtype)
     return F.linear(x, weight, bias)
 
 
@@ -31,15 +33,15 @@ def pack_weight(weight: Tensor) -> Tensor:
     packed weight is fp32, of twice the size, and a product is rounded to 16 bits once, at its end. A packed
     weight serves `linear` only.
     """
-    dtype = torch.float32 if weight.itemsize == 2 and not _can_pack(weight.dtype) else weight.dtype
-    if weight.device.type != "cpu" or not _can_pack(dtype):
+    dtype = torch.float32 if weight.itemsize == 2 and not can_pack(weight.dtype) else weight.dtype
+    if weight.device.type != "cpu" or not can_pack(dtype):
         return weight
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype), None)
     return packed
 
 
 @functools.cache
-def _can_pack(dtype: torch.dtype) -> bool:
+def can_pack(dtype: torch.dtype) -> bool:
     """Return whether this torch has oneDNN's linear for the dtype, and this processor the instructions."""
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not available or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,10 @@ from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
 from helpers.model.checkpoint import end_tokens_of, locate
 from helpers.model.config import DecoderConfig
-from helpers.model.decoder import Linear
 from helpers.model.meta_model import checked, config_from_file
 from helpers.model.weights import sources
 from helpers.ops import by_device as ops
+from helpers.ops.products import packed_from
 from helpers.parallel.collectives import Collectives
 from helpers.parallel.grid import Grid
 from helpers.parallel.loading import read_parts
@@ -72,7 +73,7 @@ class StageLM(TensorParallelLM):
         """
         self._check(batch)
         cache.prepare(batch)
-        rope = self._rope(batch.positions)
+        rope = self.rope(batch.positions)
         residual = self.embed_tokens(batch.token_ids) if hidden is None else hidden
         delta, residual = self.layers[0](None, residual, rope, 0, cache, batch)
         for i in range(1, len(self.layers)):
@@ -93,9 +94,10 @@ class StageLM(TensorParallelLM):
         if self.last:
             super().pack()
             return self
-        for module in self.modules():
-            if isinstance(module, Linear):
-                module.pack()
+        matrices = self.matrices()
+        rows = packed_from(Counter((len(m.weight), m.weight.shape[1]) for m in matrices), self.dtype)
+        for matrix in matrices:
+            matrix.pack(rows)
         return self
 
 

@@ -31,7 +31,8 @@ class RowParallel(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the whole product, on each rank: `x [T, width]` -> `[T, hidden]`."""
-        total = self.collectives.all_reduce(ops.linear(x, self.weight).contiguous())
+        weight = self.weight if self.plain is None or len(x) >= self.packed_from else self.plain
+        total = self.collectives.all_reduce(ops.linear(x, weight).contiguous())
         return total if self.bias is None else total.add_(self.bias)
 
 
@@ -56,6 +57,8 @@ class TensorParallelLM(DecoderLM):
     `cfg` has this rank's heads and columns, so that caches made for this model have this rank's sizes. A pass costs
     `2 * layers + 1` sums of `[T, hidden]`, and one gather of fp32 logits.
     """
+
+    alone = False
 
     def __init__(self, cfg: DecoderConfig, shards: Sequence[Shard], collectives: Collectives):
         """Make the part of this rank of the group; `cfg` is the whole model's config, `shards` has one for each rank."""

@@ -1,6 +1,7 @@
 """The engine on paper and on a virtual clock: the same scheduler and pool, no tensors. Chapters 5, 6 and 8."""
 
 from helpers.simulation.calibration import calibrate, calibration_run
+from helpers.simulation.collective_times import Wire
 from helpers.simulation.occupancy import Occupancy, replay_occupancy
 from helpers.simulation.paper_model import PaperModel, serve_on_paper
 from helpers.simulation.paper_pages import PaperPages
@@ -22,6 +23,7 @@ __all__ = [
     "Setting",
     "SimulatedEngine",
     "TensorParallelTime",
+    "Wire",
     "calibrate",
     "calibration_run",
     "pass_cost",

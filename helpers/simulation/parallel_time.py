@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from helpers.estimates.ceilings import Ceilings
-from helpers.estimates.collective_times import Wire
 from helpers.estimates.cost import layer_weights
 from helpers.model.shapes import ModelShape
+from helpers.simulation.collective_times import Wire
 from helpers.simulation.pass_time import Load, PassTime, RooflineTime
 
 

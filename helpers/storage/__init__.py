@@ -1,6 +1,7 @@
-"""Files in the user's cache folder, and the default model out of its package. Chapter 0."""
+"""Files in the user's cache folder, what is compiled once, and the default model out of its package. Chapter 0."""
 
 from helpers.storage import smollm2
+from helpers.storage.compiled import compile_into, compiler, kept
 from helpers.storage.files import (
     CacheError,
     cache_folder,
@@ -16,6 +17,9 @@ from helpers.storage.files import (
 __all__ = [
     "CacheError",
     "cache_folder",
+    "compile_into",
+    "compiler",
+    "kept",
     "matches",
     "record",
     "remove_leftovers",

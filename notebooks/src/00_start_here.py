@@ -199,6 +199,7 @@ print("KV cache:", with_cache[-1] == cached.tokens_computed)
 # | 6 | [Paged attention](06_paged_attention.ipynb) | how many more requests a memory holds in pages than in rows |
 # | 7 | [Flash attention](07_flash_attention.ipynb) | exact attention without storing a score |
 # | 8 | [Scheduling](08_scheduling.ipynb) | who waits under which policy, simulated and measured |
+# | 9 | [Operator fusion and graph capture](09_operator_fusion.ipynb) | where a thousand calls for a token go, and that fewer give the same tokens |
 #
 # Each chapter has the same order: a promise, the problem felt, the idea in a picture, the build, the proof, the
 # measurement, a panel, the operators on Ascend, the option in production, a recap.

@@ -583,25 +583,37 @@ except ValueError as refusal:
 # ## On Ascend
 #
 # These are the accelerators that the course knows, with the standing of each figure: *official* (read from the maker's
-# files), *derived* (computed from those), *reported* (said in a paper or talk), *unknown* (nothing usable found).
+# files, its simulator among them), *derived* (computed from those), *reported* (said in a paper or talk), *unknown* (nothing
+# usable found). Peaks of fp16 and bf16 are two figures: the maker's simulator states others for fp16 than for bf16, while
+# derived ones are the same for both. For the 910B1 and the 910C die the simulator has no profile with the derived peak; its dies
+# have another clock.
+#
+# The last column: which of the two attention operators that the course calls (chapter 7) list the product in their documents,
+# as of August 2026. The 310P has no bf16, and neither of the two; the documents of FIA do not list the 950.
+
 
 # %%
+def told(figure, unit, digits=0):
+    """A figure in a unit, with its standing."""
+    value = f"{figure.value / unit:.{digits}f}" if figure.value else "?"
+    return f"{value} ({figure.status})"
+
+
+short = {"npu_fused_infer_attention_score": "FIA (16 bits)", "npu_fusion_attention": "fusion"}
 rows = []
 for item in ACCELERATORS.values():
-    memory, rate, peak_rate = item.memory, item.bandwidth, item.peak("fp16")
-    rows.append(
-        (
-            item.name,
-            f"{memory.value / GiB:.0f} ({memory.status})",
-            f"{rate.value / 1e12:.2f} ({rate.status})" if rate.value else f"? ({rate.status})",
-            f"{peak_rate.value / 1e12:.0f} ({peak_rate.status})",
-        )
-    )
-Table(("accelerator", "memory, GiB", "bandwidth, TB/s", "fp16 peak, TFLOP/s"), rows)
+    name, memory = item.name, told(item.memory, GiB)
+    peaks = [told(item.peak("fp16"), 1e12), "none"]
+    if item.bf16:
+        peaks[1] = told(item.peak("bf16"), 1e12)
+    listed = ", ".join(short[name] for name in item.attention) or "none"
+    rows.append((name, memory, told(item.bandwidth, 1e12, 2), *peaks, listed))
+headers = ("accelerator", "memory, GiB", "TB/s", "fp16, TFLOP/s", "bf16, TFLOP/s", "attention")
+Table(headers, rows)
 
 # %% [markdown]
-# How many requests of 4096 tokens fit, and how long may a single one be? An engine uses 90 % of the device, keeps the
-# weights, sets the activations of a step of 2048 tokens aside, and gives the rest to the KV cache.
+# How many requests of 4096 tokens fit, and how long may a single one be? The calculator takes 90 % of the device (what vLLM
+# takes, the last table of this chapter says), keeps the weights, sets the activations of a step of 2048 tokens aside, and gives the rest to the KV cache.
 
 # %%
 names = ("Qwen3-0.6B", "Qwen2.5-7B", "Llama-3-8B", "Qwen3-32B")
@@ -632,16 +644,22 @@ print("the device's memory is known:", total_memory(model.device) > 0)
 # ## In production
 #
 # vLLM-Ascend (the plug-in that lets the vLLM engine run on NPUs) does this arithmetic when it starts. Its options are
-# the terms of this chapter:
-#
-# | option | in this chapter |
-# |---|---|
-# | `--gpu-memory-utilization` | the share of the device that is used at all |
-# | `--max-num-batched-tokens` | the tokens of one step, hence the activations |
-# | `--max-model-len` | the longest request |
-# | `--max-num-seqs` | the number of requests at once |
-# | `--kv-cache-dtype` | bytes per element of the cache |
-# | `--quantization` | bytes per weight |
+# the terms of this chapter. Options age, so such tables are printed from dated facts of the library; all of them, with
+# the files that were read, are in [options of production engines](../docs/production.md).
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--gpu-memory-utilization": "the share of the device that is used at all",
+        "--max-num-batched-tokens": "the tokens of one step, hence the activations",
+        "--max-model-len": "the longest request",
+        "--max-num-seqs": "the number of requests at once",
+        "--kv-cache-dtype": "bytes per element of the cache",
+        "--quantization": "bytes per weight",
+    }
+)
 
 # %% [markdown]
 # ## Recap

@@ -413,12 +413,12 @@ SweepPanel(
 # %% [markdown]
 # ## On Ascend
 #
-# Three rooflines of the hardware table beside each other, with two decode steps as points on the first one's line. Mind the status of the figures: peaks are *derived* from clock and
-# core count, bandwidths *reported* by the maker. The 910B's bandwidth is *unknown* to us, so it has no line here; on such a
-# machine, `host_ceilings` measures it.
+# Four rooflines of the hardware table beside each other, with two decode steps as points on the first one's line. Mind the
+# standing of the figures: they are stated by the maker (*official*), *derived* from clock and core count, or *reported*. On a machine
+# that you have, `host_ceilings` measures both lines.
 
 # %%
-names = ("Ascend 910C (one die)", "Ascend 950DT", "Ascend 310P3")
+names = ("Ascend 910C (one die)", "Ascend 910B3", "Ascend 950DT", "Ascend 310P3")
 devices = {name: accelerator_ceilings(name, "fp16") for name in names}
 llama_points = [
     Point(f"decode, batch {n}", cost.intensity, devices[names[0]].attainable(cost.intensity), color)
@@ -426,9 +426,7 @@ llama_points = [
     for cost in [decode_cost(llama, 1024, n)]
 ]
 fig = roofline("Llama-3-8B, fp16, predicted", devices, llama_points)
-plots.show(
-    fig, alt="Three rooflines; decode at batch 1 and 64 lies on the first one's memory slope"
-)
+plots.show(fig, alt="Four rooflines; decode at batch 1 and 64 lies on the first one's memory slope")
 
 # %%
 rows = []
@@ -443,12 +441,15 @@ Table(headers, rows)
 
 # %% [markdown]
 # On an NPU, `torch_npu.profiler` knows the device's own time and the pipes (the units of a core) that each operator kept busy.
-# `profile_generation(..., trace_folder="trace")` records with it there, and with torch's own profiler elsewhere:
+# `profile_generation(..., trace_folder="trace")` records with it there, and with torch's own profiler elsewhere. **Pipes are recorded
+# from level 1 on**; at level 0, the default of torch_npu 2.13 and 2.14, the profiler says so in a warning and leaves them out:
 #
 # ```python
-# from torch_npu.profiler import ProfilerActivity, profile, tensorboard_trace_handler
-# with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.NPU],
-#              on_trace_ready=tensorboard_trace_handler("trace")):
+# from torch_npu import profiler
+# how = profiler._ExperimentalConfig(profiler_level=profiler.ProfilerLevel.Level1,
+#                                    aic_metrics=profiler.AiCMetrics.PipeUtilization)
+# with profiler.profile(experimental_config=how,
+#                       on_trace_ready=profiler.tensorboard_trace_handler("trace")):
 #     model(batch, cache)
 # ```
 #
@@ -485,6 +486,24 @@ else:
 # `vllm bench serve` reports the numbers of this chapter (TTFT, TPOT, ITL for inter-token latency, each with percentiles)
 # for a running server, vLLM-Ascend's included. An objective for a service is stated in them: "TTFT under 1 s and TPOT
 # under 50 ms for 99 % of the requests".
+#
+# Graphs are on unless they are turned off. In the mode `FULL_AND_PIECEWISE` of vLLM 0.23 and 0.33 a decode step is one graph, and a
+# pass that mixes prompts and decoding is graphs in pieces, with attention between them. vLLM-Ascend takes the same names (its
+# graphs are `NPUGraph`s). In 0.23 and later, its fusion of operators before the capture, `enable_npugraph_ex`, works in `FULL` and
+# `FULL_DECODE_ONLY` only, so not in the default mode.
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--compilation-config": "how graphs are made",
+        "cudagraph_mode": "which passes are replayed",
+        "cudagraph_capture_sizes": "the batch sizes that have a graph",
+        "--enforce-eager": "no graphs: every operator is started by itself",
+        "ascend_compilation_config.enable_npugraph_ex": "fused operators, in --additional-config",
+    }
+)
 
 # %% [markdown]
 # ## Recap

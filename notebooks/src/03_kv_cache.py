@@ -406,9 +406,18 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# vLLM-Ascend keeps no rows: its cache is paged (chapter 6). What remains of this chapter is
-# `--max-model-len`, the positions that one request may fill, and `--kv-cache-dtype`. On a CPU-class
-# device or for a single user, rows are still what small engines use, because nothing is simpler.
+# vLLM-Ascend keeps no rows: its cache is paged (chapter 6). Two options of this chapter remain. On a CPU-class device or for a
+# single user, rows are still what small engines use, because nothing is simpler.
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--max-model-len": "the positions that one request may fill",
+        "--kv-cache-dtype": "the type of keys and values",
+    }
+)
 
 # %% [markdown]
 # ## Recap

@@ -215,9 +215,10 @@ for node in tree.nodes():
 # %% [markdown]
 # `match` split the run at "the ca", and `insert` added one page for the "r". Now a request uses
 # "the cat sat", and the tree has to free pages. A node is [**pinned**](../docs/glossary.md#pinned)
-# as long as a request uses it or something below it. Only the ends of the tree, its leaves, may be
-# evicted: a text without its beginning is worth nothing. Among the leaves, the least recently used
-# is evicted first ([**LRU**](../docs/glossary.md#lru)).
+# as long as a request uses it or something below it. A page of a node that is not pinned is
+# [**evictable**](../docs/glossary.md#evictable): it can be freed. Nodes go one by one, and only from
+# the ends of the tree, its leaves: a text without its beginning is worth nothing. Among the leaves,
+# the least recently used is evicted first ([**LRU**](../docs/glossary.md#lru)).
 
 # %%
 free = 0  # of 12 pages
@@ -579,10 +580,28 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# vLLM-Ascend reuses prefixes unless `--no-enable-prefix-caching` is given. Its unit is a block of 128 tokens, found by a hash of the
-# block and everything before it (chapter 6 builds that); SGLang keeps a radix tree. A request may carry a `cache_salt`. Beyond one
-# device's memory, stores such as Mooncake or LMCache keep prefixes in host memory or on other machines.
+# vLLM and vLLM-Ascend reuse prefixes unless told otherwise. The unit is a block, found by a hash of the block and everything before
+# it (chapter 6 builds that); on Ascend it has 128 tokens, whatever is asked. SGLang keeps a radix tree. A request may carry a `cache_salt`.
 #
+# Beyond one device's memory, a store keeps prefixes in host memory or on other machines. In vLLM-Ascend 0.23 and later that is
+# AscendStore, over Mooncake or another backend, named in `--kv-transfer-config`; LMCache has a plug-in for Ascend of its own. Nodes find
+# each other's blocks by hash, so `PYTHONHASHSEED` must be the same on every node (documents of vLLM-Ascend 0.23): with different
+# ones nothing is ever found, and no error says so.
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--no-enable-prefix-caching": "no reuse at all",
+        "--block-size": "the unit in which prefixes are found",
+        "--prefix-caching-hash-algo": "how a text becomes a key",
+        "--kv-transfer-config": "the store beyond this device",
+        "PYTHONHASHSEED": "equal keys on all nodes",
+    }
+)
+
+# %% [markdown]
 # ## Recap
 #
 # Equal beginnings have equal keys and values, so a prompt's known beginning need not be computed again: the time to the first token

@@ -96,9 +96,10 @@ print("tokens computed:", (seen := Served.of(static)).computed, " needed:", seen
 print(f"wasted tokens: {100 * seen.wasted:.0f} %")
 
 # %% [markdown]
-# Two kinds of waste. A short prompt is padded to the longest; and a request that has finished keeps
-# its seat until the longest answer ends. All the while the next eight requests wait, although there
-# are seats that do no work.
+# A [**seat**](../docs/glossary.md#seat) is the place of one request in the batch. There are two kinds
+# of waste. A short prompt is padded to the longest; and a request that has finished keeps its seat
+# until the longest answer ends. All the while the next eight requests wait, although there are seats
+# that do no work.
 #
 # ## Feel the problem: joining and leaving, wrongly
 #
@@ -229,8 +230,8 @@ show(states)
 # `logits.argmax()` without a dimension: it counts through all rows and columns, and gives a "token"
 # far beyond the vocabulary.)
 #
-# **The third mistake** is the hard one to see. The first token after a prompt of 37 has position 37; `place` counts an answer
-# from 1. Keys and queries carry their positions, so the model believes that it is back at the start of the prompt.
+# **The third mistake** is the hard one to see. The first token after a prompt of `n` tokens has position `n`; `place` counts
+# an answer from 1. Keys and queries carry their positions, so the model believes that it is back at the start of the prompt.
 
 
 # %%
@@ -574,8 +575,8 @@ SweepPanel(
 # - `sparse_mode=3` (lower right) serves a chunk in the middle of a prompt, a whole prompt and a
 #   single token alike.
 # - Every pass has other shapes. A captured graph (chapter 2) needs fixed ones, so production
-#   engines pad a decode batch to the next of some captured sizes, and run mixed passes without a
-#   graph, or in pieces of one.
+#   engines pad a decode batch to the next of some captured sizes, and run mixed passes as graphs in
+#   pieces (vLLM 0.23 and 0.33 by default) or without a graph.
 #
 # One call over a chunk, a whole prompt and a decode token, against a call for each:
 
@@ -607,11 +608,27 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# vLLM and vLLM-Ascend schedule as this chapter does. `--max-num-seqs` are the seats, `--max-num-batched-tokens` is the token budget,
-# `--long-prefill-token-threshold` the chunk, and `--enable-chunked-prefill` (on by default) allows prompts to be cut at all. vLLM-Ascend's
-# own scheduler, where one turns it on, does not cut prompts unless told so. A larger budget serves throughput and TTFT, a
-# smaller one TPOT. Frequent preemptions in the log mean that there are more seats than memory.
-#
+# vLLM and vLLM-Ascend schedule as this chapter does, and admit a request only where its whole prompt fits. vLLM-Ascend once had a
+# scheduler of its own that did not cut prompts: its key, `ascend_scheduler_config`, went with version 0.12. What it adds to
+# vLLM's today is in chapter 8. A larger budget serves throughput and TTFT, a smaller one TPOT. Frequent preemptions in the log mean that
+# there are more seats than memory.
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--max-num-seqs": "the seats",
+        "--max-num-batched-tokens": "the token budget",
+        "--long-prefill-token-threshold": "the chunk",
+        "--enable-chunked-prefill": "prompts may be cut at all",
+        "--scheduler-reserve-full-isl": "admission asks for the whole prompt",
+        "--watermark": "pages that admission leaves free",
+        "ascend_scheduler_config": "a scheduler that did not cut prompts",
+    }
+)
+
+# %% [markdown]
 # ## Recap
 #
 # A pass costs nearly the same for one request as for several, so requests share passes; continuous

@@ -218,7 +218,8 @@ for name in "AB":
 # number $t$ is in **slot** `table[t // page_size] * page_size + t % page_size`:
 
 # %%
-print("A's tokens 109 to 114 are in the slots", cache.pool.slots("A", 109, 115))
+first, last = 109, 114
+print(f"A's tokens {first} to {last} are in the slots", cache.pool.slots("A", first, last + 1))
 
 # %% [markdown]
 # ## Build it
@@ -554,12 +555,13 @@ print(f"{sum(lengths):,}")
 # ## Measure it: the size of a page
 #
 # Small pages waste less, and share more: only full pages of a common beginning are shared. Large ones mean shorter
-# tables, fewer keys, and longer pieces that lie in one place. Eight requests of 232 to 498 tokens, with a common
-# beginning of 200:
+# tables, fewer keys, and longer pieces that lie in one place. Eight requests of different lengths, with a
+# common beginning of 200 tokens:
 
 # %%
 common = list(range(200))
 prompts = [common + [1000 * i + t for t in range(38 * i - 6)] for i in range(1, 9)]
+print(f"{len(prompts)} requests of {len(prompts[0])} to {len(prompts[-1])} tokens")
 
 
 def counts(size):
@@ -759,8 +761,9 @@ SweepPanel(
 #   layout. Lengths of keys are *plain* here, one for each request, not cumulative. Without them the unused slots
 #   count.
 #
-# The block size is a multiple of 16 for decode. Prefill over pages wants a multiple of 128. So 128 serves all, and is
-# what production takes.
+# The block size is a multiple of 16 for decode. Prefill over pages wants a multiple of 128. Both want 512 at most, and the
+# library refuses larger pages on an NPU in 16 bits before any operator is called. So 128 serves all, and is what production
+# takes.
 #
 # The next cell runs a decode step by both in 16 bits, over scattered pages, and compares with attention over one
 # piece.
@@ -794,12 +797,24 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# In vLLM-Ascend, `--block-size` is the page size (128 unless you say otherwise), and
-# `--gpu-memory-utilization` decides how many pages there are: as many as weights and activations
-# leave room for. `--no-enable-prefix-caching` turns sharing off. When its log says that requests
-# were preempted, the pool is too small for `--max-num-seqs`: allow fewer at once, or give the pool
-# more room.
-#
+# vLLM calls a page a block. Its size can be asked for, but vLLM-Ascend 0.23 and later set it to 128 while prefix caching or chunked prefill is
+# on, and both are on by default. How many pages there are follows from memory: as many as weights and activations leave room for. When
+# the log says that requests were preempted, the pool is too small for the seats: allow fewer at once, or give the pool more
+# room.
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--block-size": "the page size",
+        "--gpu-memory-utilization": "memory, hence the number of pages",
+        "--no-enable-prefix-caching": "pages are not shared",
+        "--max-num-seqs": "the requests that need pages at once",
+    }
+)
+
+# %% [markdown]
 # ## Recap
 #
 # A request takes pages when its tokens come, and its block table says where they are; at most one

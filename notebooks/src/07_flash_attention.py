@@ -287,8 +287,8 @@ show_source(flash_tiles.Problem.fold)
 # %% [markdown]
 # ### Parts of the keys
 #
-# In a decode step there is one query, and the work on its keys is one long walk: on a chip with 20 cores, 19 of
-# them may have nothing to do. [**Flash decoding**](../docs/glossary.md#flash-decoding) cuts the keys of a query into parts, computes each alone, and merges the results.
+# In a decode step there is one query, and the work on its keys is one long walk: all cores of a chip but
+# one may have nothing to do. [**Flash decoding**](../docs/glossary.md#flash-decoding) cuts the keys of a query into parts, computes each alone, and merges the results.
 # For that, a part must say how much weight it has. The [**log-sum-exp**](../docs/glossary.md#log-sum-exp), $\mathrm{lse} = m + \log l$, is the logarithm of the
 # sum of $e^s$ over a part's scores.
 
@@ -711,8 +711,11 @@ SweepPanel(
 #
 # - `npu_fusion_attention(q, k, v, head_num, layout, scale=..., sparse_mode=3, atten_mask=...)` gives a tuple: the result, then
 #   **the maximum and the sum of each query** (each eight times, for alignment), this chapter's $m$ and $l$. It has fp32, and gradients.
+#   Its document (August 2026) is for training alone, without graphs, on the A2 series and the 950DT: **attention in fp32 on another NPU
+#   is a risk**, an A3 (910C) included.
 # - `npu_fused_infer_attention_score_v2(..., return_softmax_lse=True)` (FIA) gives the result and the lse, in 16 bits only. It reads
-#   pages (chapter 6), and cuts the keys of a decode step into parts by itself when they would leave cores idle.
+#   pages (chapter 6), and cuts the keys of a decode step into parts by itself when they would leave cores idle. Its documents list
+#   the A2 and A3 series, neither the 310P nor the 950.
 #
 # Every mistake of this chapter has its twin there:
 #
@@ -751,13 +754,22 @@ print(where_it_ran(model.device))
 # %% [markdown]
 # ## In production
 #
-# vLLM-Ascend computes attention by FIA; there is nothing to turn on. Its
-# `--attention-backend FLASH_ATTN` (in beta when this was written) takes a kernel that agrees with
-# the one of training frameworks instead, and may be slower. `--max-num-batched-tokens` bounds the
-# queries of a pass, and so decides how often a long prompt's keys are read: many small chunks read
-# them many times. `--decode-context-parallel-size` cuts the keys of long texts over several
-# devices, whose parts are merged as above.
-#
+# vLLM-Ascend computes attention by FIA; there is nothing to turn on. The token budget bounds the queries of a pass, and so decides how
+# often a long prompt's keys are read: many small chunks read them many times. Cut over several devices, parts of the keys are merged as
+# above.
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--attention-backend": "which kernel computes attention",
+        "--max-num-batched-tokens": "the queries of a pass",
+        "--decode-context-parallel-size": "devices that share a text's keys",
+    }
+)
+
+# %% [markdown]
 # ## Recap
 #
 # Softmax over keys that come block by block needs three running numbers for each query, in fp32,

@@ -73,7 +73,7 @@ assert longest_match([1, 2, 3, 4], [[1, 2, 3, 4]], 2) == 2
 # - Of those that may go, the one with the oldest use goes first.
 #
 # <details><summary>Hint 1</summary>Do it one node at a time: who may go now? Take the oldest, look again.</details>
-# <details><summary>Hint 2</summary>A leaf is a node that is nobody's parent, among those that are left.</details>
+# <details><summary>Hint 2</summary>A leaf is a node that is no other node's parent, among those that are left.</details>
 # <details><summary>Hint 3</summary>If leaves alone may go, what is above a pinned node is safe without further ado.</details>
 
 
@@ -127,7 +127,7 @@ lab04.check_rate(hit_rate)
 # What does a page size cost? Here are 20 prompts with 1,000 tokens in common, and then 30 of their own.
 
 # %%
-shared = [[*range(1000), *range(10_000 * i, 10_000 * i + 30)] for i in range(1, 21)]
+shared = [[*range(1000), *range(10_000 * i, 10_000 * i + 30)] for i in range(1, 20 + 1)]
 for page_size in (1, 16, 64, 128, 512):
     print(f"pages of {page_size:>3}: {100 * hit_rate(shared, page_size):.1f} %")
 

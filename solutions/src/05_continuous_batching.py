@@ -27,7 +27,7 @@ from helpers.checks import lab05, progress
 # ## 5.1 Count the padding ●○○ 10 minutes
 #
 # A server takes requests in the order given, `batch_size` at a time (the last batch may be smaller). In each batch all prompts are padded to
-# the longest of that batch and computed in one pass, which also gives everybody's first token. Then the whole batch decodes, one token for every
+# the longest of that batch and computed in one pass, which also gives each request's first token. Then the whole batch decodes, one token for every
 # row and pass, until its longest answer is complete. How many computed tokens are **wasted**?
 #
 # A request needs its prompt and its answer computed, except the answer's last token, which is never sent in.
@@ -142,7 +142,7 @@ lab05.check_pack(pack)
 # - A pass has at most `token_budget` tokens, and at most `chunk_size` of one request.
 # - Running requests come first, in order; each gets what it lacks, as far as budget and chunk allow. They have their pages already.
 # - Then waiting requests are admitted, in order, as long as there is budget and fewer than `seats` are running. Every running request
-#   holds a seat, in this pass or not.
+#   holds a seat, a place in the batch, in this pass or not.
 # - An admitted request takes pages for its **whole** text at once: `page_size` tokens fit on one, and `free_pages` are left. If they do
 #   not suffice, it waits on, and no other request overtakes it.
 #

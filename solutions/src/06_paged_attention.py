@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Lab 6: Paged attention
 #
-# Five exercises, about 80 minutes. You need [chapter 6](../notebooks/06_paged_attention.ipynb). Write your code where
+# Five exercises, about 70 minutes. You need [chapter 6](../notebooks/06_paged_attention.ipynb). Write your code where
 # the cells say so, run the cell below each: it checks the answer at once and names what may be wrong. Hints are
 # folded away under each exercise, from vague to concrete.
 
@@ -31,7 +31,7 @@ from helpers.checks import lab06, progress
 # ## 6.1 Predict the pages ●○○ 5 minutes
 #
 # Pages have 16 slots. A prompt of 100 tokens is computed, and then forked twice, so that three requests continue it:
-# the parent and two children. Each of the three writes 30 tokens more. Shared pages are copied only when somebody
+# the parent and two children. Each of the three writes 30 tokens more. Shared pages are copied only when a request
 # writes into them. How many pages are in use in the end? Set `pages` to a number or an expression.
 #
 # <details><summary>Hint 1</summary>Which of the prompt's pages will never be written again?</details>
@@ -63,10 +63,11 @@ def append_too_much(table, length, new, page_size, free):
     return table
 
 
-print(append_too_much([0, 1, 2, 3, 4, 5, 6], 100, 50, 16, free=[7, 8, 9, 10, 11]))
+table = append_too_much([0, 1, 2, 3, 4, 5, 6], 100, 50, 16, free=[7, 8, 9, 10, 11])
+print(f"{100 + 50} tokens in {len(table)} pages of 16:", table)
 
 # %% [markdown]
-# 150 tokens in 11 pages of 16. Write the right one. Pages are taken from the front of `free`, as many as are needed
+# That is one page too many. Write the right one. Pages are taken from the front of `free`, as many as are needed
 # and no more. If there are too few, raise `ValueError`.
 #
 # <details><summary>Hint 1</summary>How many pages do all the tokens need, old and new ones together?</details>
@@ -166,7 +167,7 @@ class Pool(Pages):
 
 
 # %% [markdown]
-# That is right as long as nobody shares. Here B goes on from A's first two values, in A's page:
+# That is right as long as no page is shared. Here B goes on from A's first two values, in A's page:
 
 # %%
 pool = Pool(num_pages=8, page_size=4)
@@ -179,11 +180,11 @@ pool.append("B", 4)
 print("A wrote 1, 2, 3 and reads", pool.read("A"))
 
 # %% [markdown]
-# Write `fork`, `append` and `free`, so that requests share pages and nobody notices. A fork takes no page and copies no
+# Write `fork`, `append` and `free`, so that requests share pages and each reads its own values. A fork takes no page and copies no
 # value. A page is copied when its owner is about to write into it and others name it, too: only that page, and only then.
 # `refs` is right after every call, and a page without references can be taken again.
 #
-# <details><summary>Hint 1</summary>When somebody forks, what happens to <code>refs</code>? And when somebody stops using a
+# <details><summary>Hint 1</summary>When a request forks, what happens to <code>refs</code>? And when a request stops using a
 # page?</details>
 # <details><summary>Hint 2</summary>Which page can be shared <i>and</i> written? Only the last one, while it is not
 # full.</details>
@@ -211,7 +212,7 @@ class Forking(Pool):
 # %% nbgrader={"grade": false, "grade_id": "cow-append", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class Copying(Forking):
     def append(self, name, value):
-        """Writes one value behind the request's others, into a page that nobody else names."""
+        """Writes one value behind the request's others, into a page that no other request names."""
         ### BEGIN SOLUTION
         table, place = self.tables[name], self.lengths[name] % self.page_size
         if place == 0:

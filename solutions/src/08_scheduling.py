@@ -28,8 +28,8 @@ from helpers.checks import lab08, progress
 # %% [markdown]
 # ## 8.1 Predict the wait ●○○ 5 minutes
 #
-# Some jobs are here at the same moment, and there is one seat. They are served one by one, in the order of the list; `seconds` says how
-# long each takes. How long do they wait, on average, until they begin?
+# Some jobs are here at the same moment, and there is one seat, the place of a running job. They are served one by one, in the order of
+# the list; `seconds` says how long each takes. How long do they wait, on average, until they begin?
 #
 # <details><summary>Hint 1</summary>The first one does not wait. How long does the third one?</details>
 # <details><summary>Hint 2</summary>A job waits for all those before it. Or: a job of <code>s</code> seconds adds <code>s</code> to the
@@ -65,7 +65,7 @@ for name, order in (
 #
 # ## 8.2 Mend the ageing ●●○ 15 minutes
 #
-# Urgent requests go first, and nobody shall starve. So those who wait become more urgent: `ageing` seconds of waiting outweigh **one step**
+# Urgent requests go first, and no request shall starve. So those that wait become more urgent: `ageing` seconds of waiting outweigh **one step**
 # of priority. Here is what one would write.
 
 
@@ -87,14 +87,14 @@ for now in (14.0, 21.0, 24.0, 31.0, 34.0):
 
 # %% [markdown]
 # Both wait, nothing else happens, and the order changes back and forth: each time both have aged by equally many whole steps, the place in the
-# list decides. A queue that is sorted when somebody joins it (a heap) would be wrong a second later.
+# list decides. A queue that is sorted when a request joins it (a heap) would be wrong a second later.
 #
 # Write it right: every second counts alike, and of equals the one that came first is next.
 #
 # <details><summary>Hint 1</summary>Leave the whole steps out. By how much is a request more urgent after a second?</details>
 # <details><summary>Hint 2</summary>Compare two requests, and multiply both urgencies by <code>ageing</code>. What becomes of
 # <code>now</code>?</details>
-# <details><summary>Hint 3</summary>Everybody ages equally fast, so <code>now</code> falls out: what is left is a moment, that of
+# <details><summary>Hint 3</summary>All requests age equally fast, so <code>now</code> falls out: what is left is a moment, that of
 # the arrival, put back by so many seconds for each step.</details>
 
 
@@ -135,12 +135,12 @@ for ageing in (1.0, 5.0, 20.0, 1000.0):
     )
 
 # %% [markdown]
-# Who comes more than `2 * ageing` seconds later does not overtake it. That is the whole proof that nobody starves, and it works because the
+# A request that comes more than `2 * ageing` seconds later does not overtake it. That is the whole proof that no request starves. It works because the
 # order of two requests never changes.
 #
 # ## 8.3 Predict the length ●●○ 15 minutes
 #
-# Shortest job first needs lengths, and nobody knows how long an answer will be. What is known: the prompt, what the request allows
+# Shortest job first needs lengths, and how long an answer will be is not known. What is known: the prompt, what the request allows
 # (`cap`), who asks, and how long the answers of those were that have `ended`. Predict the **passes** that a request will take:
 #
 # - The answer is as long as this client's answers were on average, but not longer than the request allows.
@@ -172,7 +172,7 @@ lab08.check_passes(passes)
 
 # %% [markdown]
 # Four clients ask for titles, summaries, letters and reports, and all of them allow 512 tokens. Four seats, and for a while more work than
-# can be done. Your prediction learns from the first answers on:
+# can be done. Your prediction learns from the first answers on (p50 is the median):
 
 # %%
 from functools import partial
@@ -184,7 +184,7 @@ trace = lab08.letters()
 
 
 def known(request):
-    """The true length, which nobody knows."""
+    """The true length, which no engine knows."""
     return math.ceil(len(request.prompt_ids) / 512) + trace[request.request_id].new_tokens - 1
 
 
@@ -200,7 +200,7 @@ reports = {name: lab08.serve(trace, policy) for name, policy in runs.items()}
 comparison(reports, columns=("TTFT p50", "end to end p50", "worst wait"))
 
 # %% [markdown]
-# The cap says nothing: everybody allows the same, and what is left is the prompt. A mean per client is nearly as good as knowing.
+# The cap says nothing: all clients allow the same, and what is left is the prompt. A mean per client is nearly as good as knowing.
 # And the worst wait has become longer: reports starve while anything shorter is there. Ageing gives part of the gain back to them.
 #
 # ## 8.4 When does the long one begin? ●●○ 15 minutes
@@ -309,6 +309,7 @@ lab08.promises(
 # %% [markdown]
 # ## How far you are
 #
+# Next: [9 Operator fusion and graph capture](../notebooks/09_operator_fusion.ipynb).
 # Back: [8 Scheduling](../notebooks/08_scheduling.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 

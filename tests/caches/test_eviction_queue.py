@@ -5,6 +5,7 @@ import random
 import pytest
 
 from helpers.caches import POLICIES, EvictionQueue, Node, packed
+from tests.caches.counted import Counted
 
 
 def node(created=0, last_use=0, uses=0):
@@ -26,19 +27,6 @@ def emptied(queue):
         order.append(queue.first)
         queue.drop(queue.first)
     return order
-
-
-class Counted:
-    """A key that counts how often keys are compared."""
-
-    comparisons = 0
-
-    def __init__(self, key):
-        self.key = key
-
-    def __lt__(self, other):
-        Counted.comparisons += 1
-        return self.key < other.key
 
 
 def test_an_empty_queue_has_no_first():

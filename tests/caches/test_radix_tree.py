@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from helpers.caches import POLICIES, RadixTree, radix_tree
+from tests.caches.counted import Counted
 
 A, B, C = [1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]
 
@@ -564,19 +565,6 @@ def lines_run(call):
     finally:
         sys.settrace(previous)
     return count
-
-
-class Counted:
-    """A key that counts how often keys are compared."""
-
-    comparisons = 0
-
-    def __init__(self, key):
-        self.key = key
-
-    def __lt__(self, other):
-        Counted.comparisons += 1
-        return self.key < other.key
 
 
 def forest(num_texts, page_size=4, policy="lru"):

@@ -1,9 +1,12 @@
 """The source that a notebook shows is the one on disk, under the name of its file."""
 
+import inspect
+
 import pytest
 
 from helpers import ops
-from helpers.display import Table, measured, show_source
+from helpers.display import LISTING_COLUMNS, Table, measured, show_kernel, show_source
+from tests.display.test_wrapping import undocumented
 from tools.notebooks import ROOT
 
 
@@ -20,11 +23,29 @@ def test_the_source_shown_is_the_source_on_disk():
 def test_the_file_that_is_named_holds_the_source(thing):
     shown = show_source(thing)
     assert shown.file.startswith("helpers/")
-    for line in shown.text.splitlines():
-        assert line in (ROOT / shown.file).read_text()
+    source = inspect.cleandoc("\n" + inspect.getsource(inspect.unwrap(thing)))
+    assert source.splitlines()[0] in (ROOT / shown.file).read_text()
+    assert undocumented(shown.text) == undocumented(source), "docstrings are filled anew, and nothing else"
+    assert max(map(len, shown.text.splitlines())) <= LISTING_COLUMNS
 
 
 def test_a_class_is_shown_whole():
     text = show_source(Table).text
     assert text.startswith("@dataclass(frozen=True)\nclass Table:\n")
     assert "\n    def __repr__(self) -> str:\n" in text
+
+
+@pytest.mark.parametrize("name", ["score", "weigh", "gather", "fold", "plan", "attend_all"])
+def test_a_kernel_is_shown_with_its_comment_to_its_end(name):
+    shown = show_kernel("attention.h", name)
+    assert shown.file == "helpers/native/sources/attention.h"
+    assert f" {name}(" in shown.text
+    assert shown.text in (ROOT / shown.file).read_text()
+    assert shown.text.splitlines()[-1] == "}"
+    assert "\n}\n" not in shown.text, "one function alone"
+    assert shown._repr_markdown_().startswith(f"`{shown.file}`\n\n```cpp\n")
+
+
+def test_an_unknown_kernel_is_named():
+    with pytest.raises(ValueError, match="no function 'sort'"):
+        show_kernel("attention.h", "sort")

@@ -119,7 +119,7 @@ def test_pages_that_no_request_holds_are_not_waited_for(request_, needed):
     assert done["a"].finish_reason == "failed"
     assert done["a"].error == (
         f"OutOfPages: request 'a' needs {needed} more pages, 3 of the pool's 6 are free, "
-        "and nobody runs who could give some back"
+        "and no request runs that could free pages"
     )
     assert done["b"].token_ids == alone(small)
     for page in held:

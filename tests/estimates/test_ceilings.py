@@ -1,8 +1,10 @@
 """The two lines of a roofline, and where they meet."""
 
+from dataclasses import replace
+
 import pytest
 
-from helpers.estimates import Ceilings, accelerator, accelerator_ceilings
+from helpers.estimates import ACCELERATORS, Ceilings, Figure, accelerator, accelerator_ceilings
 
 LIMITS = Ceilings(bandwidth=100.0, flops=800.0)
 
@@ -25,6 +27,8 @@ def test_an_accelerators_lines_are_the_tables():
 
 
 @pytest.mark.parametrize("bandwidth", [None, 0.0, -1.0])
-def test_an_unknown_bandwidth_is_refused(bandwidth):
+def test_an_unknown_bandwidth_is_refused(bandwidth, monkeypatch):
+    unknown = Figure(None, "B/s", "unknown", "no file has it")
+    monkeypatch.setitem(ACCELERATORS, "Ascend 910B1", replace(accelerator("Ascend 910B1"), bandwidth=unknown))
     with pytest.raises(ValueError, match="no bandwidth is published, give one"):
         accelerator_ceilings("Ascend 910B1", bandwidth=bandwidth)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.estimates import LINKS, Wire, link
+from helpers.estimates import LINKS, link
 
 
 def test_every_figure_has_its_source_and_a_value_or_is_unknown():
@@ -25,4 +25,3 @@ def test_a_message_takes_latency_and_bytes():
         ub.seconds(-1)
     with pytest.raises(ValueError, match="unknown link 'NVLink'; known are HCCS"):
         link("NVLink")
-    assert Wire(1e-6, 196e9).send(196e3) == ub.seconds(196e3)

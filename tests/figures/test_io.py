@@ -51,3 +51,11 @@ def test_what_does_not_fit_is_hatched():
         row = round(bar.get_y() + bar.get_height() / 2)
         ends[row] = max(ends.get(row, 0.0), bar.get_x() + bar.get_width())
     assert list(ends.values()) == pytest.approx([100 * need.used / need.capacity for need in found])
+
+
+def test_the_lengths_are_the_only_numbers_under_the_lines():
+    fig = draw_over_length({"a": {256: 1, 512: 2, 1024: 4, 2048: 8}}, "t", "y")
+    fig.canvas.draw()
+    (ax,) = fig.axes
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["256", "512", "1,024", "2,048"]
+    assert [text.get_text() for text in ax.get_xticklabels(minor=True)] == []

@@ -116,7 +116,7 @@ def test_2_right(capsys):
         ({"forget": True, "drop_first": True}, "the answer ignores the prompt"),
         ({"warm": False}, "Was there one before that did not count?"),
         ({"warm_decode": False}, "Does the warm-up have one?"),
-        ({"waits": False}, "Does anybody wait for the device?"),
+        ({"waits": False}, "Does the code wait for the device?"),
         ({"clock": "calendar"}, "Which one cannot?"),
         ({"one_less": True}, "Does the loop end too early?"),
         ({"one_more": True}, "How many does the prefill give"),
@@ -259,8 +259,8 @@ def test_4_right(capsys):
         ({"one_cache": True}, "Are the caches of all requests read?"),
         ({"ops": 1}, "A multiply-add is two operations"),
         ({"requests": 1}, "Which of the two decides?"),
-        ({"unknown": 0.0}, "Nobody published this device's bandwidth"),
-        ({"unknown": float("inf")}, "Nobody published this device's bandwidth"),
+        ({"unknown": 0.0}, "This device's bandwidth is not published"),
+        ({"unknown": float("inf")}, "This device's bandwidth is not published"),
     ],
 )
 def test_4_wrong(options, words):

@@ -45,7 +45,7 @@ def test_1_right(capsys):
         ({"own": False}, "the longest of its own batch"),
         ({"rows": "full"}, "The last batch may be smaller."),
         ({"last": 0}, "An answer's last token is never sent in."),
-        ({"extra": 1}, "Everybody's first token comes with that."),
+        ({"extra": 1}, "Each request's first token comes with that."),
     ],
 )
 def test_1_wrong(options, words):

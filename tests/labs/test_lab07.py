@@ -195,7 +195,7 @@ def test_3_wrong(options, words):
     ("answer", "words"),
     [
         (one_too_many, "Is one tile too few skipped?"),
-        (lambda **given: tiles(**given)[1:], "Is a tile left out, or one there that nobody sees?"),
+        (lambda **given: tiles(**given)[1:], "Is a tile left out, or one there that no query sees?"),
         (unwritten, "not done yet"),
         (lambda **_: None, "Is a return missing?"),
         (lambda **_: 3, "expected a list of (q_start, k_start, masked)"),

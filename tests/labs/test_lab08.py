@@ -87,7 +87,7 @@ def test_2_right(capsys):
     [
         (lambda j, now, a: (j["priority"], j["arrived"]), "Priority alone. Where does the wait come in?"),
         # everybody ages by the age of the clock, not by their own
-        (lambda j, now, a: j["priority"] - now / a, "Does everybody age alike?"),
+        (lambda j, now, a: j["priority"] - now / a, "Do all requests age alike?"),
         (lambda j, now, a: j["arrived"], "By arrival alone."),
         (lambda j, now, a: (j["priority"] + (now - j["arrived"]) / a, j["arrived"]), "Does the wait make the number larger?"),
         (lambda j, now, a: (-j["priority"], j["arrived"]), "Is it taken the other way round?"),

@@ -4,12 +4,14 @@ import copy
 import threading
 import time
 
+import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
 from helpers.checks import CheckFailed, attempt, lab01, progress, reset_progress
 from helpers.checks.machinery import limit, record
 from tests.labs.answers import endless, stubborn
+from tests.remedies import nothing
 from tools import make_labs
 from tools import notebooks as nbs
 
@@ -25,7 +27,7 @@ def own_record(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("nbgrader_installed")
 def test_labs_are_what_their_solutions_give():
     assert SOLUTIONS
-    assert make_labs.stale() == []
+    nothing([*make_labs.old_solutions(), *make_labs.stale()])
 
 
 @pytest.mark.usefixtures("nbgrader_installed")
@@ -41,6 +43,51 @@ def test_a_stale_a_missing_and_an_orphaned_lab_are_said(tmp_path):
     assert "is not what its solution gives" in make_labs.stale(tmp_path)[0]
     (tmp_path / "solutions" / SOLUTIONS[0].name).unlink()
     assert make_labs.stale(tmp_path) == [f"labs/{lab.name} has no solution"]
+
+
+@pytest.fixture
+def lab_course(tmp_path):
+    """A course of one solution, whose notebook is what its source says."""
+    source = tmp_path / "solutions" / "src" / f"{SOLUTIONS[0].stem}.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(nbs.source_of(SOLUTIONS[0]).read_text())
+    nbformat.write(nbs.read_source(source), nbs.notebook_of(source))
+    return source
+
+
+def test_a_solution_that_is_older_than_its_source_is_said(lab_course, monkeypatch, capsys):
+    root = lab_course.parents[2]
+    assert make_labs.old_solutions(root) == []
+    lab_course.write_text(lab_course.read_text().replace("●○○", "●●●", 1))
+    (said,) = make_labs.old_solutions(root)
+    assert "is older than its source; run: python tools/refresh.py solutions/01_memory_math" in said
+    assert said.endswith("&& python tools/make_labs.py")
+    monkeypatch.setattr(make_labs, "old_solutions", lambda: [said])
+    monkeypatch.setattr(make_labs, "write_all", lambda: None)
+    monkeypatch.setattr(make_labs, "stale", lambda: [])
+    assert make_labs.main([]) == 0
+    assert capsys.readouterr().err == f"warning: {said}\n"
+    assert make_labs.main(["--check"]) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_a_release_is_what_a_learner_sees(lab_course):
+    def release(old, new):
+        text = lab_course.read_text()
+        assert old in text
+        other = lab_course.with_name("other.py")
+        other.write_text(text.replace(old, new))
+        return nbs.read_source(other).metadata.course.release
+
+    usual = release("", "")
+    assert nbs.read_source(lab_course).metadata.course.release == usual
+    assert release("### END SOLUTION", "pass\n### END SOLUTION") == usual, "an answer is not seen"
+    assert release("### END HIDDEN", "assert True\n### END HIDDEN") == usual, "a hidden test is not seen"
+    assert len({usual, release("●○○", "●●●"), release('"points": 1', '"points": 9')}) == 3
+    notebook = nbs.read(nbs.notebook_of(lab_course))
+    notebook.metadata.course.release = "older"
+    nbformat.write(notebook, nbs.notebook_of(lab_course))
+    assert make_labs.old_solutions(lab_course.parents[2]), "a solution carries its source's release"
 
 
 @pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda path: path.stem)

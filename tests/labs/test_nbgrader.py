@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ def nbgrader(course, *arguments):
     own = {name: value for name, value in os.environ.items() if name != "COURSE_DATA"}
     done = subprocess.run(command, cwd=course, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def course(tmp_path_factory, nbgrader_installed):
     source = root / "source" / LAB
     source.mkdir(parents=True)
     shutil.copy(nbs.ROOT / "solutions" / f"{LAB}.ipynb", source)
-    nbgrader(root, "generate_assignment", LAB)
+    (root / "said.txt").write_text(nbgrader(root, "generate_assignment", LAB))
     return root
 
 
@@ -98,6 +100,7 @@ SUBMISSIONS = {
     "hal": ({"token-bytes": SKIPPED}, 0.0),
     "pat": ({"token-bytes": WRITES}, 0.0),  # and what `metadata_patched` does
     "exi": (answers(int4_bytes=ENDS), 3.0),  # what was solved before the end
+    "old": (answers(), FULL_SCORE),  # of an earlier lab
 }
 
 
@@ -122,9 +125,19 @@ def submit(course, student, given):
         cell.source = given.get(grade_id, cell.source)
     if student == "pat":
         metadata_patched(lab)
+    if student == "old":
+        lab.metadata.course.release = "0123456789ab"
     folder = course / "submitted" / student / LAB
     folder.mkdir(parents=True)
     nbformat.write(lab, folder / f"{LAB}.ipynb")
+
+
+def require_known_warnings(said):
+    """Fails where nbgrader warns of something that the guide does not name."""
+    known = re.findall(r"^- `([^`]+)`", (nbs.ROOT / "docs" / "instructors.md").read_text(), re.MULTILINE)
+    warned = [line for line in said.splitlines() if re.search(r"\| (WARNING|ERROR)|Warning:", line)]
+    unknown = [line for line in warned if not any(words in line for words in known)]
+    assert unknown == []
 
 
 def progress_of(course, *students):
@@ -138,14 +151,20 @@ def test_right_wrong_dishonest_and_empty_submissions_are_graded(course):
     before = [(nbs.ROOT / name).read_bytes() for name in VICTIMS]
     for student, (given, _) in SUBMISSIONS.items():
         submit(course, student, given)
-    nbgrader(course, "autograde", LAB, "--create")
+    said = nbgrader(course, "autograde", LAB, "--create")
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as book:
         scores = {student: book.find_submission(LAB, student).score for student in SUBMISSIONS}
     assert scores == {student: score for student, (_, score) in SUBMISSIONS.items()}
     assert [(nbs.ROOT / name).read_bytes() for name in VICTIMS] == before
     ada, bob = (json.loads(path.read_text()) for path in progress_of(course, "ada", "bob"))
     assert ada != bob  # everybody's own, and nobody else's
-    nbgrader(course, "generate_feedback", LAB)
+    release = nbs.read(nbs.ROOT / "solutions" / f"{LAB}.ipynb").metadata.course.release
+    words = f"made for another release of the lab (0123456789ab); graded with {release}"
+    assert next(line for line in said.splitlines() if "another release" in line).endswith(f"old: {words}")
+    assert said.count("another release") == 1, "of all others nothing is said"
+    said += nbgrader(course, "generate_feedback", LAB)
+    require_known_warnings((course / "said.txt").read_text() + said)
+    assert words in (course / "feedback" / "old" / LAB / f"{LAB}.html").read_text()
     feedback = (course / "feedback" / "bob" / LAB / f"{LAB}.html").read_text()
     assert "Exercise 1.2, mend the KV cache formula: the value is wrong" in feedback
     feedback = (course / "feedback" / "hal" / LAB / f"{LAB}.html").read_text()

@@ -9,6 +9,7 @@ import heapq
 import importlib
 import itertools
 import math
+import operator
 import statistics
 
 import numpy as np
@@ -675,6 +676,118 @@ class Whole(Policy):
         )
 
 
+def count_counter(groups, sizes, needed):
+    reads = [{name for one in group for name in one["reads"]} for group in groups]
+    moved = np.int64(0)
+    for i, group in enumerate(groups):
+        inside = [one["writes"] for one in group]
+        moved += sum([sizes[n] for n in reads[i] if n not in inside])
+        moved += sum([sizes[n] for n in inside if n in set().union(*reads[i + 1 :], needed)])
+    return [np.int64(len(groups)), moved]
+
+
+def count_backwards(groups, sizes, needed):
+    wanted, moved = set(needed), 0
+    for group in reversed(groups):
+        made = {one["writes"] for one in group}
+        outside = set().union(*(one["reads"] for one in group)) - made
+        moved += sum(map(sizes.get, (made & wanted) | outside))
+        wanted |= outside
+    return len(groups), moved
+
+
+def norm_in_place(x, residual, weight, eps):
+    residual += x
+    wide = residual.to(torch.float32)
+    return ((wide * (wide.square().mean(1, True) + eps) ** -0.5) * weight.float()).type_as(x), residual
+
+
+def norm_fp64(x, residual, weight, eps):
+    total = torch.add(x, residual)
+    t = total.double()
+    length = torch.linalg.vector_norm(t, dim=-1, keepdim=True) ** 2 / t.shape[-1]
+    return [(t / (length + eps).sqrt() * weight.double()).to(x.dtype), total]
+
+
+def sizes_all(histogram, count):
+    batches, best = sorted(histogram), None
+    for n in range(1, min(count, len(batches)) + 1):
+        for sizes in itertools.combinations(batches, n):
+            if sizes[-1] == batches[-1]:
+                rows = sum(sizes[bisect.bisect_left(sizes, b)] * steps for b, steps in histogram.items())
+                best = min(best or (rows, sizes), (rows, sizes))
+    return best[1]
+
+
+def sizes_recursive(histogram, count):
+    batches = sorted(histogram)
+
+    @functools.cache
+    def least(n, left):
+        if not n:
+            return 0, ()
+        if not left:
+            return math.inf, ()
+        ways = []
+        for before in range(n):
+            cost, sizes = least(before, left - 1)
+            own = sum((batches[n - 1] - b) * histogram[b] for b in batches[before:n])
+            ways.append((cost + own, (*sizes, batches[n - 1])))
+        return min(ways)
+
+    return np.array(least(len(batches), count)[1])
+
+
+def stale_numpy(first, second):
+    if list(map(operator.itemgetter("operator"), first)) != [one["operator"] for one in second]:
+        raise ValueError("other operators")
+    return [
+        [np.int64(i), name]
+        for i, pair in enumerate(zip(first, second, strict=True))
+        for name in {**pair[0]["memory"], **pair[0]["numbers"]}
+        if any(pair[0][kind].get(name) != pair[1][kind].get(name) for kind in ("memory", "numbers"))
+    ]
+
+
+def stale_generator(first, second):
+    class Different(ValueError):
+        pass
+
+    def pairs():
+        for i, (one, other) in enumerate(itertools.zip_longest(first, second, fillvalue={"operator": None})):
+            if one["operator"] != other["operator"]:
+                raise Different(i)
+            for kind in ("numbers", "memory"):
+                yield from ((i, name) for name in one[kind] if one[kind][name] != other[kind][name])
+
+    return tuple(pairs())
+
+
+def lines_numpy(rows, columns, tile, per_line, kept):
+    places = np.arange(rows * columns).reshape(rows, columns) // per_line
+    last_use, now, fetches = {}, 0, 0
+    for start in range(0, columns, tile):
+        for line in places[:, start : start + tile].ravel():
+            now += 1
+            newer = sum(used > last_use.get(line, 0) for used in last_use.values())
+            fetches += line not in last_use or newer >= kept
+            last_use[line] = now
+    return np.int64(fetches)
+
+
+def lines_float(rows, columns, tile, per_line, kept):
+    cache, fetches = collections.OrderedDict(), 0.0
+    for block, row in itertools.product(range(math.ceil(columns / tile)), range(rows)):
+        for column in range(columns)[block * tile : (block + 1) * tile]:
+            line = (columns * row + column) // per_line
+            if cache.pop(line, None) is None:
+                fetches += 1
+                if len(cache) == kept:
+                    cache.popitem(last=False)
+            cache[line] = line
+    return fetches
+
+
 RIGHT = {
     "lab01.check_kv_bytes": (kv_numpy, kv_by_layers),
     "lab01.check_int4_bytes": (int4_decimal, int4_numpy),
@@ -710,6 +823,11 @@ RIGHT = {
     "lab08.check_passes": (passes_numpy, passes_fraction),
     "lab08.check_begin": (begins_float32, begins_closed),
     "lab08.check_both": (Deadline, Whole),
+    "lab09.check_count": (count_counter, count_backwards),
+    "lab09.check_norm": (norm_in_place, norm_fp64),
+    "lab09.check_sizes": (sizes_all, sizes_recursive),
+    "lab09.check_stale": (stale_numpy, stale_generator),
+    "lab09.check_lines": (lines_numpy, lines_float),
 }
 PAIRS = [(check, answer) for check, several in RIGHT.items() for answer in several]
 
@@ -722,7 +840,7 @@ def test_a_right_answer_of_any_style_is_accepted(check, answer, capsys):
 
 def test_every_exercise_that_asks_for_code_is_here():
     checks = set()
-    for number in range(1, 9):
+    for number in range(1, 10):
         module = importlib.import_module(f"helpers.checks.lab{number:02d}")
         checks |= {f"lab{number:02d}.{name}" for name in vars(module) if name.startswith("check_")}
     of_a_number = {

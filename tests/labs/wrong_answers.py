@@ -581,7 +581,7 @@ def f(shape, batch_size, context, device):
     n = 2 * shape.num_params + 2 * batch_size * context * shape.kv_elements_per_token
     return max(n / device.bandwidth.value, 2 * shape.num_params * batch_size / device.peak('fp16').value)
 """,
-        "Nobody published this device's bandwidth. What does the docstring ask for then?",
+        "This device's bandwidth is not published. What does the docstring ask for then?",
     ),
     (
         "lab02.check_other_device",
@@ -786,7 +786,7 @@ def f(q_len, kv_len, query_block, key_block):
             out.append((q, k, min(k + key_block, kv_len) - 1 > first))
     return out
 """,
-        "Is a tile left out, or one there that nobody sees?",
+        "Is a tile left out, or one there that no query sees?",
     ),
     (
         "lab07.check_choose",
@@ -900,5 +900,88 @@ class F(Policy):
         return state.arrived + (2 if state.request.client == 'chat' else 10) + time.time() * 1e-12
 """,
         "The queue is sorted once. Can the rank be a moment, which stays?",
+    ),
+    (
+        "lab09.check_count",
+        "f",
+        """
+def f(groups, sizes, needed):
+    moved, seen = 0, set()
+    for i, group in enumerate(groups):
+        made = {o['writes'] for o in group}
+        read = {n for o in group for n in o['reads']} - made - seen
+        later = {n for g in groups[i + 1:] for o in g for n in o['reads']}
+        moved += sum(sizes[n] for n in read) + sum(sizes[n] for n in made if n in later or n in needed)
+        seen |= read | made
+    return len(groups), moved
+""",
+        "bytes: the value is wrong",
+    ),
+    (
+        "lab09.check_norm",
+        "f",
+        """
+import torch
+
+def f(x, residual, weight, eps):
+    total = (x + residual).float()
+    return (total * torch.rsqrt(total.pow(2).mean(-1, keepdim=True) + eps) * weight).to(x.dtype), total
+""",
+        "total: wrong in type",
+    ),
+    (
+        "lab09.check_norm",
+        "f",
+        """
+import torch
+
+def f(x, residual, weight, eps):
+    total = x + residual
+    mean = total.pow(2).float().mean(-1, keepdim=True)
+    return (total.float() * torch.rsqrt(mean + eps) * weight).to(x.dtype), total
+""",
+        "normed: wrong values",
+    ),
+    (
+        "lab09.check_sizes",
+        "f",
+        """
+def f(histogram, count):
+    sizes = sorted(histogram)
+    while len(sizes) > count:
+        i = min(range(len(sizes) - 1), key=lambda i: (sizes[i + 1] - sizes[i]) * histogram[sizes[i]])
+        del sizes[i]
+    return sizes
+""",
+        "other sizes pad less",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if len(first) != len(second):
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for kind in ('memory', 'numbers')
+            for n in a[kind] if a[kind][n] != b[kind].get(n)]
+""",
+        "these captures are of two different steps",
+    ),
+    (
+        "lab09.check_lines",
+        "f",
+        """
+def f(rows, columns, tile, per_line, kept):
+    count, lines = 0, []
+    for start in range(0, columns, tile):
+        lines = []
+        for row in range(rows):
+            for column in range(start, min(start + tile, columns)):
+                line = (row * columns + column) // per_line
+                count += line not in lines
+                lines = ([x for x in lines if x != line] + [line])[-kept:]
+    return count
+""",
+        "the value is wrong",
     ),
 ]

@@ -9,7 +9,7 @@ from helpers.ops import by_device
 
 CPU = torch.device("cpu")
 # `likeliest` gives lists on the host, no tensor to compare.
-OPERATORS = set(ops.__all__) - {"BlockTables", "likeliest"}
+OPERATORS = set(ops.__all__) - {"BlockTables", "check_heads", "likeliest", "packed_from"}
 
 
 def test_every_operator_is_tried_in_every_type_and_passes(outcomes):

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers import KVCache
 from helpers.model import ConcatCache, FlatBatch, NoCache
 from helpers.ops import materialised_attention, torch_ops
 from tests.tiny import CONFIGS, reference, twin
@@ -32,13 +34,55 @@ def test_packed_weights_change_no_logit(name):
 
 
 def test_weights_stay_as_they_are_where_no_layout_is_known(monkeypatch):
-    monkeypatch.setattr(torch_ops, "_can_pack", lambda dtype: False)
+    monkeypatch.setattr(torch_ops, "can_pack", lambda dtype: False)
     model = reference("llama tied")
     ours = twin(model).pack()
     assert not any(parameter.is_mkldnn for parameter in ours.parameters())
     torch.testing.assert_close(
         ours(FlatBatch.pack(TOKENS[:1]))[0], expected(model, TOKENS[0])[-1], atol=1e-4, rtol=0
     )
+
+
+class Calls(TorchDispatchMode):
+    """Count the operators that torch's dispatcher is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def calls_of_a_token(model):
+    """Return the operator calls of a pass over one token behind eight."""
+    cache = KVCache.for_model(model, 1, 16)
+    model(FlatBatch.pack([[1] * 8]), cache)
+    batch = FlatBatch.pack([[1]], [8])
+    cache.prepare(batch)
+    with torch.inference_mode(False), torch.no_grad(), Calls() as calls:
+        type(model).compute.__wrapped__(model, batch, cache)
+    return calls.count
+
+
+def test_a_decoded_token_costs_so_many_operator_calls(monkeypatch):
+    """46 a layer; torch's RMS norm alone is six calls on a CPU, and every view of a tensor counts."""
+    monkeypatch.setenv("COURSE_KERNELS", "packed")
+    monkeypatch.setattr("helpers.native.page_attention.serves", lambda *_: False)
+    model = twin(reference("llama")).pack()
+    two = calls_of_a_token(model)
+    model.layers = model.layers[:1]
+    assert two - calls_of_a_token(model) <= 46
+    assert two <= 2 * 46 + 20
+
+
+def test_in_a_native_pass_a_token_costs_few_operator_calls_whatever_the_layers(monkeypatch):
+    monkeypatch.setenv("COURSE_KERNELS", "native")
+    model = twin(reference("llama wide heads")).pack()
+    if model.small_passes is None:
+        pytest.skip("there is no compiler here")
+    assert calls_of_a_token(model) <= 25
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -1,4 +1,4 @@
-"""Chapters 3 to 8 run on the emulated NPU, but for cells that only measure or whose proof is a test of its own."""
+"""Chapters 3 and later run on the emulated NPU, but for cells that only measure or whose proof is a test of its own."""
 
 from __future__ import annotations
 

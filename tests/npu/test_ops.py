@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch_npu
 
-from helpers import emulated_npu, ops
+from helpers import PagedKVCache, emulated_npu, ops
 from helpers.ops import npu_attention, torch_attention, torch_ops
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -139,6 +139,40 @@ def test_pages(case, dtype, page_size, heads, kv_heads, dim):
         dtype,
     )
     assert ran(names, FIA) == _expected_calls(dtype, page_size, dim, new)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("page_size", [528, 640, 1024])
+@pytest.mark.parametrize("dim", [64, 128])
+def test_pages_over_512_tokens_are_refused_before_any_operator(page_size, dtype, dim):
+    """By the cache when it is made, and by attention; a CPU reads pages of any size."""
+    sizes = dict(num_layers=1, page_size=page_size, num_pages=2, num_kv_heads=2, head_dim=dim, dtype=dtype)
+    PagedKVCache(**sizes, device="cpu")
+    message = f"pages of {page_size} tokens: attention on an NPU reads pages of 512 tokens at most"
+    with pytest.raises(ValueError, match=message):
+        PagedKVCache(**sizes, device="npu")
+    pages = torch.zeros(2, page_size, 2, dim, dtype=dtype).npu()
+    q = randn(1, 4, dim, dtype=dtype).npu()
+    with emulated_npu.trace() as names, pytest.raises(ValueError, match=message):
+        ops.attention_pages(q, pages, pages, ops.BlockTables([[0]], [5], page_size, "npu"), [0, 1], 1.0)
+    assert names == []
+
+
+@pytest.mark.parametrize("case", ["decode", "mixed"])
+@pytest.mark.parametrize(
+    ("page_size", "dtype", "dim"),
+    [*((512, dtype, 128) for dtype in TYPES), (1024, torch.float32, 128), (1024, torch.bfloat16, 24)],
+)
+def test_large_pages_that_an_npu_reads(page_size, case, dtype, dim):
+    """512 tokens in every type; more in fp32 and with padded heads, whose pages are collected first."""
+    new, total = {"decode": ([1, 1], [600, 30]), "mixed": ([3, 1], [530, 9])}[case]
+    k, v = (randn(4, page_size, 2, dim, dtype=dtype) for _ in "kv")
+    q, starts, tables = randn(sum(new), 4, dim, dtype=dtype), [0, new[0], sum(new)], [[2, 0], [3]]
+    got = ops.attention_pages(
+        q.npu(), k.npu(), v.npu(), ops.BlockTables(tables, total, page_size, "npu"), starts, 0.1
+    )
+    want = torch_attention.attention_pages(q, k, v, ops.BlockTables(tables, total, page_size), starts, 0.1)
+    close(got, want, dtype)
 
 
 def _expected_calls(dtype, page_size, dim, new):

@@ -6,6 +6,14 @@ from helpers.parallel import Ranks
 from tests.parallel import toys
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _kernels():
+    """Ask for native passes, which compute all layers in one call: a shared model must not take them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_KERNELS", "native")
+        yield
+
+
 @pytest.fixture(scope="session")
 def ranks_of():
     """Return a function that gives the ranks of a number, started when they are first asked for."""

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from helpers.engine import Request
-from helpers.estimates import Ceilings, Wire
+from helpers.estimates import Ceilings
 from helpers.model import PUBLISHED
 from helpers.simulation import (
     Load,
@@ -13,6 +13,7 @@ from helpers.simulation import (
     RooflineTime,
     SimulatedEngine,
     TensorParallelTime,
+    Wire,
     stage_shares,
 )
 

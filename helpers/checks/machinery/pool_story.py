@@ -39,7 +39,7 @@ def _told(lines: list[str]) -> str:
 
 
 class PoolStory:
-    """Plays one story with a learner's pool. After every call everybody reads what is theirs, and the counts are right."""
+    """Plays one story with a learner's pool. After every call each request reads what is its own, and the counts are right."""
 
     def __init__(self, answer: Any, lines: list[str]):
         """Make the learner's pool with `answer`. Raise CheckFailed when `answer` makes none."""
@@ -218,29 +218,29 @@ def _is_counts(value: Any) -> TypeGuard[list[int]]:
 def _read_hint(name: str, who: str, what: str) -> str:
     """Return why a request reads something else than it should, as a question."""
     if what == "free":
-        return "Somebody else ended. Who still uses the pages that were given back?"
+        return "Another request ended. Which requests still use the pages that were given back?"
     if what == "fork":
         return "A child begins with everything of its parent: pages and length. Whose length has it?"
     if name != who:
-        return "Somebody else wrote. Was that page shared when it was written into, or copied the wrong way round?"
+        return "Another request wrote. Was that page shared when it was written into, or copied the wrong way round?"
     return "When a page is copied, what must be in the copy? And where does the new value go?"
 
 
 def _used_hint(what: str) -> str:
     """Return why too many pages are in use, as a question."""
     hints = {
-        "fork": "What must be copied when nobody has written anything yet?",
+        "fork": "What must be copied before any request writes?",
         "free": "Is the request's table gone, too?",
     }
-    return hints.get(what, "Is a page copied that nobody else names, or a full one?")
+    return hints.get(what, "Is a page copied that no other request names, or a full one?")
 
 
 def _refs_hint(what: str, new: bool) -> str:
     """Return why a count is wrong, as a question; `new`: of the page that was written into."""
     hints = {
         "fork": "A fork names each of its parent's pages once more. Is that counted?",
-        "free": "Whoever ends names its pages no more. Is each of them counted down, once?",
+        "free": "A request that ends names its pages no more. Is each of them counted down, once?",
     }
     if what not in hints and new:
         return "`take` counts the new page already. Is it counted again?"
-    return hints.get(what, "Who copies a page names the old one no more. Is that counted?")
+    return hints.get(what, "A request that copies a page names the old one no more. Is that counted?")

@@ -75,6 +75,15 @@ aclError aclrtGetDeviceInfo(uint32_t device, int attribute, int64_t *value) {
   return not_emulated("aclrtGetDeviceInfo of this attribute");
 }
 
+/* How many cores a device's or a stream's work may use: all of them, as none are set aside here. */
+static aclError limit_of(int type, uint32_t *cores) {
+  if (type != 0 && type != 1) return not_emulated("a limit of resources of this type");
+  *cores = type == 0 ? cube_cores : vector_cores; /* ACL_RT_DEV_RES_CUBE_CORE, ACL_RT_DEV_RES_VECTOR_CORE */
+  return OK;
+}
+aclError aclrtGetDeviceResLimit(int device, int type, uint32_t *cores) { return limit_of(type, cores); }
+aclError aclrtGetStreamResLimit(void *stream, int type, uint32_t *cores) { return limit_of(type, cores); }
+
 #define OPTIONS 16
 static int64_t options[OPTIONS]; /* determinism and the like: kept, because torch_npu reads them back */
 aclError aclrtSetSysParamOpt(unsigned option, int64_t value) {

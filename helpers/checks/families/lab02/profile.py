@@ -126,7 +126,7 @@ def _near(one: Any, other: Any) -> bool:
     return equal(one, other, rel=0.01)
 
 
-_ORDERED = "That is the time of the order, not of the work. Does anybody wait for the device?"
+_ORDERED = "That is the time of the order, not of the work. Does the code wait for the device?"
 _CLOCK = "One of the engine's clocks can be set back. Which one cannot?"
 _PREFILL = "Is the prefill in it? TPOT is the mean over the tokens after the first."
 PROFILE = Family(

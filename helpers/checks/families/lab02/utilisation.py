@@ -175,7 +175,7 @@ def device_shown(case: Case) -> Mapping[str, Any]:
 def device_facts(got: Any, right: Any, case: Case) -> str:
     """Say what an unknown bandwidth asks for."""
     return (
-        "Nobody published this device's bandwidth. What does the docstring ask for then?"
+        "This device's bandwidth is not published. What does the docstring ask for then?"
         if right is None
         else ""
     )
@@ -201,7 +201,7 @@ DEVICE = Family(
         _HEADS: (_best(width="heads"), _best(width="hidden")),
         "Which devices have no published bandwidth? A figure says so itself.": tuple(
             _best(unnamed=(name,)) for name, device in ACCELERATORS.items() if device.bandwidth.value is None),
-        "Nobody published this device's bandwidth. What does the docstring ask for then?": (
+        "This device's bandwidth is not published. What does the docstring ask for then?": (
             _best(unknown=0.0), _best(unknown=math.inf), _best(unknown=math.nan)),
     }),),
     kind=device_kind,

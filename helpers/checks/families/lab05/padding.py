@@ -80,7 +80,7 @@ PADDING = Family(
         "The last batch may be smaller. How many rows has it?": _padding(full=True),
         "The last batch may be smaller. Is it counted at all?": _padding(drop=True),
         "An answer's last token is never sent in. Is it counted as needed?": _padding(last=0),
-        "How many passes does an answer of one token need after its prompt's? Everybody's first token comes with that.": (
+        "How many passes does an answer of one token need after its prompt's? Each request's first token comes with that.": (
             _padding(passes=0), _padding(passes=0, last=0),
         ),
         "The server takes requests in the order given. Were they sorted?": tuple(

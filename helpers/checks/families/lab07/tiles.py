@@ -60,7 +60,7 @@ def tile_facts(tiles: answers.TileList, right: answers.TileList, case: Case) -> 
     """Return what a wrong list tells."""
     starts, want = [tile[:2] for tile in tiles], [tile[:2] for tile in right]
     if {*starts} != {*want}:
-        return "Is a tile left out, or one there that nobody sees?"
+        return "Is a tile left out, or one there that no query sees?"
     return (
         "The order: block of queries by block of queries, keys from left to right." if starts != want else ""
     )

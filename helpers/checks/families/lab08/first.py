@@ -112,7 +112,7 @@ FIRST = Family(
     (Part(broken="not the next one", mistakes={
         _PLACE: _chosen(_moment),
         "Priority alone. Where does the wait come in?": _chosen(lambda j, n, a: (j["priority"], j["arrived"])),
-        "Priority alone, and of equals the first of the list. Does everybody age alike?": _chosen(lambda j, n, a: j["priority"]),
+        "Priority alone, and of equals the first of the list. Do all requests age alike?": _chosen(lambda j, n, a: j["priority"]),
         "By arrival alone. What does priority change?": _ruled(lambda j, n, a: j["arrived"]),
         "Does a request that waits become more urgent? Does the wait make the number larger?": _ruled(lambda j, n, a: j["priority"] + (n - j["arrived"]) / a),
         "The smaller number is the more urgent one. Is it taken the other way round?": _ruled(lambda j, n, a: -j["priority"]),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.estimates import Wire
+from helpers.simulation import Wire
 
 SLOW = Wire(latency=1.0, bandwidth=10.0)
 FREE = Wire(latency=0.0, bandwidth=10.0)

@@ -1,0 +1,141 @@
+"""Passes over a few tokens in one native call, in place of a decoder's operators one by one.
+
+The decoder's own code is the reference: tests hold both equal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+from torch import Tensor
+
+from helpers.model.batch import FlatBatch
+from helpers.model.cache import NoCache
+from helpers.native.library import usable
+from helpers.native.page_attention import Sequences
+from helpers.native.small_pass import LayerWeights, Layout, SmallPass, can_compute
+from helpers.ops.products import fastest, remembered, wish
+
+if TYPE_CHECKING:
+    from helpers.model.decoder import DecoderLayer, DecoderLM, Linear
+
+
+TOKENS = (1, 2, 4, 8, 16, 32)
+"""Sizes of passes that are measured."""
+_UP_TO = 16  # of a native pass that COURSE_KERNELS asks for
+
+
+class SmallPasses:
+    """A decoder's passes of at most `most` tokens, each in one native call."""
+
+    def __init__(self, model: DecoderLM, most: int = _UP_TO):
+        """Take the model's weights before they are packed. Ask `serves` first."""
+        self.most, self._model, self._parts = most, model, _parts(model)
+        cfg, layers = model.cfg, [_weights(cast("DecoderLayer", layer)) for layer in model.layers]
+        head = model.embed_tokens.weight if model.lm_head is None else model.lm_head.weight
+        self._native = SmallPass(
+            layers, model.norm.float(), head.detach(), cfg.num_heads, cfg.head_dim, cfg.rms_norm_eps
+        )
+
+    @staticmethod
+    def serves(model: DecoderLM) -> bool:
+        """Return whether the kernels are here and can compute with this model's weights."""
+        matrices = [matrix.weight for matrix in model.matrices()]
+        return can_compute([*matrices, model.embed_tokens.weight], model.cfg.head_dim)
+
+    def where_faster(self) -> SmallPasses | None:
+        """Return these passes, up to the tokens where operators become faster on this machine; None for never."""
+        self._parts = _parts(self._model)  # packing has replaced the weights
+        if wish():
+            return self if wish() == "native" else None
+        cfg = self._model.cfg
+        sizes = (cfg.num_layers, cfg.hidden_size, cfg.intermediate_size, cfg.vocab_size, cfg.num_heads)
+        native, others = remembered("passes", (str(self._model.dtype), sizes, TOKENS), self._times)
+        faster = [a <= b for a, b in zip(native, others, strict=True)]
+        self.most = TOKENS[faster.index(False) - 1] if False in faster else TOKENS[-1]
+        return self if faster[0] else None
+
+    def _times(self) -> list[list[float]]:
+        """Return the seconds of passes over `TOKENS` first tokens, natively and by operators."""
+        found: list[list[float]] = [[], []]
+        for count in TOKENS:
+            batch = FlatBatch.pack([[1]] * count)
+            layout = self._empty_layout(count)
+            ways = (
+                lambda batch=batch, layout=layout: self(batch, layout, "last"),
+                lambda batch=batch: self._model.compute(batch, NoCache()),
+            )
+            for times, seconds in zip(found, fastest(ways, 5), strict=True):
+                times.append(seconds)
+        return found
+
+    def _empty_layout(self, count: int) -> Layout:
+        """Return room for `count` sequences of a single token."""
+        cfg, rows = self._model.cfg, torch.arange(count, dtype=torch.int32).unsqueeze(1)
+        k, v = (
+            torch.zeros(cfg.num_layers, count, 1, cfg.num_kv_heads, cfg.head_dim, dtype=self._model.dtype)
+            for _ in "kv"
+        )
+        return Layout(k, v, Sequences.of(rows, range(count + 1), [1] * count), heads_first=False)
+
+    def __str__(self) -> str:
+        return f"in one native call up to {self.most} tokens"
+
+    def takes(self, batch: FlatBatch) -> bool:
+        """Return whether the batch is small enough, no profiler wants to see operators, and the model is untouched.
+
+        A model with another weight, another part, a hook or another `forward` than it had is computed by its
+        operators.
+        """
+        return (
+            len(batch.token_ids) <= self.most and usable() is not None and _parts(self._model) == self._parts
+        )
+
+    def __call__(self, batch: FlatBatch, layout: Layout, logits: Literal["last", "all"]) -> Tensor:
+        """Return what `DecoderLM.compute` returns."""
+        model = self._model
+        scale = model.cfg.rope_scale
+        cos, sin = (
+            angles.float().squeeze(1).mul_(scale).contiguous() for angles in model.rope(batch.positions)
+        )
+        x = model.embed_tokens(batch.token_ids).float()
+        ends = batch.query_start_loc[1:]
+        wanted = range(len(x)) if logits == "all" else [end - 1 for end in ends]
+        outputs = torch.tensor(wanted, dtype=torch.int32)
+        return self._native(x, (cos, sin), layout, outputs, model.cfg.head_dim**-0.5)
+
+
+def _parts(model: DecoderLM) -> list[int]:
+    """Return what shows that a model's layers were exchanged or hooked: identities and numbers of hooks.
+
+    This runs before each pass, so that it looks into the modules' own dictionaries.
+    """
+    found: list[int] = []
+    for layer in model.layers._modules.values():
+        assert layer is not None
+        attn, mlp = layer._modules["attn"], layer._modules["mlp"]
+        for part in (layer, attn, mlp, *attn._modules.values(), *mlp._modules.values()):  # type: ignore[union-attr]
+            assert part is not None
+            found += map(id, part._parameters.values())
+            found.append(
+                len(part._forward_hooks) + len(part._forward_pre_hooks) + ("forward" in part.__dict__)
+            )
+    return found
+
+
+def _weights(layer: DecoderLayer) -> LayerWeights:
+    """Return one layer's tensors as the native pass wants them."""
+    attn, mlp = layer.attn, layer.mlp
+    return LayerWeights(
+        layer.input_norm.float(),
+        layer.post_norm.float(),
+        None if attn.q_norm is None else attn.q_norm.float(),
+        None if attn.k_norm is None else attn.k_norm.float(),
+        *map(_pair, (attn.qkv_proj, attn.o_proj, mlp.gate_up_proj, mlp.down_proj)),
+    )
+
+
+def _pair(matrix: Linear) -> tuple[Tensor, Tensor | None]:
+    """Return a matrix and its bias in fp32."""
+    return matrix.weight.detach(), None if matrix.bias is None else matrix.bias.float()

@@ -1,0 +1,24 @@
+"""Kernels in C++, compiled by this machine's own compiler at first use; plain torch where there is none.
+
+Attention over pages, and whole passes over a few tokens, for all chapters with a cache; chapter 9 reads the
+kernels line by line.
+"""
+
+from helpers.native.library import Kernels, built, kernels, processor, usable
+from helpers.native.page_attention import Sequences, attend, serves
+from helpers.native.small_pass import Layout, SmallPass, can_compute, product
+
+__all__ = [
+    "Kernels",
+    "Layout",
+    "Sequences",
+    "SmallPass",
+    "attend",
+    "built",
+    "can_compute",
+    "kernels",
+    "processor",
+    "product",
+    "serves",
+    "usable",
+]
