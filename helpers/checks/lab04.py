@@ -9,7 +9,14 @@ from typing import Any
 from helpers.checks.families.lab04.evict import EVICT
 from helpers.checks.families.lab04.match import MATCH
 from helpers.checks.families.lab04.rate import RATE
-from helpers.checks.families.lab04.secret import Asked, Server, secret_family, secret_shown
+from helpers.checks.families.lab04.secret import (
+    OWN_TRIES,
+    Asked,
+    Server,
+    secret_case,
+    secret_family,
+    secret_shown,
+)
 from helpers.checks.machinery.core import CheckFailed, describe, exercise, require_callable
 from helpers.checks.machinery.family import Case, check_family, seed
 from helpers.checks.machinery.limit import attempt
@@ -41,11 +48,27 @@ def check_rate(answer: Any) -> None:
 @exercise(LAB, 4, "read what you cannot see")
 def check_secret(answer: Any) -> None:
     """Check that `answer(ask, known, alphabet, length)` returns the secret tokens."""
-    asked = list[list[int]]()
-    check_family(answer, secret_family(lambda a, case: _recovered(a, case, asked), _secret_facts(asked)))
+    asked = dict[str, list[list[int]]]()
+    family = secret_family(lambda a, case: _recovered(a, case, asked), _secret_facts(asked))
+    check_family(answer, family)
+    _require_outside(answer, asked)
 
 
-def _recovered(answer: Function, case: Case, asked: list[list[int]]) -> Any:
+def _require_outside(answer: Function, asked: dict[str, list[list[int]]]) -> None:
+    """Raise CheckFailed when a token that stands behind the tries stays the same in an alphabet that has it."""
+    usual = secret_case([1, 2], [21, 20, 21], [20, 21], 0.02, 1e-3, 6)
+    _recovered(answer, usual, asked)
+    behind = {token for question in asked[repr(usual)] for token in question[3:]} - {1, 2, 20, 21}
+    for token in sorted(token for token in behind if token >= 0)[:3]:
+        for round_ in range(4):  # a wrong answer guesses, and may be right by chance
+            case = secret_case([1, 2], [21, 20, 20, 21, 21, 20], [20, 21, int(token)], 0.02, 1e-3, round_)
+            got = _recovered(answer, case, asked)
+            if list(got) != case["secret"]:
+                raise CheckFailed("that is not the secret", secret_shown(case), expected=case["secret"],
+                                  got=list(got), hint=OWN_TRIES)  # fmt: skip
+
+
+def _recovered(answer: Function, case: Case, asked: dict[str, list[list[int]]]) -> Any:
     """Return what the learner found, and note in `asked` what was asked for it."""
     shown = secret_shown(case)
     given: dict[str, Any] = {
@@ -64,25 +87,36 @@ def _recovered(answer: Function, case: Case, asked: list[list[int]]) -> Any:
             hint="Are whole secrets tried? Each token can be found by itself, from the left.",
         ) from None  # fmt: skip
     finally:
-        asked[:] = ask.questions
+        asked[repr(case)] = ask.questions
 
 
-def _secret_facts(asked: list[list[int]]) -> Callable[[Any, Any, Case], str]:
-    """Return what the questions of the last case tell, as a question."""
+def _secret_facts(asked: dict[str, list[list[int]]]) -> Callable[[Any, Any, Case], str]:
+    """Return what the questions of a case tell, as a question."""
 
     def facts(got: Any, right: Any, case: Case) -> str:
-        if not asked:
+        questions = asked.get(repr(case), [])
+        if got == [*case["known"], *right]:
+            return "Only the secret is asked for. Is `known` a part of what is returned?"
+        if not right:
+            return ""
+        if not questions:
             return "The server was not asked anything. What does its time tell?"
         place = len(case["known"])
-        if all(len(question) <= place + 1 for question in asked[: len(case["alphabet"])]):
+        if not any(question[:place] == case["known"] for question in questions):
+            return "The secret stands behind `known`. Does a question begin with it?"
+        if all(len(question) <= place + 1 for question in questions[: len(case["alphabet"])]):
             return (
                 "A prompt's last token is always computed. Is there something behind the token that you try?"
             )
-        behind = {token for question in asked[: len(case["alphabet"])] for token in question[place + 1 :]}
+        behind = {token for question in questions[: len(case["alphabet"])] for token in question[place + 1 :]}
         if len(got) < len(right):
             return "For some token no time was small enough. Servers differ: is a number of seconds fixed in the code?"
         if got[:1] == right[:1] and behind & {*case["alphabet"]}:
-            return "Your own tries are stored, too. Can what stands behind a try be taken for the next token?"
+            return OWN_TRIES
+        if len({tuple(question) for question in questions}) < len(questions):
+            return "A question was asked twice. The second time, your own first one is stored: what does its time tell?"
+        if not {*got} <= {*case["alphabet"]}:
+            return "A token that is not in `alphabet` was returned. Is an index taken for a token?"
         return ""
 
     return facts
@@ -93,7 +127,8 @@ def check_key(answer: Any) -> None:
     """Check that `answer(before, tokens, salt)` returns something hashable that stands for a page."""
     require_callable(answer)
     text: list[tuple[int, ...]] = [(1, 2), (3, 4), (5, 6)]
-    if _keys(answer, text[:1], "Petra") != _keys(answer, text[:1], "Petra"):
+    name, same_name = "Petra", "".join(["Pet", "ra"])  # equal texts, two objects
+    if _keys(answer, text[:1], name) != _keys(answer, text[:1], same_name):
         hint = "Is there chance in the key, or an object's identity?"
         raise CheckFailed("the same page of the same tenant has another key the second time", hint=hint)
     for broken, texts, page, hint in _PAIRS:
@@ -101,6 +136,7 @@ def check_key(answer: Any) -> None:
         if one == other:
             raise CheckFailed(broken, got=describe(one), hint=hint)
     _require_apart(answer)
+    _require_many(answer)
     _require_unforged(answer)
 
 
@@ -177,6 +213,16 @@ def _require_apart(answer: Function) -> None:
                 _report_shared(known[key], page, key)
 
 
+def _require_many(answer: Function) -> None:
+    """Raise CheckFailed when two of many tenants share a page, as with a salt cut down to a small number."""
+    known = dict[Hashable, str]()
+    for i in range(1000):
+        salt = f"tenant {i}"
+        key = _keys(answer, ((1, 2),), salt)[0]
+        if known.setdefault(key, salt) != salt:
+            _report_shared((known[key], ((1, 2),)), (salt, ((1, 2),)), key)
+
+
 def _report_shared(one: tuple[str, Text], other: tuple[str, Text], key: Hashable) -> None:
     """Raise CheckFailed for two pages with one key, and say in what they differ."""
     same_salt, same_text = one[0] == other[0], one[1] == other[1]
@@ -190,7 +236,8 @@ def _require_unforged(answer: Function) -> None:
     """Raise CheckFailed when a tenant can choose a name that gives it another tenant's pages."""
     for page, then in (((1, 2), (3, 4)), ((7,), (8,))):
         first, second = _keys(answer, (page, then), "a")
-        mine = {(salt, one) for salt in _names(first, second, page, then) for one in (page, then)}
+        names = _names(first, second, page, then) | _framed(answer, second, (page, then))
+        mine = {(salt, one) for salt in names for one in (page, then)}
         for salt, one in sorted(mine):
             for theirs, pages in ((first, (page,)), (second, (page, then))):
                 if (salt, (one,)) != ("a", pages) and _keys(answer, (one,), salt)[0] == theirs:
@@ -199,6 +246,18 @@ def _require_unforged(answer: Function) -> None:
                         "a tenant with a chosen name shares another tenant's page", shown, got=describe(theirs),
                         hint="A name may be any text. Are the parts of the key kept apart, as in a tuple?",
                     )  # fmt: skip
+
+
+def _framed(answer: Function, wanted: Hashable, pages: Text) -> set[str]:
+    """Return names that make a first page's key the text `wanted`: what stands there for the name of a tenant."""
+    found, mark = set[str](), "tenant"
+    for one in pages:
+        key = _keys(answer, (one,), mark)[0]
+        if isinstance(key, str) and isinstance(wanted, str) and key.count(mark) == 1:
+            before, _, behind = key.partition(mark)
+            if wanted.startswith(before) and wanted.endswith(behind):
+                found.add(wanted[len(before) : len(wanted) - len(behind)])
+    return found
 
 
 def _names(first: Hashable, second: Hashable, page: tuple[int, ...], then: tuple[int, ...]) -> set[str]:

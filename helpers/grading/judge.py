@@ -1,4 +1,4 @@
-"""The judge of a submission: has its cells run elsewhere, and does its check cells here, with checks that nobody has touched."""
+"""The judge of a submission: has its cells run elsewhere, and does its check cells here, with untouched checks."""
 
 from __future__ import annotations
 

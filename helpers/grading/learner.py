@@ -129,7 +129,7 @@ class Served:
         self._send(answer)
 
     def _do_run(self, source: str) -> None:
-        """Run a cell; what it prints, and an error in it, are nobody's here."""
+        """Run a cell; what the cell prints, and an error in the cell, are dropped here."""
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             self._shell.run_cell(source, store_history=False, silent=True)
 

@@ -39,7 +39,7 @@ class Line:
         self._end = end
 
     def send(self, message: bytes) -> None:
-        """Send a message. Raises Gone when nobody is there any more."""
+        """Send a message. Raises Gone when the other process has ended."""
         try:
             self._end.sendall(_LENGTH.pack(len(message)) + message)
         except OSError as error:

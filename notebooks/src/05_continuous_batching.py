@@ -190,8 +190,8 @@ print(f"{len(states)} went in; in the batcher are now {len(batcher.waiting + bat
 
 # %% [markdown]
 # **The first mistake** is on the last line of `process_batch`: a request that is done is dropped,
-# and its answer is lost. We have looked over the batcher's shoulder and kept the requests. What did
-# it answer?
+# and its answer is lost. We have kept the requests outside of the batcher. What did it
+# answer?
 
 
 # %%
@@ -226,7 +226,7 @@ batcher, states = ask(RightRows)
 show(states)
 
 # %% [markdown]
-# That is language, and one of them even sounds like an answer. (An older cousin of this mistake is
+# That is language, and one of them even sounds like an answer. (A similar mistake is
 # `logits.argmax()` without a dimension: it counts through all rows and columns, and gives a "token"
 # far beyond the vocabulary.)
 #
@@ -363,7 +363,7 @@ for state in small.finished.values():
 # Memory: an admitted request finds pages for its whole text, but its answer may still outgrow the
 # pool. Then a running request is [**preempted**](../docs/glossary.md#preempted): all its pages are
 # freed, and its text so far is computed again later. No request is preempted unless that frees
-# enough pages. A request that could never fit, even alone, is refused at the door. One that finds
+# enough pages. A request that could never fit, even alone, is refused when it is added. One that finds
 # too few pages later, while none runs that could free some, fails alone.
 
 # %%

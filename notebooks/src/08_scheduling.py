@@ -630,7 +630,7 @@ plots.show(fig, alt="Six points, and the line on which simulated and measured ti
 # it has the *size* of the gain right is another question: only if it lies between the two ends.
 #
 # That is how far a simulator can be trusted here. It chooses between policies, seats and budgets
-# without an afternoon on the machine, where they differ by more than runs do. Where times are
+# without hours on the machine, where they differ by more than runs do. Where times are
 # apart, look at the machine first: its other work is not in the calibration.
 #
 # ## Measure it: half, nearly, and too full

@@ -67,14 +67,14 @@ assert longest_match([1, 2, 3, 4], [[1, 2, 3, 4]], 2) == 2
 # `pages` (how many it holds), `last_use` (a time) and `pins` (how many requests use the text that ends here). Room is needed. Which
 # nodes go, in which order?
 #
-# - Only whole nodes go, until `wanted` pages or more are free, or nothing more may go.
+# - Only whole nodes go, until they have freed `wanted` pages or more, or until no other node may go.
 # - Only a leaf may go. When its last child has gone, a node is a leaf.
 # - A node that is pinned stays, and so does everything above it.
-# - Of those that may go, the one with the oldest use goes first.
+# - Of those that may go, the one with the oldest use goes first. No two nodes have the same `last_use`.
 #
 # <details><summary>Hint 1</summary>Do it one node at a time: who may go now? Take the oldest, look again.</details>
 # <details><summary>Hint 2</summary>A leaf is a node that is no other node's parent, among those that are left.</details>
-# <details><summary>Hint 3</summary>If leaves alone may go, what is above a pinned node is safe without further ado.</details>
+# <details><summary>Hint 3</summary>If leaves alone may go, what is above a pinned node is safe, without a rule of its own.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "evict", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -137,8 +137,10 @@ for page_size in (1, 16, 64, 128, 512):
 # A server shares prefixes among all its guests, in pages of one token. You are one of them; you see the time to *your* first token
 # and nothing else. Another guest has sent `known` followed by a secret of `length` tokens out of `alphabet`. Find it.
 #
-# `alphabet` is a list of different whole numbers, in any order and with gaps. You may send any whole number as a token, also one
-# that is not in `alphabet`. Servers differ: some are fast, some slow, and every time is a bit off.
+# `alphabet` is a list of different whole numbers from 0 on, in any order and with gaps. You may send any whole number as a token,
+# also one that is not in `alphabet`. Servers differ: some are fast, some slow. Every time is a bit off, by less than one token
+# takes. A server answers up to 3 questions for each token of the secret and of `alphabet` (3 x 4 x 10 for 4 tokens out of 10), and
+# 10 more.
 #
 # <details><summary>Hint 1</summary>A prompt that is known gets its first token sooner.</details>
 # <details><summary>Hint 2</summary>Find one token at a time: <code>known + [guess]</code>, and something behind it,
@@ -169,8 +171,8 @@ lab04.check_secret(recover)
 # ## 4.5 Salt it ●●○ 10 minutes
 #
 # The server finds pages by **keys**. A text's pages get their keys in order; each depends on the one before, so that equal keys mean
-# equal texts from the start. Write the key of a page so that different tenants never share one, and the same tenant does. A tenant
-# may have any text as its salt, also one that looks like a part of a key.
+# equal texts from the start. Write the key of a page so that two tenants never have the same key, and equal texts of one tenant
+# always have the same. A tenant may have any text as its salt, also one that looks like a part of a key.
 #
 # <details><summary>Hint 1</summary>Where must the salt go in, so that it reaches all pages of a text?</details>
 # <details><summary>Hint 2</summary>A key need not be a number: a tuple compares part by part, and nothing can collide.</details>

@@ -98,7 +98,8 @@ print("right:   ", ([7, 8, 4], [2, 3, 3], {1: 2}))
 
 # %% [markdown]
 # Write it right. Each request is a dictionary: its `prompt` and the `answer` so far (lists of tokens), how many tokens of the two are
-# `computed` already, and the `count` to be computed now. The pass gives one row of logits for each token of the flat list. `rows` says, for the
+# `computed` already, and the `count` to be computed now, at most as many as are left. After a preemption the answer so far is computed
+# again, too, in one or more passes; the request gets its next token when all of its text is computed. The pass gives one row of logits for each token of the flat list. `rows` says, for the
 # requests that get a new token from this pass, which row it is chosen from.
 #
 # <details><summary>Hint 1</summary>Which position has the first new token of <code>reading</code>, if two are computed
@@ -144,7 +145,7 @@ lab05.check_pack(pack)
 # - Then waiting requests are admitted, in order, as long as there is budget and fewer than `seats` are running. Every running request
 #   holds a seat, a place in the batch, in this pass or not.
 # - An admitted request takes pages for its **whole** text at once: `page_size` tokens fit on one, and `free_pages` are left. If they do
-#   not suffice, it waits on, and no other request overtakes it.
+#   not suffice, it keeps waiting, and no other request overtakes it.
 #
 # <details><summary>Hint 1</summary>Two loops, one for each list, and a budget that both of them reduce.</details>
 # <details><summary>Hint 2</summary>One <code>min</code> of three numbers says what a request gets.</details>
@@ -178,7 +179,7 @@ lab05.check_plan(plan)
 
 # %% [markdown]
 # Let your scheduler serve eight requests with the lengths of 5.1, four seats, at most 256 tokens in a pass. The longest
-# pass is the longest silence.
+# pass is the longest silence. Each of the four may bring a chunk to the same pass.
 
 # %%
 for chunk_size in (256, 64, 16):
@@ -195,7 +196,7 @@ for chunk_size in (256, 64, 16):
 # `kv_bytes` for each cached token of the decoding requests. Leave everything else out.
 #
 # <details><summary>Hint 1</summary>Reading does not depend on the chunk. Is it fast enough?</details>
-# <details><summary>Hint 2</summary>How many tokens can be computed within the target? Some of them are spoken for.</details>
+# <details><summary>Hint 2</summary>How many tokens can be computed within the target? Some of them belong to the answers.</details>
 # <details><summary>Hint 3</summary>A chunk is a whole number, and never negative.</details>
 
 

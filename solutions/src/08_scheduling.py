@@ -65,7 +65,7 @@ for name, order in (
 #
 # ## 8.2 Mend the ageing ●●○ 15 minutes
 #
-# Urgent requests go first, and no request shall starve. So those that wait become more urgent: `ageing` seconds of waiting outweigh **one step**
+# Urgent requests go first, and no request must starve. So those that wait become more urgent: `ageing` seconds of waiting outweigh **one step**
 # of priority. Here is what one would write.
 
 
@@ -211,7 +211,8 @@ comparison(reports, columns=("TTFT p50", "end to end p50", "worst wait"))
 #
 # With `ageing` (seconds of waiting that outweigh one second of length) the job with the smallest `arrived + ageing * length` goes
 # first. Where two are equal, the one that came first goes first: the long job came at 0, before all others. Without ageing (`None`),
-# the shortest goes first. A job that comes at the very moment at which the seat becomes free is there already.
+# the shortest goes first. A job that comes at the very moment at which the seat becomes free is there already. A job that has begun
+# keeps the seat to its end.
 #
 # <details><summary>Hint 1</summary>Go through the short jobs one by one. When does a short one go first?</details>
 # <details><summary>Hint 2</summary>If it is here, and if it is ahead in the order. The first one that is not ends the story.</details>

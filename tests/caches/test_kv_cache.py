@@ -64,12 +64,15 @@ def test_any_interleaving_of_rows_equals_whole_passes(data):
 MODEL = twin(reference("qwen3"))
 
 
-def test_half_precision_equals_the_concatenating_cache():
-    ours = twin(reference("llama"), torch.bfloat16)
-    cache, plain = KVCache.for_model(ours, 1, 16), ConcatCache()
+def test_half_precision_is_as_far_from_full_precision_as_the_concatenating_cache():
+    exact, ours = (twin(reference("llama"), dtype) for dtype in (torch.float32, torch.bfloat16))
+    cache, plain, full = KVCache.for_model(ours, 1, 16), ConcatCache(), ConcatCache()
     for history, row in ((0, [1, 2, 3, 4]), (4, [5]), (5, [6, 7])):
         batch = FlatBatch.pack([row], [history])
-        torch.testing.assert_close(ours(batch, cache), ours(batch, plain), atol=0.05, rtol=0)
+        right = exact(batch, full)
+        # Logits reach 4, and bf16 keeps 8 bits: kernels that round at other places differ by a few hundredths.
+        for caching in (cache, plain):
+            torch.testing.assert_close(ours(batch, caching).float(), right, atol=0.1, rtol=0)
 
 
 def test_update_and_get_by_hand():

@@ -298,10 +298,10 @@ def brute_force(ask, known, alphabet, length):
         (brute_force, "Each token can be found by itself"),
         (lambda ask, known, alphabet, length: [7, 3, 9, 0][:length], "The server was not asked anything."),
         (lambda **_: None, "Is a return missing?"),
-        (lambda **_: 7391, "expected a list of length tokens"),
+        (lambda **_: 7391, "expected a list of `length` tokens"),
         (
             lambda ask, known, alphabet, length: recover(ask, known, alphabet, length)[1:],
-            "expected a list of length",
+            "expected a list of `length`",
         ),
         (lambda ask, **_: ask(7), "it raised TypeError"),
         (7, "expected a function"),

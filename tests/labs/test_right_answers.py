@@ -410,6 +410,12 @@ def chunk_clip(num_params, kv_bytes, decoding, context, target, peak, bandwidth)
     return float(enough) * np.clip(np.floor(target * peak / (2 * num_params)) - decoding, 0, None)
 
 
+def chunk_by_time_per_token(num_params, kv_bytes, decoding, context, target, peak, bandwidth):
+    if num_params * 2 / bandwidth + kv_bytes * decoding * context / bandwidth > target:
+        return 0
+    return max(0, int(target / (2 * num_params / peak)) - decoding)
+
+
 def append_numpy(table, length, new, page_size, free):
     pages = np.ceil((length + new) / page_size).astype(int)
     missing = max(pages - len(table), 0)
@@ -808,7 +814,7 @@ RIGHT = {
     "lab05.check_padding": (padding_numpy, padding_rows),
     "lab05.check_pack": (pack_numpy, pack_sums),
     "lab05.check_plan": (plan_numpy, plan_recursive),
-    "lab05.check_chunk": (chunk_search, chunk_clip),
+    "lab05.check_chunk": (chunk_search, chunk_clip, chunk_by_time_per_token),
     "lab06.check_append": (append_numpy, append_own_error),
     "lab06.check_gather": (gather_cat, gather_select),
     "lab06.check_copy_on_write": (NumpyPool, Releasing),

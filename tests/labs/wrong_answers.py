@@ -165,6 +165,134 @@ def f(before, tokens, salt):
         "Two tenants, one text: does all of the salt reach this page?",
     ),
     (
+        "lab04.check_secret",
+        "f",
+        """
+def f(ask, known, alphabet, length):
+    found = []
+    for _ in range(length):
+        found.append(min(alphabet, key=lambda a: ask(known + found + [a, 99])))
+    return found
+""",
+        "Your own tries are stored, too. Can what stands behind a try be taken for the next token?",
+    ),
+    (
+        "lab04.check_secret",
+        "f",
+        """
+def f(ask, known, alphabet, length):
+    found = []
+    for _ in range(length):
+        found.append(min(alphabet, key=lambda a: ask(known + found + [a, None])))
+    return found
+""",
+        "a token that is not a whole number",
+    ),
+    (
+        "lab04.check_secret",
+        "f",
+        """
+def f(ask, known, alphabet, length):
+    found = []
+    for _ in range(length):
+        found.append(min(alphabet, key=lambda a: ask(known + found + [a, sum(alphabet)])))
+    return found
+""",
+        "that is not the secret",
+    ),
+    (
+        "lab04.check_secret",
+        "f",
+        """
+def f(ask, known, alphabet, length):
+    found = []
+    for _ in range(length):
+        found.append(min(alphabet, key=lambda a: ask(found + [a, max(alphabet) + 1])))
+    return found
+""",
+        "The secret stands behind `known`. Does a question begin with it?",
+    ),
+    (
+        "lab04.check_secret",
+        "f",
+        """
+def f(ask, known, alphabet, length):
+    found = []
+    for _ in range(length):
+        other = max(alphabet) + 1
+        found.append(min(alphabet, key=lambda a: min(ask(known + found + [a, other]) for _ in range(2))))
+    return found
+""",
+        "A question was asked twice.",
+    ),
+    (
+        "lab04.check_secret",
+        "f",
+        """
+def f(ask, known, alphabet, length):
+    found = list(known)
+    for _ in range(length):
+        found.append(min(alphabet, key=lambda a: ask(found + [a, max(alphabet) + 1])))
+    return found
+""",
+        "Is `known` a part of what is returned?",
+    ),
+    (
+        "lab04.check_secret",
+        "f",
+        """
+def f(ask, known, alphabet, length):
+    found = []
+    for _ in range(length):
+        found.append(min(range(len(alphabet)), key=lambda a: ask(known + found + [a, max(alphabet) + 1])))
+    return found
+""",
+        "A token that is not in `alphabet` was returned.",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before, tokens, salt):
+    return f"{before}|{tokens}|{salt}"
+""",
+        "A name may be any text. Are the parts of the key kept apart, as in a tuple?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before, tokens, salt):
+    return (before, tokens, hash(salt) % 1000)
+""",
+        "does all of the salt reach this page?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before, tokens, salt):
+    return (before, tokens, id(salt))
+""",
+        "Is there chance in the key, or an object's identity?",
+    ),
+    (
+        "lab08.check_begin",
+        "f",
+        """
+import math
+def f(free, short, long, gap, ageing=None):
+    if ageing is None and short >= gap and gap < free:
+        return math.inf
+    now, i = free, 1
+    while i * gap < now and (ageing is None or i * gap + ageing * short < ageing * long):
+        now += short
+        i += 1
+    return now
+""",
+        "A job that comes at the very moment at which the seat becomes free is there. Does it wait?",
+    ),
+    (
         "lab05.check_padding",
         "f",
         """

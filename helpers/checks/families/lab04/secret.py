@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 from helpers.checks.machinery.failure import CheckFailed, Words, describe
 from helpers.checks.machinery.family import Case, Family, Part
 from helpers.checks.machinery.values import equal, is_number, plain
+
+OWN_TRIES = "Your own tries are stored, too. Can what stands behind a try be taken for the next token?"
 
 
 class Server:
@@ -45,8 +48,14 @@ class Asked:
         self.allowed = 3 * len(case["secret"]) * len(case["alphabet"]) + 10
         self.questions = list[list[int]]()
 
-    def __call__(self, prompt: Sequence[int]) -> float:
-        """Return the seconds to the first token. Raises RuntimeError after too many questions."""
+    def __call__(self, prompt: Sequence[Any]) -> float:
+        """Return the seconds to the first token.
+
+        Raises RuntimeError after too many questions, CheckFailed for a token that is no whole number.
+        """
+        for token in prompt:
+            if not isinstance(token, Integral):
+                raise CheckFailed("a prompt has a token that is not a whole number", got=describe(token))
         self.questions.append(list(prompt))
         if len(self.questions) > self.allowed:
             raise RuntimeError(f"the server has had enough after {self.allowed} questions")
@@ -103,6 +112,7 @@ def secret_cases(draw: random.Random) -> Iterator[Case]:
     yield secret_case([1, 2], [22, 21, 20, 22, 21], [20, 21, 22, 23], 0.02, 1e-3, 3)
     yield secret_case([1], [9], [9], 0.02, 1e-3, 4)
     yield secret_case([1, 2], [], [3, 4], 0.02, 1e-3, 5)
+    yield secret_case([3], [7, 0, 7, 7, 0, 0], [0, 7], 0.02, 1e-3, 6)
     while True:
         alphabet = draw.sample(range(draw.choice((12, 400, 50_000))), draw.randrange(1, draw.choice((4, 10))))
         secret = [draw.choice(alphabet) for _ in range(draw.randrange(6))]
@@ -119,7 +129,7 @@ def secret_kind(got: Any, case: Case) -> tuple[list[Any]]:
     if got is None:
         raise CheckFailed("nothing was returned", shown, hint="Is a return missing?")
     if not isinstance(got, list | tuple) or not all(is_number(token) for token in got):
-        raise CheckFailed("expected a list of length tokens", shown, got=describe(got))
+        raise CheckFailed("expected a list of `length` tokens", shown, got=describe(got))
     return (list(got),)
 
 
@@ -156,7 +166,7 @@ SECRET_MISTAKES: Mapping[str, Callable[..., Any] | tuple[Callable[..., Any], ...
     "A prompt's last token is always computed. Is there something behind the token that you try?": _recover(behind="none"),
     "Does what is found already go into the next question?": _recover(grow=False),
     "The second time you ask, your own question is stored. Which time do you trust?": _recover(twice=True),
-    "Your own tries are stored, too. Can what stands behind a try be taken for the next token?": (
+    OWN_TRIES: (
         _recover(behind="inside"), _recover(behind="last"),
     ),
     "An alphabet may have gaps, and any order. Is a token counted up from the first one?": _recover(index=True),
@@ -165,7 +175,7 @@ SECRET_MISTAKES: Mapping[str, Callable[..., Any] | tuple[Callable[..., Any], ...
 
 def _secret_broken(got: list[Any], right: list[int], case: Case) -> str:
     """Return what is wrong."""
-    return "that is not the secret" if len(got) == len(right) else "expected a list of length tokens"
+    return "that is not the secret" if len(got) == len(right) else "expected a list of `length` tokens"
 
 
 def secret_family(call: Callable[[Any, Case], Any], facts: Callable[[Any, Any, Case], str]) -> Family:

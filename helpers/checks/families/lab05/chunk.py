@@ -56,11 +56,21 @@ def chunk_cases(draw: random.Random) -> Iterator[Case]:
         drawn += 1
         case = _exact_chunk(draw) if draw.random() < 0.4 else _random_chunk(draw)
         tokens = case["target"] * case["peak"] / (2 * case["num_params"])
-        even = abs(tokens - round(tokens)) < 1e-6 * max(1.0, tokens)
-        if even and case["num_params"] & case["num_params"] - 1 != 0:
+        if not _one_answer(case):
             continue  # rounding would decide
         if tokens < 600 or (drawn % 40 == 1 and tokens < 12_000):  # one may look for it step by step
             yield case
+
+
+def _one_answer(case: Case) -> bool:
+    """Return whether all orders of computing find as many whole tokens, and either none or an exact whole number."""
+    ops, time = 2 * case["num_params"], case["target"]
+    orders = time * case["peak"] / ops, time / (ops / case["peak"]), time / ops * case["peak"]
+    near = round(orders[0])
+    if any(abs(tokens - near) > 1e-6 * max(1.0, tokens) for tokens in orders):
+        return True
+    exact = case["num_params"] & case["num_params"] - 1 == 0
+    return exact and all(tokens == near for tokens in orders) and near * ops / case["peak"] == time
 
 
 def _exact_chunk(draw: random.Random) -> Case:

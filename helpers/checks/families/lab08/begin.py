@@ -69,6 +69,9 @@ def _is_stream(free: float, short: float, long: float, gap: float, ageing: float
     return short < long and all(n > 0 and n * 64 == int(n * 64) for n in numbers) and long < 100
 
 
+HERE = "A job that comes at the very moment at which the seat becomes free is there. Does it wait?"
+
+
 def begin_facts(got: Any, right: float, case: Case) -> str:
     """Return what an answer of infinity, or one that should be infinite, overlooks."""
     if right == math.inf:
@@ -79,6 +82,8 @@ def begin_facts(got: Any, right: float, case: Case) -> str:
         if case["free"] < case["gap"]:
             return "Is any short one there when the seat becomes free?"
         return "Do the short ones come as fast as they are served? If not, there is a gap in the end."
+    if got == case["free"] == case["gap"]:
+        return HERE
     return ""
 
 
@@ -102,7 +107,7 @@ BEGIN = Family(
         "A short one has a length, too, that puts it back. Is it counted?": _begins(ahead=lambda at, a, s, n: at < a * n),
         "`ageing` is in seconds of waiting for a second of length. Does it divide?": _begins(ahead=lambda at, a, s, n: at < (n - s) / a),
         "Of equals, the one that came first goes first. Which one is that?": _begins(ahead=lambda at, a, s, n: at + a * s <= a * n),
-        "A job that comes at the very moment at which the seat becomes free is there. Does it wait?": _begins(here=lambda at, now: at < now),
+        HERE: _begins(here=lambda at, now: at < now),
         "Short ones have come before the seat is free. Do they go first?": lambda free, **_: free,
         "While those are served, others come. Do these go first, too?": _two_rounds,
         "That is when it ends. When does it begin?": lambda **case: begins(**case) + case["long"],
