@@ -83,9 +83,7 @@ class StageLM(TensorParallelLM):
             part = ops.linear(normed[batch.last_token_indices], self._output_weight()).float()
             result = self.collectives.all_gather(part, self._widths)
         else:
-            result = (
-                residual if delta is None else residual + delta
-            )  # one tensor to send instead of two: the next norm would add them
+            result = residual + delta  # one tensor to send instead of two: the next norm would add them
         cache.commit(batch)
         return result
 
