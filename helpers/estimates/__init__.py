@@ -19,6 +19,7 @@ from helpers.estimates.figure import Figure
 from helpers.estimates.hardware import ACCELERATORS, Accelerator, Buffers, Handover, accelerator
 from helpers.estimates.host_caches import SERVER_CORE, HostCaches, this_host
 from helpers.estimates.layer_cost import attended_pairs, layer_cache_bytes, layer_flops, layer_weights_read
+from helpers.estimates.links import LINKS, Link, link
 from helpers.estimates.memory import MemoryCalculator
 from helpers.estimates.published_configs import PUBLISHED_CONFIGS, published_config, published_shape
 from helpers.estimates.quantisation.compressed_tensors import UnknownScheme
@@ -34,6 +35,7 @@ __all__ = [
     "ACCELERATORS",
     "BITS",
     "GB",
+    "LINKS",
     "PUBLISHED_CONFIGS",
     "SERVER_CORE",
     "Accelerator",
@@ -43,6 +45,7 @@ __all__ = [
     "GiB",
     "Handover",
     "HostCaches",
+    "Link",
     "MemoryCalculator",
     "NumberFormat",
     "Scheme",
@@ -64,6 +67,7 @@ __all__ = [
     "layer_flops",
     "layer_weights",
     "layer_weights_read",
+    "link",
     "model_slim_bytes",
     "prefill_cost",
     "published_config",

@@ -59,7 +59,7 @@ def load(dtype: torch.dtype = torch.float32, device: torch.device | str | None =
     config = config_from_file(folder)
     checked(config)
     model = build(config, read_tensors(folder), dtype).to(where).pack()
-    model.end_tokens = _end_tokens(folder, config)
+    model.end_tokens = end_tokens_of(folder, config)
     return Checkpoint(model, _tokenizer(folder))
 
 
@@ -100,7 +100,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise ValueError(f"{folder} holds no tokenizer that can be read ({brief(error)})") from error
 
 
-def _end_tokens(folder: Path, config: Any) -> tuple[int, ...]:
+def end_tokens_of(folder: Path, config: Any) -> tuple[int, ...]:
     """Return all tokens that end an answer: those of generation_config.json, else the config's.
 
     There may be several.

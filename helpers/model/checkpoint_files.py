@@ -45,11 +45,15 @@ def stored_bytes(folder: Path | str) -> int:
 
     Nothing is loaded. Errors as in `read_tensors`, but for tensors that an index promises.
     """
-    folder = Path(folder)
+    return sum(_data_bytes(path) for path in files_of(Path(folder)))
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files that hold a checkpoint folder's tensors; raise ValueError, naming it, for a missing one."""
     promised = _promised(folder)
     files = sorted(set(promised.values())) or [_SINGLE]
     _require(folder, files, indexed=bool(promised))
-    return sum(_data_bytes(folder / name) for name in files)
+    return [folder / name for name in files]
 
 
 def _data_bytes(path: Path) -> int:

@@ -134,6 +134,9 @@ class DecoderLayer(nn.Module):
 class DecoderLM(nn.Module):
     """A decoder language model of the Llama, Qwen2 or Qwen3 architecture, for inference."""
 
+    alone = True
+    """Whether a pass needs nothing of other processes, so that one native call may compute it."""
+
     def __init__(self, cfg: DecoderConfig):
         super().__init__()
         self.cfg = cfg
@@ -215,7 +218,7 @@ class DecoderLM(nn.Module):
         """
         if self.device.type != "cpu":
             return self
-        native = SmallPasses(self) if SmallPasses.serves(self) else None
+        native = SmallPasses(self) if self.alone and SmallPasses.serves(self) else None
         weights = [matrix.weight for matrix in self.matrices()]
         weights += [self.embed_tokens.weight] if self.lm_head is None else []
         rows = packed_from(Counter((len(weight), weight.shape[1]) for weight in weights), self.dtype)

@@ -31,9 +31,9 @@ def build(config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch
     tensors = with_base(tensors)
     with torch.device("meta"):
         model = DecoderLM(cfg)
-    named = sources(cfg)
-    _account(cfg, {name for parts in named.values() for name in parts}, tensors)
-    state = {name: _gather(parts, tensors, dtype) for name, parts in named.items()}
+    parts_of = sources(cfg)
+    account(cfg, {name for parts in parts_of.values() for name in parts}, tensors)
+    state = {name: _gather(parts, tensors, dtype) for name, parts in parts_of.items()}
     for name, parameter in model.state_dict().items():
         if state[name].shape != parameter.shape:
             raise ValueError(
@@ -67,7 +67,7 @@ def sources(cfg: DecoderConfig) -> dict[str, list[str]]:
     return names
 
 
-def _account(cfg: DecoderConfig, used: set[str], tensors: Mapping[str, Tensor]) -> None:
+def account(cfg: DecoderConfig, used: set[str], tensors: Mapping[str, Tensor]) -> None:
     """Raise ValueError, naming it, for an unused tensor that belongs to the computation.
 
     Warn of all others in one line.

@@ -1,9 +1,11 @@
 """The engine on paper and on a virtual clock: the same scheduler and pool, no tensors. Chapters 5, 6 and 8."""
 
 from helpers.simulation.calibration import calibrate, calibration_run
+from helpers.simulation.collective_times import Wire
 from helpers.simulation.occupancy import Occupancy, replay_occupancy
 from helpers.simulation.paper_model import PaperModel, serve_on_paper
 from helpers.simulation.paper_pages import PaperPages
+from helpers.simulation.parallel_time import PipelineTime, TensorParallelTime, stage_shares
 from helpers.simulation.pass_time import FittedTime, Load, PassTime, RooflineTime, pass_cost
 from helpers.simulation.replicas import simulate, simulate_replicas, together
 from helpers.simulation.simulator import SimulatedEngine
@@ -16,9 +18,12 @@ __all__ = [
     "PaperModel",
     "PaperPages",
     "PassTime",
+    "PipelineTime",
     "RooflineTime",
     "Setting",
     "SimulatedEngine",
+    "TensorParallelTime",
+    "Wire",
     "calibrate",
     "calibration_run",
     "pass_cost",
@@ -26,6 +31,7 @@ __all__ = [
     "serve_on_paper",
     "simulate",
     "simulate_replicas",
+    "stage_shares",
     "sweep",
     "together",
 ]

@@ -1,0 +1,117 @@
+"""One rank's process: it joins the group, runs functions that the parent sends, and ends when the parent ends."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one rank made of one function: a value, an error of its own, a failed wait for others, or its death."""
+
+    kind: Literal["value", "error", "waited", "died"]
+    value: Any = None
+    text: str = ""
+    """The error in one line, then its traceback or the last words on stderr."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rank stands in its group, and what its process may use."""
+
+    rank: int
+    world: int
+    port: int
+    """Port of the parent's store on this machine, where the ranks find each other."""
+    threads: int
+    limit: float
+    """Seconds that a collective waits for other ranks."""
+    log: str
+    """File that gets what the rank writes to stdout and stderr."""
+
+
+def main(place: Place, pipe: Connection) -> None:
+    """Serve the parent until its end of `pipe` closes; never returns."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
+    threading.Thread(target=_end_with_parent, args=(place.log,), daemon=True).start()
+    _write_to(place.log)
+    torch.set_num_threads(place.threads)
+    with contextlib.suppress(EOFError, OSError):  # the parent has closed the pipe
+        while True:
+            message = pipe.recv_bytes()
+            pipe.send_bytes(_answer(place, message))
+    os._exit(0)
+
+
+def _answer(place: Place, message: bytes) -> bytes:
+    """Return the answer to one message, as plain pickle bytes.
+
+    The pickler of `multiprocessing` would share a tensor's memory, which ends with this process.
+    """
+    try:
+        if not dist.is_initialized():
+            _join(place)
+        function, args = pickle.loads(message)
+        return pickle.dumps(Answer("value", function(*args)))
+    except BaseException as error:  # SystemExit, too: the parent names the rank and stops all
+        kind: Literal["error", "waited"] = "waited" if _in_collective(error) else "error"
+        text = f"{type(error).__name__}: {error}\n{traceback.format_exc()}"
+        return pickle.dumps(Answer(kind, None, text))
+
+
+def _join(place: Place) -> None:
+    """Join the gloo group of all ranks, over the loopback interface."""
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
+    limit = timedelta(seconds=place.limit)
+    store = dist.TCPStore("127.0.0.1", place.port, place.world, is_master=False, timeout=limit)  # type: ignore[attr-defined]
+    dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.world, timeout=limit)
+
+
+def _in_collective(error: BaseException) -> bool:
+    """Return whether torch.distributed raised: such an error is mostly the echo of another rank's fault."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, RuntimeError) and bool(frames) and in_collective(frames[-1].filename)
+
+
+def in_collective(text: str) -> bool:
+    """Return whether a file's path, or a printed stack, is of torch.distributed."""
+    return "torch/distributed/" in text.replace(os.sep, "/")
+
+
+def _write_to(log: str) -> None:
+    """Send stdout and stderr, also of C++ before it aborts, to a file; so does SIGUSR1 with all stacks."""
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, file=2)
+
+
+def _end_with_parent(log: str) -> None:
+    """End this process, however the parent went, SIGKILL included; the last rank removes the folder of logs."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    with contextlib.suppress(OSError):
+        Path(log).unlink()
+        Path(log).parent.rmdir()
+    os._exit(1)

@@ -1,0 +1,59 @@
+"""Seconds of messages among devices, by latency and bandwidth (the alpha-beta model; Thakur et al., 2005).
+
+Every device sends and receives at once, over a link of its own. A ring has as many steps as others, each with a
+share of the data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A link's two numbers: seconds before the first byte, and bytes per second in one direction."""
+
+    latency: float
+    bandwidth: float
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a latency below 0 or a bandwidth that is not above 0."""
+        if not (self.latency >= 0 and self.bandwidth > 0):
+            raise ValueError(f"latency is 0 or more, bandwidth above 0; got {self.latency}, {self.bandwidth}")
+
+    def send(self, nbytes: float) -> float:
+        """Return the seconds of one message."""
+        return self.latency + nbytes / self.bandwidth
+
+    def all_gather(self, nbytes: float, world: int) -> float:
+        """Return the seconds until each of `world` devices has what every device had, `nbytes` each."""
+        return (_several(world) - 1) * self.send(nbytes)
+
+    def reduce_scatter(self, nbytes: float, world: int) -> float:
+        """Return the seconds until each device has its share of the sum of `nbytes` of every device."""
+        return (_several(world) - 1) * self.send(nbytes / world)
+
+    def all_reduce(self, nbytes: float, world: int) -> float:
+        """Return the seconds until each device has the sum of `nbytes` of every device.
+
+        A ring scatters sums and gathers them. For small messages all devices send all to all others, in one step. The
+        faster of the two is counted, as libraries choose.
+        """
+        ring = self.reduce_scatter(nbytes, world) + self.all_gather(nbytes / world, world)
+        at_once = self.send((world - 1) * nbytes) if world > 1 else 0.0
+        return min(ring, at_once)
+
+    def all_to_all(self, nbytes: float, world: int) -> float:
+        """Return the seconds until every device has sent `nbytes`, an equal share to each, its own share included.
+
+        All messages start at once and share the link.
+        """
+        others = _several(world) - 1
+        return self.send(nbytes * others / world) if others else 0.0
+
+
+def _several(world: int) -> int:
+    """Return the number of devices; raise ValueError for less than one."""
+    if world < 1:
+        raise ValueError(f"a group has 1 device or more, got {world}")
+    return world

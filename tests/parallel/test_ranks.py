@@ -1,0 +1,136 @@
+"""Ranks: what they give, each way in which one can fail, and that none is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.parallel import RankFailed, Ranks, run_ranks
+from tests.course_support import ROOT
+from tests.parallel import functions
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and is not collected yet does not."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def gone(pids, seconds=30.0):
+    """Whether all of these processes end."""
+    end = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not any(map(alive, pids))
+
+
+def failure(function, *args, world=2, limit=60.0):
+    """Return the error of ranks that fail; none of their processes is left."""
+    with Ranks(world, limit=limit) as ranks:
+        pids, folder = ranks.pids, ranks._folder
+        with pytest.raises(RankFailed) as caught:
+            ranks.run(function, *args)
+        assert gone(pids, 0.0)
+        assert not folder.exists()
+        with pytest.raises(ValueError, match="have ended"):
+            ranks.run(function, *args)
+    return caught.value
+
+
+def test_values_come_in_the_order_of_ranks_and_modules_keep_their_state():
+    with Ranks(3) as ranks:
+        pids = ranks.pids
+        assert len(set(pids)) == 3
+        assert all(map(alive, pids))
+        first, second = ranks.run(functions.total, 1), ranks.run(functions.total, 10)
+        assert ranks.run(functions.threads) == [1, 1, 1]
+    assert [rank for rank, _, _ in first] == [0, 1, 2]
+    assert [kept for _, _, kept in second] == [[6, 33]] * 3
+    assert all(torch.equal(value, torch.tensor([6])) for _, value, _ in first)
+    assert gone(pids, 0.0)
+
+
+def test_a_rank_that_raises_is_named_with_its_traceback():
+    error = failure(functions.raises, 1, world=3)
+    assert error.rank == 1
+    assert str(error).startswith("rank 1 of 3: KeyError: 'a bug'")
+    assert "in raises" in str(error)
+    assert "on the way to a bug" in str(error)
+
+
+def test_a_rank_that_is_killed_is_named_and_not_those_that_waited_for_it():
+    error = failure(functions.killed, 1)
+    assert str(error).startswith("rank 1 of 2: ended without an answer, exit code -9")
+
+
+def test_a_rank_that_hangs_is_named_with_the_place_where_it_stands():
+    error = failure(functions.hangs, 0, limit=4.0)
+    assert str(error).startswith("rank 0 of 2: gave no answer while another rank waited for it")
+    assert "asleep_at_the_wheel" in str(error)
+
+
+def test_a_rank_that_is_slow_alone_is_named_after_the_limit():
+    error = failure(functions.slow, 1, limit=4.0)
+    assert str(error).startswith("rank 1 of 2: gave no answer in time")
+    assert "asleep_at_the_wheel" in str(error)
+
+
+def test_sizes_that_differ_show_what_gloo_wrote():
+    error = failure(functions.other_sizes)
+    assert "ended without an answer" in str(error)
+    assert "EnforceNotMet" in str(error)
+
+
+def test_a_rank_that_waits_for_one_that_is_done_is_named():
+    error = failure(functions.skips, 1, limit=4.0)
+    assert error.rank == 0
+    assert "in skips" in str(error)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_no_rank_outlives_its_parent(end):
+    command = [sys.executable, "-m", "tests.parallel.parent"]
+    parent = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        *numbers, folder = parent.stdout.readline().split()
+        pids = [int(number) for number in numbers]
+        assert len(pids) == 2
+        assert all(map(alive, pids))
+        if end == signal.SIGINT:
+            os.killpg(parent.pid, end)  # Ctrl-C reaches all processes of a terminal
+        else:
+            parent.send_signal(end)
+        parent.wait(30)
+    assert gone(pids)
+    assert not Path(folder).exists()
+
+
+def test_what_cannot_start_is_refused_before_a_process_starts():
+    for world, threads, limit in ((0, 1, 60.0), (1, 0, 60.0), (1, 1, 0.0), (1, 1, float("nan"))):
+        with pytest.raises(ValueError, match="must be above 0"):
+            Ranks(world, threads, limit)
+    with Ranks(1) as ranks:
+        with pytest.raises(ValueError, match="write it into a file"):
+            ranks.run(lambda: 1)
+        with pytest.raises(ValueError, match="cannot be sent"):
+            ranks.run(functions.total, lambda: 1)
+        assert ranks.run(functions.total, 4) == [(0, torch.tensor([4]), [4])]
+
+
+def test_ranks_for_one_call():
+    assert run_ranks(functions.threads, 1, threads=2) == [2]
