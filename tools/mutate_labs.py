@@ -15,6 +15,7 @@ import itertools
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -362,7 +363,7 @@ def survivors(lab: int) -> tuple[int, list[str]]:
 
 def main(arguments: list[str]) -> int:
     """The command."""
-    os.environ.setdefault("COURSE_DATA", "/tmp/course-mutants")
+    os.environ.setdefault("COURSE_DATA", str(Path(tempfile.gettempdir()) / "course-mutants"))
     from helpers.checks.machinery import family, limit
 
     family.SETTINGS.explain, limit.SECONDS = False, SECONDS
