@@ -32,6 +32,8 @@ OTHERS = {
     "--create": "nbgrader",
     "PYTHONPATH": "Python",
     "OMP_NUM_THREADS": "OpenMP",
+    "OMP_WAIT_POLICY": "OpenMP",
+    "W8A8_DYNAMIC": "a tensor's type in a folder of ModelSlim",
     **dict.fromkeys(
         ("generation_config", "quantization_config", "text_config", "vision_config"), "transformers"
     ),
@@ -46,7 +48,7 @@ SECTIONS = re.compile(r"^## (?:On Ascend|In production)$(.*?)(?=^## |\Z)", re.MU
 
 def flags_of_the_course(root: Path = nbs.ROOT) -> set[str]:
     """The flags of course.py and of the tools, with those that course.py hands to pip, pytest and JupyterLab."""
-    files = [root / "course.py", *(root / "tools").rglob("*.py")]
+    files = [root / "course.py", *(root / "tools").rglob("*.py"), root / "helpers" / "serving" / "server.py"]
     quoted = "|".join(re.escape(name) for name in OTHERS)
     found = {flag for file in files for flag in re.findall(r"[\"'](--[a-z][a-z-]+)", file.read_text())}
     return {flag for flag in found if not re.fullmatch(quoted, flag)} | {"--port", "--no-browser"}

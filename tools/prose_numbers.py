@@ -33,10 +33,11 @@ ALLOWED: dict[str, dict[str, str]] = {
 
 _NUMBER = re.compile(r"(?<![\w.,/-])[1-9][\d,]*(?:\.\d+)?(?![\w/]|\.\d|-[a-z])")
 # Names, addresses and invented examples, not quantities that a cell shows: links, code, formulas, years of papers, numbers of
-# chapters; minutes, which the headings of the exercises and a test of their sum hold; hints; questions to check oneself.
+# chapters and of layers; minutes, which the headings of the exercises and a test of their sum hold; hints; questions to check oneself.
 _NAMES = re.compile(
     r"""\]\([^)]*\)|https?://\S+|```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|arXiv:\S+|\b(?:19|20)\d\d\b
     |^<details>.*?</details>|^\*\*Check\ yourself.*|<[^>]*>|(?i:chapters?|labs?|exercises?)\ [\d., and to]+|^\#+\ [\d.]+
+    |\blayer\ \d+|^\|\ \d+\ \|
     |\d+\ minutes""",
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )

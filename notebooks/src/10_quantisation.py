@@ -589,10 +589,22 @@ print(where_it_ran(device))
 # %% [markdown]
 # ## In production
 #
-# vLLM-Ascend takes folders that Ascend's ModelSlim has written: int8 weights and scales beside a `quant_model_description.json`, which
-# names each tensor's type, such as `W8A8_DYNAMIC`; `--quantization ascend` turns it on. Which layers stay in 16 bits is the folder's
-# choice: often the first and last ones, `down_proj`, and always the head. Engines for GPUs read AWQ's and GPTQ's int4, and FP8.
-#
+# vLLM-Ascend 0.23 and later take folders that Ascend's ModelSlim has written: int8 weights and scales beside a
+# `quant_model_description.json`, which names each tensor's type, such as `W8A8_DYNAMIC`. Which layers stay in 16 bits is the
+# folder's choice: often the first and last ones, `down_proj`, and always the head. Engines for GPUs read AWQ's and GPTQ's
+# int4, and FP8.
+
+# %%
+from helpers.production import options_table
+
+options_table(
+    {
+        "--quantization": "who wrote the folder",
+        "--kv-cache-dtype": "bytes per element of the cache",
+    }
+)
+
+# %% [markdown]
 # ## Recap
 #
 # A format is a grid: bits, groups, offset, and scales that count, too; quality comes from small groups and from a grid
