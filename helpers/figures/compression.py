@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from helpers.display import plots
@@ -74,5 +75,6 @@ def draw_over_rows(lines: Mapping[str, Mapping[int, float]], title: str, ylabel:
     plots.log_axis(ax, "y")
     counts = sorted({count for line in lines.values() for count in line})
     ax.set_xticks(counts, [str(count) for count in counts])
+    ax.xaxis.set_minor_locator(NullLocator())
     plots.legend(ax)
     return fig

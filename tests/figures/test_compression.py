@@ -28,4 +28,5 @@ def test_quality_over_bytes():
 def test_times_over_rows():
     ax = draw_over_rows({"a": {1: 1.0, 16: 2.0}, "b": {4: 3.0}}, "t", "seconds").axes[0]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "4", "16"]
+    assert not len(ax.get_xticks(minor=True))
     assert list(ax.lines[1].get_ydata()) == [3.0]
