@@ -9,6 +9,10 @@ from helpers.compression.quantised import Quantised
 from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.ops import by_device as ops
 from helpers.ops import low_bit
+from helpers.ops.int8_cache import quantise_int8
+
+PER = ("token", "tensor")
+"""Which numbers of an input share a scale."""
 
 
 class Product(nn.Module):
@@ -127,6 +131,8 @@ class W8A8Product(Product):
             raise ValueError(
                 f"int8 activations need symmetric int8 weights, one scale a row; got {quantised.format}"
             )
+        if per not in PER:
+            raise ValueError(f"activations have one scale per 'token' or per 'tensor', got {per!r}")
         self.per = per
         self.register_buffer("weight", signed(quantised))
         self.register_buffer("scale", quantised.scale[:, 0].float())
@@ -180,12 +186,10 @@ def dynamic_int8(x: Tensor, per: str = "token") -> tuple[Tensor, Tensor]:
 
     Each token has its own scale, its largest number / 127; `per="tensor"` gives all tokens one scale `[1, 1]`.
     """
-    if per not in ("token", "tensor"):
+    if per not in PER:
         raise ValueError(f"activations have one scale per 'token' or per 'tensor', got {per!r}")
-    wide = x.float()
-    largest = wide.abs().amax(-1, keepdim=True) if per == "token" else wide.abs().amax().reshape(1, 1)
-    scale = largest.clamp(min=torch.finfo(torch.float32).tiny) / 127
-    return (wide / scale).round().to(torch.int8), scale
+    codes, scale = quantise_int8(x if per == "token" else x.reshape(1, -1))
+    return codes.reshape(x.shape), scale.unsqueeze(-1)
 
 
 def signed(quantised: Quantised) -> Tensor:

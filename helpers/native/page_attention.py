@@ -17,7 +17,6 @@ from torch import Tensor
 from helpers.native.library import kernels, usable
 
 _FUNCTIONS = {torch.float32: "attend_f32", torch.bfloat16: "attend_bf16"}
-_MOST_GROUPED = 64
 
 
 class Cache(ctypes.Structure):

@@ -70,12 +70,13 @@ class PipelineGroup(ContinuousBatcher):
         """Return the new tokens of the pass on its way, which every stage takes; waits for the last stage."""
         _, rows, states, logits, step = self._flying.popleft()
         tokens = self._tokens(rows, states, logits)
-        now = self._clock()
+        now, taken = self._clock(), []
         for state, token in zip(states, tokens, strict=True):
             if state.finish_reason is None:  # else it was cancelled on the way
                 self.scheduler.took(state, token, now)
+                taken.append((state.name, token))
         self.steps.append(Step(step.begin, now, step.parts, step.preempted, step.used_pages))
-        return [(state.name, token) for state, token in zip(states, tokens, strict=True)]
+        return taken
 
     def _through(self, batch: FlatBatch) -> Tensor | None:
         """Run this stage on a batch; return logits in the last stage."""

@@ -25,7 +25,7 @@ def pipeline_slots(
 
     `costs[stage]` is the time of a stage's part, `hop` that of a message. A part begins when its stage is free and its
     input is there: the stage before has sent it, or the last stage the tokens of the group's pass before.
-    Raises ValueError for no stage and for times that are not 0 or more.
+    Raises ValueError for no stage, a stage's time that is not above 0, and a message's below 0.
     """
     if not costs or min(costs) <= 0 or hop < 0:
         raise ValueError(f"stages take more than 0 and messages 0 or more, got {list(costs)} and {hop}")

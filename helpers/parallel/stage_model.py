@@ -114,9 +114,8 @@ def load_stage(
     checked(config)
     cfg = DecoderConfig.from_hf(config)
     split = split_layers(cfg, grid.stages) if split is None else split
-    if [layer for part in split for layer in part] != list(range(cfg.num_layers)) or len(
-        split
-    ) != grid.stages:
+    layers = [layer for part in split for layer in part]
+    if layers != list(range(cfg.num_layers)) or len(split) != grid.stages or not all(split):
         raise ValueError(f"{grid.stages} stages share {cfg.num_layers} layers in order, got {split}")
     shards = plan_shards(cfg, grid.collectives.world)
     with torch.device("meta"):

@@ -67,6 +67,8 @@ def fp8(fields: Mapping[str, Any]) -> Decode:
     block = fields.get("weight_block_size")
 
     def decode(tensors: Tensors) -> StoredMatrix:
+        if tensors["weight"].dtype != _FP8:
+            raise ValueError(f"weight is {tensors['weight'].dtype}, not {_FP8}")
         weight = tensors["weight"].float()
         scale = tensors["weight_scale_inv" if "weight_scale_inv" in tensors else "weight_scale"].float()
         return StoredMatrix(weight * _spread(scale, weight.shape, block))

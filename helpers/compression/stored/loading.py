@@ -55,6 +55,10 @@ def load_quantised(
     return _packed(model, matrices, cfg) if packed else model
 
 
+_DAMAGE = (KeyError, RuntimeError, IndexError, ValueError, TypeError, AttributeError)
+"""What tensors and fields of another kind than a layout's raise."""
+
+
 def _opened(folder: Path, config: Any) -> tuple[dict[str, Tensor], Callable[[str], layouts.Decode]]:
     """Return a folder's tensors, and the function that gives the reader of a module's matrix."""
     if (folder / DESCRIPTION).exists():
@@ -114,7 +118,7 @@ def _decoded(
             continue
         try:
             matrices[module] = decode_of(module)(own)
-        except (KeyError, RuntimeError, IndexError) as error:
+        except _DAMAGE as error:
             raise ValueError(
                 f"{module} is quantised in another way than its config says: {error}"[:190]
             ) from error
