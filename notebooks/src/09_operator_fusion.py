@@ -615,8 +615,8 @@ show_kernel("attention.h", "gather")
 # No key is moved. The figure shows what must be near the core at one moment. The two bars of the CPU
 # are for this model's heads of 64 numbers in fp32, and for 32 registers of 64 bytes (AVX-512). (A
 # processor with AVX2 has half as many registers, one too few for these vectors.) The bars below are the
-# same loops on a Da Vinci core of the 910B (chapter 7), for a page of 128 keys and heads of 128 numbers
-# in bf16:
+# same loops on a Da Vinci core of the 910B (chapter 7). There a page has 128 keys, and heads have 128
+# numbers in bf16:
 
 # %%
 from helpers.figures import draw_held
@@ -876,13 +876,18 @@ print(where_it_ran(device))
 #
 # ## In production
 #
-# vLLM-Ascend's graphs are ACLGraph, which is `torch.npu.NPUGraph`, and the modes are vLLM's. As its
-# *Graph Mode Guide* says in 0.20.2rc and 0.23.0: `FULL_DECODE_ONLY` captures decode steps whole;
-# `PIECEWISE` captures the parts between attentions, and so serves mixed steps (prompts beside decodes),
-# too; `FULL_AND_PIECEWISE` captures decode steps whole and mixed steps in parts; `NONE` captures
-# nothing. In `FULL` and `FULL_DECODE_ONLY`, `npugraph_ex` rewrites the model's graph before it is
-# captured, and fuses add + norm to `npu_add_rms_norm`. Each captured size uses some of the device's
-# 2,048 streams. So some releases derive a limit from that number and drop sizes from the list.
+# vLLM-Ascend's graphs are ACLGraph, which is `torch.npu.NPUGraph`, and the modes are vLLM's. Its *Graph
+# Mode Guide* says in 0.20.2rc and 0.23.0:
+#
+# - `FULL_DECODE_ONLY` captures decode steps whole.
+# - `PIECEWISE` captures the parts between attentions, and so serves mixed steps (prompts beside
+#   decodes), too.
+# - `FULL_AND_PIECEWISE` captures decode steps whole and mixed steps in parts.
+# - `NONE` captures nothing.
+#
+# In `FULL` and `FULL_DECODE_ONLY`, `npugraph_ex` rewrites the model's graph before it is captured, and
+# fuses add + norm to `npu_add_rms_norm`. Each captured size uses some of the device's 2,048 streams. So
+# some releases derive a limit from that number and drop sizes from the list.
 
 # %%
 from helpers.production import options_table

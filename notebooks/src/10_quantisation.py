@@ -16,9 +16,9 @@
 # %% [markdown]
 # # 10 Quantisation and pruning
 #
-# **Promise.** You will store the real model's weights in 4 bits without changing one token of an answer, and destroy the
-# model with another format of 4 bits. Then you will measure on a fixed text what each format costs, and what it costs to
-# leave weights out.
+# **Promise.** You will store the real model's weights in 4 bits without changing one token of an answer. You will destroy
+# the model with another format of 4 bits. Then you will measure on a fixed text what each format costs, and what it costs
+# to leave weights out.
 #
 # **You need** [chapter 1](01_memory_math.ipynb) (bytes of weights) and
 # [chapter 2](02_prefill_decode_profiling.ipynb) (decode reads every weight once). About 60 minutes.
@@ -389,8 +389,8 @@ Table(("matrix", "nearest", "GPTQ", "AWQ"), rows, "Squared output error, relativ
 # ## Pruning: leave weights out
 #
 # [**Pruning**](../docs/glossary.md#pruning) sets weights to zero. Which ones? The smallest; or those that are small *and*
-# multiply quiet channels ([Wanda, arXiv:2306.11695](https://arxiv.org/abs/2306.11695)); or two of each four neighbours
-# (2:4), which some GPUs can skip; or whole layers.
+# multiply quiet channels ([Wanda, arXiv:2306.11695](https://arxiv.org/abs/2306.11695)). One may also take two of each
+# four neighbours (2:4), which some GPUs can skip, or whole layers.
 
 # %%
 from helpers.compression import importance, keep_largest, keep_two_of_four, without_layers
