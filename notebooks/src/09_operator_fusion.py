@@ -16,15 +16,15 @@
 # %% [markdown]
 # # 9 Operator fusion and graph capture
 #
-# **Promise.** You will count every operator call of a decoded token, fuse what is worth fusing and
-# prove that no token changes, and capture a whole decode step as a graph: first one that replays
-# yesterday's answer, then one that does not.
+# **Promise.** You will count every operator call of a decoded token, fuse what is worth fusing, and
+# prove that no token changes. Then you will capture a whole decode step as a graph. Your first graph
+# repeats an old length and gives wrong tokens; your second one gives the right ones.
 #
 # **You need** [chapter 2](02_prefill_decode_profiling.ipynb) (bytes, bandwidth, decode) and
 # [chapter 3](03_kv_cache.ipynb) (rows of a cache). About 75 minutes.
 #
-# **We measure** calls and bytes exactly, before any clock runs; then the time of a call, of a step
-# in two forms, and what `torch.compile` costs and gains here.
+# **We measure** calls and bytes first: they are exact and need no clock. Then come the time of a call,
+# the time of a step in two forms, and what `torch.compile` costs and gains here.
 
 # %% tags=["nbval-ignore-output"]
 from helpers.graphs import default_backend
@@ -36,12 +36,16 @@ environment_report()
 # %% [markdown]
 # ## Feel the problem: a thousand calls for one token
 #
-# Chapter 2 predicted a decode step from bytes and bandwidth, and the clock said more. The gap was
-# called "starting operators". How many are there? PyTorch's dispatcher hands every operator call to
-# a *mode* before a kernel runs; `op_counts` is a mode that counts. Some calls are **views**: they
-# give another name to memory that is there. A [**launch**](../docs/glossary.md#launch) is a call
-# that computes or copies; an accelerator starts one kernel for it. All of this chapter's clocks run
-# on the CPU, so the model lies there.
+# Chapter 2 predicted a decode step from bytes and bandwidth, and the measured step took longer. A part
+# of the gap was the fixed cost of starting operators. How many operators are there?
+#
+# A **kernel** is compiled code that does an operator's work on a device. PyTorch's *dispatcher* chooses
+# the kernel for each operator call. Before the kernel runs, the dispatcher can show the call to a
+# *mode*; `op_counts` uses a mode that counts. Some calls are **views**: they only give another name to
+# memory that is already there. A [**launch**](../docs/glossary.md#launch) is a call that computes or
+# copies; an accelerator starts one kernel for it. All times in this chapter are measured on the CPU, so
+# the model is there. We count for this course's model, and for the same model in Hugging Face's
+# `transformers`:
 
 # %%
 import torch
@@ -66,8 +70,8 @@ Table(("one token of SmolLM2", "operator calls", "launches"), rows)
 
 # %% [markdown]
 # `decode_counts` needs no weights: it runs the model on PyTorch's *meta* device, whose tensors have
-# sizes and no numbers. So its counts are the same on every processor. Which calls are these? A
-# figure says more than a list:
+# sizes and no numbers. So its counts are the same on every processor. Which launches are these? The
+# figure sorts them by kind:
 
 # %%
 from helpers.display import plots
@@ -77,8 +81,9 @@ fig = draw_calls(counts, "Launches for one token, by kind")
 plots.show(fig, alt="Products and attention are a third of the launches; the rest is small work")
 
 # %% [markdown]
-# Products and attention do nearly all the arithmetic and read nearly all the bytes. The rest, more
-# than half of the launches, adds, scales and rotates a few hundred numbers each time.
+# Products (of a matrix and a vector) and attention do nearly all the arithmetic, and read nearly all
+# the bytes (chapter 2). But more than half of the launches are the rest. Each of them adds, scales,
+# rotates or copies only some hundred to a few thousand numbers.
 #
 # What does a call cost when it has nothing to do? And what would the step take if calls were free?
 
@@ -98,13 +103,16 @@ print(f"{ours.num_calls} of them:                   ", measured(ours.num_calls *
 print("reading the bytes of a step:      ", measured(bytes_moved / ceilings.bandwidth))
 
 # %% [markdown]
-# On this machine the calls are a part of the step. An accelerator reads the same bytes in far less
-# time (chapter 2 has the table), and a call is no cheaper there: the host may need longer to launch
-# a step than the device to compute it.
+# On this machine the calls are a part of the step, beside the reading. An accelerator reads the same
+# bytes in far less time (chapter 2 has the table), but a call is no cheaper there. So the *host* (the
+# CPU that runs Python) may need longer to launch a step than the *device* (the accelerator) needs to
+# compute it.
 #
 # ### Three plausible mistakes
 #
-# So *fuse*: make one operator of several. **Mistake one** moves lines and calls it fusion:
+# The cure is to *fuse*: to make one operator of several. **Mistake one** only moves lines into one
+# function. This function adds a block's output to the *residual stream*, the sum that goes through all
+# layers. Then it applies RMSNorm, which divides the sum by the root of its mean square:
 
 
 # %%
@@ -121,13 +129,15 @@ neat = op_counts(lambda: tidy(x, residual, weight, eps), [weight])
 print(f"one function: {neat.num_launches} launches, {neat.nbytes:,} bytes of intermediates")
 
 # %% [markdown]
-# A function is not an operator. Every line in it still reads its input from memory, writes its
-# result there and is launched by itself.
+# A function is not an operator. Every operation in it is still launched by itself, reads its input from
+# memory, and writes its result there.
 #
-# **Mistake two** fuses for real and forgets what else is needed. The sum of a block's input and
-# output is normalised *and* carried on; this version gives back the old stream. **Mistake three**
-# rotates pairs of neighbours (0 and 1, 2 and 3) where this model's pairs are in two halves
-# (0 and 32, and so on). `swapped` puts each into the real model:
+# **Mistake two** calls the fused norm, but forgets the second result. The sum is normalised *and*
+# carried on as the new residual stream; this version returns the old stream. **Mistake three** concerns
+# the rotary embedding, which rotates pairs of numbers of each query and key by angles that depend on
+# the position. This version pairs neighbours (0 and 1, 2 and 3). But this model pairs each number of
+# the first half with one of the second half (0 and 32, and so on). `swapped` puts each mistake into the
+# real model:
 
 # %%
 from helpers.graphs import swapped
@@ -164,13 +174,14 @@ for name, wrong in {"add_rms_norm": forgetful, "rotary": neighbours}.items():
     print(f"{wrong.__name__:10} tokens equal for {sum(same)} of {len(same)} questions")
 
 # %% [markdown]
-# No error is raised, shapes fit, and a norm alone would pass a test of its first result.
+# No error is raised, and all shapes fit. A test that looks only at the first result of `forgetful`, the
+# norm, would pass.
 #
 # ## The idea in a picture
 #
-# The host launches kernels one by one and does not wait for them; the device runs them in order.
-# Nine kernels, two large ones among small ones, with 5 µs for each launch (an assumption, which the
-# panel below lets you move):
+# The host launches kernels one by one and does not wait for them; the device runs them in order. The
+# figure shows nine kernels: two large ones, and small ones around them. A launch is assumed to take 5
+# µs; in the panel near the end of this chapter you choose this time:
 
 # %%
 from helpers.figures import draw_time_lines
@@ -188,8 +199,8 @@ for name, line in lines.items():
     print(f"{name:10} done after {1e6 * line[-1].ran[1]:.0f} µs")
 
 # %% [markdown]
-# The work is the same. One by one, the device idles between small kernels, because the next launch
-# takes longer than the last kernel. Two cures, and they add up:
+# The device does the same work in all three cases. One by one, it waits after every kernel, because a
+# launch takes longer than any of these kernels. There are two cures, and a step can use both:
 #
 # - [**Operator fusion**](../docs/glossary.md#operator-fusion) makes one kernel of several neighbours,
 #   so that there are fewer launches, and what passes from one to the next stays on the chip.
@@ -197,9 +208,10 @@ for name, line in lines.items():
 #
 # ## Build it: fusion
 #
-# Six pieces of a decoder layer are worth it. Here is each as its formula reads, an operator for
-# each sign, beside the form that `helpers.ops` has in plain PyTorch. First the counts, for one
-# layer and one token:
+# Six pieces of a decoder layer are worth fusing. Each has two forms: *written out*, with one operator
+# for each operation of its formula, and *fused*, as in `helpers.ops`, in plain PyTorch. The table shows
+# the counts of both (written out -> fused), for one layer and one token. (SwiGLU is the MLP's
+# activation: `silu(gate) * up`.)
 
 # %%
 from helpers.graphs import PIECES
@@ -214,9 +226,10 @@ Table(("piece", "launches", "bytes of intermediates", "one kernel each on an NPU
 
 # %% [markdown]
 # Bytes of intermediates are what launches read and write besides weights and caches. A fused kernel
-# reads its inputs once and writes its results once; all between stays in registers. Plain PyTorch
-# gets part of the way: an operator that exists (`rms_norm`), results written in place of an input,
-# queries and keys rotated as one tensor of heads, one product over joined matrices.
+# reads its inputs once and writes its results once. Everything between stays in registers, the
+# processor's fastest memory. Plain PyTorch gets part of the way. It uses an operator that exists
+# (`rms_norm`), and writes results over an input. It rotates queries and keys as one tensor, and
+# multiplies joined matrices in one product.
 
 # %%
 from helpers.display import show_source
@@ -228,15 +241,16 @@ show_source(add_rms_norm)
 show_source(rotary)
 
 # %% [markdown]
-# `add_rms_norm` **spends** its residual: the sum is written over it, so the residual stream is one
-# buffer through all layers. And `rotary` takes queries and keys in one call, because the product of
-# Q, K and V leaves them side by side.
+# `add_rms_norm` **overwrites** its residual with the sum (*spent*, says its docstring), so the residual
+# stream is one buffer through all layers. And `rotary` takes queries and keys in one call, because the
+# product of Q, K and V leaves them side by side.
 #
-# The NPU's kernels go further, and the signatures above are theirs. For keys that are rotated *and*
-# written into the cache there is no single kernel for this kind of model:
+# The NPU's kernels (last column of the table) go further; the functions above take the same inputs. For
+# keys that are rotated *and* written into the cache there is no single kernel for this kind of model:
 # `npu_kv_rmsnorm_rope_cache` serves multi-head latent attention (DeepSeek's) alone.
 #
-# Now the whole model, with the three elementwise pieces written out, and fused:
+# Now the whole model: first with the three elementwise pieces (add + RMSNorm, rotary, SwiGLU) written
+# out, then with them fused:
 
 # %%
 from helpers.graphs import WRITTEN_OUT
@@ -252,9 +266,9 @@ Table(("one token", "operator calls", "launches", "intermediates"), rows)
 # %% [markdown]
 # ## Prove it
 #
-# Each piece against its formula, on random numbers; then the model, written out and fused, token by
-# token. In exact arithmetic the two are equal. In fp32 they differ by rounding, so the pieces have
-# a tolerance, and tokens none.
+# First each piece is compared with its formula, on random numbers. Then the model's tokens are
+# compared, written out and fused. In exact arithmetic both forms are equal; in fp32 they differ by
+# rounding. So the pieces may differ by a small tolerance, but the tokens must be equal.
 
 
 # %%
@@ -315,15 +329,15 @@ print("fusing gains, predicted:", measured(told[0], "x"), "  measured:", measure
 Table(("form", "calls", "predicted", "measured"), rows)
 
 # %% [markdown]
-# The prediction is a lower bound twice over: an operator with real arguments costs more than one
-# that adds to a single number, and Python works between the calls, too. The gain on a CPU is
-# modest, because the bytes of the weights are most of the step; the panel below shows another
-# balance.
+# The prediction leaves out two costs. A real operator costs more than one that adds to a single number,
+# and Python works between the calls, too. The gain on a CPU is small, because reading the weights is
+# most of the step. The panel near the end of this chapter shows an accelerator, where launches weigh
+# more.
 #
-# ### `torch.compile`, honestly
+# ### `torch.compile`: what it costs, what it gains
 #
-# A compiler can fuse what stands in a function. Here it gets the seven launches of add + norm, at
-# one token twice, and at 16 tokens:
+# A compiler can fuse the operators of a function. Here it gets the seven launches of add + norm: twice
+# with one token, then with 16 tokens:
 
 # %% tags=["skip-emulated"]
 from helpers.graphs import compile_for, written_out
@@ -361,18 +375,19 @@ rows = [
 Table(("add + norm, a call", "1 token", "16 tokens"), rows)
 
 # %% [markdown]
-# Look at the first call: seconds, for one small function. Every new shape is compiled anew, unless
-# sizes are declared as changing (`dynamic=True`). And each call of compiled code first checks that
-# its inputs are what it was compiled for (*guards*). For a few hundred numbers on a CPU the guards
-# may cost what the fusion gains: compare the rows above. A compiler's place is where launches are
-# dear and functions are large.
+# Look at the first call: it compiles one small function. Every new shape is compiled anew here, because
+# `compile_for` asks for that (`dynamic=False`). `dynamic=True` declares that sizes change; PyTorch's
+# default decides at the second shape. Each call of compiled code first checks that its inputs are of
+# the kind it was compiled for. These checks are called *guards*. For a few hundred numbers on a CPU
+# they may cost more than the fusion gains: compare the rows above. A compiler pays off where launches
+# are expensive and functions are large.
 #
 # ## Build it: a graph
 #
 # Fusion makes fewer launches; a graph makes one. **Capture** runs a step once and notes each launch
-# with its arguments; **replay** launches all of them again. `Recording` does that on any device.
-# It notes the operators that pass, and repeats them on the same memory. (A real graph is launched
-# as a whole. This one launches each operator again, so it teaches the rules, not the speed.)
+# with its arguments; **replay** launches all of them again. `Recording` does that on any device. It
+# notes the operators that run, and repeats them on the same memory. (A real graph is launched as a
+# whole. This one launches each operator again, so it teaches the rules, not the speed.)
 
 # %%
 from helpers.graphs import Recording
@@ -386,9 +401,9 @@ a.copy_(torch.full((3,), 10.0))  # the same memory with new content
 print("replayed: ", recording.replay().tolist())
 
 # %% [markdown]
-# A replay knows no names, only memory. So the first rule: **inputs are copied into the places that
-# were captured**. Now a whole decode step of the model: new tokens and positions are copied in, and
-# the step is replayed.
+# A replay knows no names, only memory: the new tensor `b` changed nothing, the new content of `a` did.
+# So the first rule is: **inputs are copied into the memory that was captured**. Now a whole decode step
+# of the model: new tokens and positions are copied in, and the step is replayed.
 
 # %%
 from helpers.graphs import RecordedStep
@@ -410,10 +425,14 @@ print("first token right:", found[0] == right[0][0])
 print("then tokens differ:", found != right[0])
 
 # %% [markdown]
-# The first token comes from the prompt's pass, and the replays go astray. **A length was captured.** Attention read the keys
-# `[: length]` of the row, with the length of the first step, and a replay reads exactly those: it
-# writes the keys of new tokens and does not look at them. Everything that the host computed is
-# fixed: numbers, shapes, lists of lengths, the branch that an `if` took.
+# (The recording holds the part of a step that runs on the device, without the cache's preparation. So
+# it has four launches fewer than the count above.)
+#
+# The first token is right, because it comes from the prompt's pass. Then the replays give wrong tokens.
+# **A length was captured.** Attention read the keys `[: length]` of the row, with the length of the
+# first step, and every replay reads exactly those. It writes the keys of new tokens, but never reads
+# them. Everything that the host computed is fixed: numbers, shapes, lists of lengths, the branch that
+# an `if` took.
 #
 # To find such a number, compare two captures of the same step, a token apart:
 
@@ -436,7 +455,8 @@ print(f"{len(stale)} of {len(first.calls)} launches differ: {', '.join(names)}")
 print("keys, one token apart:", shapes(stale[0][0])[1], shapes(stale[0][1])[1])
 
 # %% [markdown]
-# One launch in each layer, and all else is the same at every length. Two cures:
+# Only attention differs, once in each layer. All other launches have the same shapes at both lengths.
+# There are two cures:
 #
 # 1. **Make the length data.** `MaskedRows` attends over whole rows, and a mask, which lies in
 #    memory, hides what is not written. Every step has the same shapes, and reads more keys.
@@ -457,10 +477,11 @@ show_source(MaskedRows.prepare)
 # %% [markdown]
 # ### Capture sizes
 #
-# A graph has one batch size. An engine's batch changes with every request that comes or goes, and
-# a graph for each size costs memory and time at the start. So an engine captures some sizes, its
-# [**capture sizes**](../docs/glossary.md#capture-sizes), and runs a batch at the next one: the rows
-# that are left over are **padding**, computed for no request. Three requests in a step of four:
+# A graph has one batch size. An engine's batch changes with every request that comes or goes, and a
+# graph for each size costs memory and time at the start. So an engine captures some sizes, its
+# [**capture sizes**](../docs/glossary.md#capture-sizes), and runs a batch at the smallest one that
+# holds it. The rows that are left over are **padding**: they are computed, but belong to no request.
+# Here are three requests in a step of four:
 
 # %%
 from helpers.graphs import BucketedDecode
@@ -482,8 +503,8 @@ print(f"3 requests ran at size {size}; tokens equal in every step: {all(verdicts
 print("lengths of the rows afterwards:", caches[1].seq_lens == caches[0].seq_lens)
 
 # %% [markdown]
-# Which sizes? That depends on the batches. Here requests come at random and stay for some steps;
-# the histogram says how many steps had which batch:
+# Which sizes are good? That depends on the batches. Here requests come at random and stay for some
+# steps. The histogram says how many steps had which batch size:
 
 # %%
 import random
@@ -531,17 +552,17 @@ plots.show(
 # once, however many rows there are.
 #
 # **What cannot be captured** (as one graph): a step that brings prompts or chunks. Its number of
-# tokens, and with it every shape, is another each time, and attention gets lists of lengths from
-# the host. Engines run such steps without a graph, or capture the pieces *between* attentions,
-# padded to a number of tokens.
+# tokens, and with it every shape, is different each time, and attention gets lists of lengths from the
+# host. Engines run such steps without a graph, or capture the pieces *between* attentions, padded to a
+# number of tokens.
 #
 # ## A kernel by hand
 #
-# What is inside a fused kernel? Loops, and the order in which they walk over memory decides. Memory
-# comes in **cache lines** of 64 bytes, 16 fp32 numbers. A matrix of 2048 x 2048, read along its
-# rows, needs each line once. Read along its columns, it touches another line with every number; a
-# column's lines are 2048 x 64 bytes, and where the cache next to the core cannot hold them until
-# the neighbouring column comes, each line is fetched 16 times.
+# What is inside a fused kernel? Loops; and the order in which they read memory decides how fast the
+# kernel is. Memory comes in **cache lines** of 64 bytes, 16 fp32 numbers. A matrix of 2048 x 2048, read
+# along its rows, needs each line once. Read along its columns, it needs another line for every number.
+# The lines of one column are 2048 x 64 bytes. Where the cache next to the core cannot hold them until
+# the next column comes, each line is fetched 16 times.
 
 # %%
 rows, columns, line = 2048, 2048, 64 // 4
@@ -556,14 +577,15 @@ for name, copy in ways.items():
     print(f"copied {name:15}", measured(each(copy, (), repeats=10)))
 
 # %% [markdown]
-# The same numbers are copied, and no arithmetic is done. (A library's copy works in blocks already,
-# so that a line is used up while it is there; a plain loop would be slower still.)
+# The same numbers are copied, and no arithmetic is done. (A library's copy may work in blocks, so that
+# a line is used for several columns while it is in the cache. A plain loop may be slower.)
 #
 # Now a kernel that this course needs. **Attention over pages** in plain PyTorch first *collects* a
-# request's pages side by side, then attends: every key is read, written, and read again. The course
-# has a kernel in C++ (`helpers/native`) that reads pages where they are. Your own compiler builds
-# it, once; where there is none, plain PyTorch computes. It is flash attention (chapter 7): three
-# functions for one block of 32 keys. First the scores of some queries, four keys at a time:
+# request's pages side by side, then computes attention: every key is read, written, and read again. The
+# course has a kernel in C++ (`helpers/native`) that reads pages where they are. Your own C++ compiler
+# builds it, once; without a compiler, plain PyTorch computes instead. The kernel is flash attention
+# (chapter 7), with three functions for one block of 32 keys. The first one computes the scores of some
+# queries, four keys at a time:
 
 # %%
 from helpers.display import show_kernel
@@ -571,27 +593,30 @@ from helpers.display import show_kernel
 show_kernel("attention.h", "score")
 
 # %% [markdown]
-# `F` is a vector of as many numbers as a register of your processor holds. The innermost loop loads
-# one vector of each of four keys and multiplies it with `Q` queries, which share these keys
-# (grouped-query attention; here `Q` is 3): 12 sums in registers, 7 loads. Each key is read once for
-# all three. At the same time the kernel *asks* for the values (`prefetch`), so that they are on
-# their way when it needs them. Then scores become weights, by online softmax:
+# `F` is a vector of `W` numbers, as many as a register of your processor holds (the table at the top of
+# this chapter shows `W`). The innermost loop loads one vector of each of four keys and multiplies it
+# with `Q` queries. These queries share the keys (grouped-query attention; here `Q` is 3). So 7 loads,
+# four of keys and three of queries, serve 12 sums in registers. Each key is read once for all three
+# queries. At the same time the kernel *asks* for the values (`prefetch`), so that memory sends them
+# before the kernel needs them. Then scores become weights, by online softmax (chapter 7):
 
 # %%
 show_kernel("attention.h", "weigh")
 
 # %% [markdown]
-# And the values are added by weight, into sums that stay in registers over all keys of the block,
-# while the *next* block's keys are asked for:
+# Last, the values are multiplied by the weights and added. The sums stay in registers for all keys of
+# the block. Meanwhile the kernel asks for the keys of the *next* block:
 
 # %%
 show_kernel("attention.h", "gather")
 
 # %% [markdown]
-# The loop around them finds where each key lies: `table[page] * page_stride + offset *
-# token_stride`. No key is moved. What must be near the core at one moment, for this model's heads
-# of 64 numbers in fp32; and below it the same loops on a Da Vinci core of the 910B, for a page of
-# 128 keys and heads of 128 numbers in bf16:
+# The loop around them finds where each key lies: `table[page] * page_stride + offset * token_stride`.
+# No key is moved. The figure shows what must be near the core at one moment. The two bars of the CPU
+# are for this model's heads of 64 numbers in fp32, and for 32 registers of 64 bytes (AVX-512). (A
+# processor with AVX2 has half as many registers, one too few for these vectors.) The bars below are the
+# same loops on a Da Vinci core of the 910B (chapter 7). There a page has 128 keys, and heads have 128
+# numbers in bf16:
 
 # %%
 from helpers.figures import draw_held
@@ -612,8 +637,8 @@ fig = draw_held(
 plots.show(fig, alt="Used bytes per buffer: half of the registers, most of a CPU's L1 cache")
 
 # %% [markdown]
-# Each bar is cut into its parts, from left to right as the cell names them. A core of the NPU has
-# room for larger blocks than these, or for several heads of keys at once.
+# The parts of each bar stand from left to right in the order in which the cell names them. A core of
+# the NPU has room for larger blocks than these, or for several heads of keys at once.
 #
 # | C++ loop | on a Da Vinci core |
 # |---|---|
@@ -654,7 +679,8 @@ plots.show(fig, alt="Used bytes per buffer: half of the registers, most of a CPU
 #     tl.store(OUT + own, (out / total[:, None]).to(OUT.dtype.element_ty))
 # ```
 #
-# Proof and clock: 16 requests of 300 to 600 tokens, their pages of 16 tokens scattered in memory.
+# Now the proof and the times, for 16 requests of 300 to 600 tokens. Their pages of 16 tokens are
+# scattered in memory.
 
 # %%
 from helpers import ops
@@ -689,12 +715,15 @@ first, second = times.values()
 print("the kernel is faster by:        ", measured(first / second, "x"))
 
 # %% [markdown]
+# "At best" is computed with the bandwidth of main memory (chapter 2). Where the keys and values of the
+# last repeat are still in the processor's caches, the kernel can be faster.
+#
 # ### A whole step in one call
 #
-# With attention in C++, why come back to Python after each operator? `step.h` computes all layers of
-# a pass over a few tokens in one call. The product of a matrix with a few vectors is its core: some
-# rows of weights and up to three tokens at once, all sums in registers. Weights are read once, in
-# order, which is all that bandwidth asks for:
+# With attention in C++, why come back to Python after each operator? `step.h` computes all layers of a
+# pass over a few tokens in one call. Its core is the product of a matrix with a few vectors: some rows
+# of weights and up to three tokens at once, with all sums in registers. Each weight is read once, in
+# order:
 
 # %%
 show_kernel("step.h", "dots")
@@ -704,14 +733,15 @@ show_kernel("step.h", "pass")
 
 # %% [markdown]
 # Every piece of this chapter is in it. The **norm** is computed by each thread for itself, before the
-# product that wants it: no barrier. `place` **rotates** queries in place, and keys on their way
-# **into the cache**. `add` puts a product's sums straight onto the **residual**. Rows of **gate and
-# up** are taken together, so that SwiGLU is applied to sums in registers. Five loops a layer are
-# shared by the threads; nothing else is launched.
+# product that needs it, so that no thread waits for another one. `place` **rotates** queries in place,
+# and keys on their way **into the cache**. `add` adds a product's sums directly to the **residual**.
+# Rows of **gate and up** are taken together, so that SwiGLU is applied at once to the sums of both. The
+# threads share six loops in each layer: four products, `place`, and attention. Nothing else is
+# launched.
 #
-# The course's model uses it for passes of few tokens, where it was measured to be faster than the
-# operators on this machine (`loaded` above; `model` has gone by operators so far). Proof, and the
-# clock, in turns:
+# The course's model uses this call for passes of few tokens, where it was measured to be faster than
+# the operators on this machine. That model is `loaded` above; `model` has used operators so far. First
+# the proof, then the times, step by step in turns:
 
 # %%
 for question, tokens in zip(QUESTIONS, right):
@@ -727,10 +757,15 @@ print("faster by:", measured(best["by operators"] / best["as loaded"], "x"))
 Table(("a decode step", "time", "one request"), rows)
 
 # %% [markdown]
+# A step may even be faster than bytes / bandwidth. That bandwidth is a measurement, too (chapter 2): it
+# was taken with another kernel, and at another time.
+#
 # ## Sweep it
 #
-# One decode step of Llama-3-8B on an accelerator, bound by its memory or by its host. Move the time
-# of a launch and the traffic: with graphs the host no longer counts, and padding does.
+# The panel predicts a decode step of Llama-3-8B on an accelerator (one die of an Ascend 910C). It has
+# as many launches in each layer as this chapter counted. The step waits for its memory or for its host,
+# whichever takes longer. Move the time of a launch and the traffic: with graphs the host needs one
+# launch, but padding costs time.
 
 # %%
 from helpers.display import SweepPanel, dropdown, int_slider
@@ -790,15 +825,16 @@ SweepPanel(
 #
 # - The fused kernels are those of the table above: `npu_add_rms_norm` (its *third* result is the
 #   sum), `npu_rotary_mul`, `npu_swiglu`, `npu_scatter_pa_kv_cache`, and attention itself.
-# - `NPUGraph` captures what a stream is given; `graph.update` replaces the lengths of attention
-#   before a replay, `graph.replay()` launches it all. Fixed memory, a warm-up first, no
-#   synchronisation inside: the rules of `Recording`.
+# - `NPUGraph` captures what is launched on a *stream*, a queue of kernels; `graph.update` replaces the
+#   lengths of attention before a replay, `graph.replay()` launches it all. As with `Recording`, memory
+#   must stay fixed. A warm-up pass comes first, and inside the capture the host must not wait for the
+#   device.
 # - `torch.compile(backend="npugraphs")` captures a function's graph by itself; `"npugraph_ex"`
 #   first rewrites it (an addition becomes one in place, for example). `"inductor"` needs
 #   triton-ascend there, and the graph engine's backend `"npu"` needs GE: neither has run here.
 #
-# Where there is an NPU (or the emulated one), the next cell replays decode steps in 16 bits and
-# counts what the host launches for one step:
+# Where there is an NPU (or the emulated one), the next cell replays decode steps in 16 bits. On the
+# emulated NPU, the cell after it counts what the host launches for one step. On a CPU it only says so:
 
 # %%
 from helpers.machine import choose_device, is_emulated, where_it_ran
@@ -835,17 +871,23 @@ if device.type == "npu" and is_emulated(device):
 print(where_it_ran(device))
 
 # %% [markdown]
-# With a graph, what is left are the updates: one for each attention, with the lengths of now.
+# With a graph, the host still launches the updates: one for each attention, with its new lengths. (The
+# emulated NPU shows them as the most common launch.)
 #
 # ## In production
 #
-# vLLM-Ascend's graphs are ACLGraph, which is `torch.npu.NPUGraph`, and the modes are vLLM's. As its
-# *Graph Mode Guide* says in 0.20.2rc and 0.23.0: `FULL_DECODE_ONLY` captures decode steps whole;
-# `PIECEWISE` captures the parts between attentions, and so serves mixed steps, too;
-# `FULL_AND_PIECEWISE` does each for its steps; `NONE` captures nothing. In `FULL` and
-# `FULL_DECODE_ONLY`, `npugraph_ex` rewrites the model's graph before it is captured, and fuses add +
-# norm to `npu_add_rms_norm`. Each captured size takes some of the device's 2,048 streams, so releases
-# that derive a limit from that thin the list of sizes out.
+# vLLM-Ascend's graphs are ACLGraph, which is `torch.npu.NPUGraph`, and the modes are vLLM's. Its *Graph
+# Mode Guide* says in 0.20.2rc and 0.23.0:
+#
+# - `FULL_DECODE_ONLY` captures decode steps whole.
+# - `PIECEWISE` captures the parts between attentions, and so serves mixed steps (prompts beside
+#   decodes), too.
+# - `FULL_AND_PIECEWISE` captures decode steps whole and mixed steps in parts.
+# - `NONE` captures nothing.
+#
+# In `FULL` and `FULL_DECODE_ONLY`, `npugraph_ex` rewrites the model's graph before it is captured, and
+# fuses add + norm to `npu_add_rms_norm`. Each captured size uses some of the device's 2,048 streams. So
+# some releases derive a limit from that number and drop sizes from the list.
 
 # %%
 from helpers.production import options_table
@@ -863,10 +905,10 @@ options_table(
 # %% [markdown]
 # ## Recap
 #
-# A decoded token is about a thousand calls and five hundred launches, most of them tiny. Fusion
-# makes fewer of them and keeps intermediates on the chip; a graph launches a step at once, on fixed
-# memory, with everything that the host knew fixed, unless it is made data or updated. Count first:
-# counts are exact, and they predict where time can be gained.
+# A decoded token is about a thousand calls and five hundred launches, most of them tiny. Fusion makes
+# fewer of them and keeps intermediates on the chip. A graph launches a step at once, on fixed memory.
+# What the host knew at the capture stays fixed, unless it becomes data in memory or is updated. Count
+# first: counts are exact, and they show where time can be gained.
 #
 # **Check yourself.**
 #
@@ -876,8 +918,9 @@ options_table(
 #
 # <details><summary>Answers</summary>
 #
-# 1. At numbers that the host gave: the lengths of attention, and inputs that were replaced instead
-#    of copied into place. Two captures, a step apart, show which arguments differ.
+# 1. At what the capture fixed: lengths that the host gave to attention, and inputs that were replaced
+#    instead of copied into the captured memory. Two captures, a step apart, show which arguments
+#    differ.
 # 2. It still launches five kernels, each of which reads its input from memory and writes it back.
 #    Fusion happens in a kernel, not in a function.
 #

@@ -16,8 +16,9 @@
 # %% [markdown]
 # # 10 Quantisation and pruning
 #
-# **Promise.** You will store the real model's weights in 4 bits without losing one token, lose them all with another 4 bits,
-# and measure on a fixed text what each format, and each weight left out, costs.
+# **Promise.** You will store the real model's weights in 4 bits without changing one token of an answer. You will destroy
+# the model with another format of 4 bits. Then you will measure on a fixed text what each format costs, and what it costs
+# to leave weights out.
 #
 # **You need** [chapter 1](01_memory_math.ipynb) (bytes of weights) and
 # [chapter 2](02_prefill_decode_profiling.ipynb) (decode reads every weight once). About 60 minutes.
@@ -32,10 +33,11 @@ environment_report()
 # %% [markdown]
 # ## Feel the problem: four bits, and nothing left
 #
-# A decode step reads all weights once, so that weights of a quarter of the size should make it up to four times as fast.
-# Here is what one would write first: 15 values between the smallest and the largest weight of a matrix, and each weight becomes the nearest of
-# these. How much is lost? We let the real model read a fixed text, the licence of this course, and compare the probabilities
-# that it gives to each next token with those of the unchanged model.
+# A decode step reads all weights once (chapter 2). So weights of a quarter of the size should make it up to four times as
+# fast. Here is what one would write first: 15 evenly spaced values around 0, which reach to the largest weight of a
+# matrix. Each weight becomes the nearest of these values. How much is lost? We let the real model read a fixed text, the
+# licence of this course. Then we compare the probabilities that it gives to each next token with those of the unchanged
+# model.
 
 # %%
 from pathlib import Path
@@ -51,10 +53,12 @@ yardstick = Yardstick(model, [licence[600:696], licence[1200:1296]])
 print(f"{yardstick.num_tokens} tokens of the licence; unchanged: {yardstick.measure(model)}")
 
 # %% [markdown]
-# Three numbers. The [**KL divergence**](../docs/glossary.md#kl-divergence) (Kullback-Leibler) says how far a model's probabilities are
-# from the original's, in nats a token; 0 means equal. *Top-1* is the share of tokens at which both models hold the same token for the likeliest. The
-# [**perplexity**](../docs/glossary.md#perplexity) is the exponential of the mean negative log-probability of the text's own
-# next tokens; it knows nothing of the original, and so it may even fall while answers change.
+# Three numbers. The [**KL divergence**](../docs/glossary.md#kl-divergence) (Kullback-Leibler) says how far a model's
+# probabilities are from the original's, in nats a token; 0 means equal. (A *nat* is the unit of natural logarithms.)
+# *Top-1* is the share of positions at which both models have the same likeliest next token. The
+# [**perplexity**](../docs/glossary.md#perplexity) is the exponential of the mean negative log-probability of the text's
+# own next tokens. Smaller is better. But it is not compared with the original, and so it may even fall while answers
+# change.
 
 # %%
 from helpers.compression import reweighted, rounded
@@ -71,8 +75,9 @@ lost = {first_idea: yardstick.measure(with_weights_in(first_idea))}
 print(first_idea, "->", lost[first_idea])
 
 # %% [markdown]
-# Nothing of the model is left. The weights moved by half a step at most, as intended; but one step has to reach from the smallest to the
-# largest weight of a whole matrix. A single large weight makes it so wide that most others become zero:
+# Nearly nothing of the model is left. A *step* is the distance between two neighbouring values. The weights moved by half
+# a step at most, as intended. But the values must reach to the largest weight of a whole matrix, so a single large weight
+# makes the steps wide. Then most other weights become zero. We look at one matrix:
 
 # %%
 from helpers.compression import matrices, plain_weight
@@ -86,12 +91,15 @@ print(f"weights that became 0: {zeros:.0%}")
 # %% [markdown]
 # ## The idea in a picture
 #
-# [**Quantisation**](../docs/glossary.md#quantisation) stores whole numbers in place of weights. Such a *code* stands for a value on a grid:
+# [**Quantisation**](../docs/glossary.md#quantisation) stores whole numbers in place of weights. Such a *code* stands for
+# a value on a *grid*, the list of all values that a weight can have:
 #
 # $$w \approx (\mathrm{code} - \mathrm{zero}) \cdot \mathrm{scale} + \mathrm{minimum}$$
 #
-# The smaller the part of a matrix that shares a grid, the finer the grid. A [**group**](../docs/glossary.md#group) is some neighbouring
-# weights of a row (inputs of one output) with a scale of their own. Here are 32 weights of that matrix on four grids with 4 bits:
+# `scale` is the step. `minimum` is the value of the smallest code, or 0; `zero` is the code that stands for 0, where
+# there is no minimum. The smaller the part of a matrix that shares a grid, the finer the grid. A
+# [**group**](../docs/glossary.md#group) is some neighbouring weights of a row (inputs of one output) with a scale of
+# their own. Here are 32 weights of that matrix on four grids with 4 bits:
 
 # %%
 from helpers.compression import quantise_matrix
@@ -114,12 +122,14 @@ plots.show(
 )
 
 # %% [markdown]
-# Three of the grids are **symmetric**: they lie around 0, and a scale is all that is stored beside the codes. The last one begins at the
-# group's own minimum, which is stored, too.
+# On the first line only one value, 0, is in the picture: the others lie outside. Three of the grids are **symmetric**:
+# they lie around 0, and only a scale is stored beside the codes. The last one begins at the group's own minimum, which is
+# stored, too.
 #
 # ## Build it
 #
-# A format is data: bits, group, what is stored beside a scale, and the scale's type. It knows its bytes, and chapter 1's calculator takes it:
+# A format is data: bits, group, what is stored beside a scale, and the scale's type. It knows its bytes, and chapter 1's
+# calculator takes it:
 
 # %%
 from helpers.compression import INT4, INT8
@@ -139,10 +149,12 @@ rows += [("fp32", 32, 32, f"{4 * count / 1e6:.1f}")]
 Table(("format", "bits a weight", "by chapter 1", "MB of the layers"), rows)
 
 # %% [markdown]
-# **"4 bits" are 4.25, 4.5 or 5**, with scales and minima. (One scale a row is so little that chapter 1 does not count it.)
+# **"4 bits" are 4.02, 4.5 or 5 bits a weight**, with scales and minima. (One scale a row is so little that chapter 1 does
+# not count it.)
 #
-# The definition is short. A scale is a number of 16 bits itself, so it is rounded, too, and so is the minimum. Where the grid
-# then no longer reaches all its weights, the scale is rounded up:
+# The definition is short. `Grid.codes` computes `((weights - minimum) / scale + zero).round().clamp(lowest, highest)`,
+# and `Grid.values` is the way back. Scale and minimum are numbers of 16 bits, so they are rounded, too. Where the grid
+# then no longer reaches all its weights, the scale is rounded up and the minimum down:
 
 # %%
 from helpers.compression import Grid, pack_codes
@@ -157,7 +169,9 @@ from helpers.compression import grid_between
 show_source(grid_between)
 
 # %% [markdown]
-# `clamp` comes after `round`: without it a weight at the edge gets the code 16, which 4 bits do not have; stored, it would become 0. Two codes share a byte:
+# In `Grid.codes`, `clamp` comes after `round`. It is for weights outside their grid, which GPTQ (below) can make. Without
+# it such a weight might get the code 16, which does not fit into 4 bits: the lowest 4 bits of 16 are all 0. Two codes of
+# 4 bits share a byte:
 
 # %%
 show_source(pack_codes)
@@ -167,13 +181,17 @@ two = pack_codes(torch.tensor([[1, 15]]), 4)
 print(f"codes 1 and 15 in one byte: 0x{two.item():02X}, the first one in the lower half")
 
 # %% [markdown]
-# Three mistakes wait in this code, and formats differ in exactly these points: the sign of the offset (`(code - zero) * scale` here, in AWQ and GPTQ;
-# Ascend's operators *add* an offset to the code), the axis of the scales (a scale belongs to an output; a
-# scale for each input could not be multiplied after the sum), and which half of a byte comes first.
+# Three points of this code are easy to get wrong, and formats differ in them:
+#
+# - The sign of the offset: it is `(code - zero) * scale` here, in AWQ and in GPTQ, but Ascend's operators *add* an offset
+#   to the code.
+# - The axis of the scales: a scale belongs to an output, or to a group of its weights. A scale for each input could not
+#   be multiplied after the sum.
+# - The half of a byte that comes first.
 #
 # ## Prove it
 #
-# No weight moves by more than half a step, everywhere:
+# No weight may move by more than half a step. We check three matrices, in every format:
 
 
 # %%
@@ -210,14 +228,15 @@ share = weight_nbytes(packed) / (4 * sum(p.numel() for p in (*model.parameters()
 print(f"{weight_nbytes(packed) / 1e6:.1f} MB, {share:.3f} of fp32's")
 
 # %% [markdown]
-# **Nothing is lost, because it was lost before.** The file of this course's model has this very format: GGUF's Q4_1, which is
-# groups of 32 with a scale and a minimum in fp16. (Its embedding is in Q8_0: 8 bits, groups of 32.) The fp32 weights that we have computed with since chapter
-# 0 lie on that grid, and on its own grid every number comes back. This proves that our code is right to the last bit. And it is a trap: **this model
-# cannot show what 4 bits cost a 16-bit checkpoint.** A report of this line alone would say that int4 is free. All
-# other formats below quantise what has been quantised, and cost something; that is the honest part of the table.
+# **Nothing is lost, because it was lost before.** The file of this course's model has this very format: GGUF's Q4_1,
+# which is groups of 32 with a scale and a minimum in fp16. (Its embedding is in Q8_0: 8 bits, groups of 32.) The fp32
+# weights that we have computed with since chapter 0 lie on that grid, and on its own grid every number comes back. So our
+# codes, scales and packing are right to the last bit. But it is a trap, too: **this model cannot show what 4 bits cost a
+# 16-bit checkpoint.** A report with these lines alone would say that int4 costs nothing. All other formats below quantise
+# weights that were quantised before, and they do cost something.
 #
-# `quantise` gives a model that everything in this course takes. Here it is in the engine of chapter 5, on pages, beside the
-# plain loop with the same weights:
+# `quantise` returns a model that works everywhere in this course. Here it runs in the engine of chapter 5, on pages
+# (chapter 6). We compare with plain generation, one prompt after the other, with the same weights:
 
 # %%
 from helpers.caches import PagedKVCache
@@ -235,7 +254,8 @@ print("the engine's tokens are the plain loop's:", [served[i].token_ids for i in
 # %% [markdown]
 # ## Measure it: quality
 #
-# The same measurement for each format. Weights in few bits are the same numbers on every processor, so these lines are, too:
+# Here is the same measurement for each format. Weights in few bits are the same numbers on every processor, so these
+# lines are, too:
 
 # %%
 for fmt in FORMATS[1:]:
@@ -244,15 +264,15 @@ Table(("format", "MB", "KL, top-1, perplexity"),
       [(fmt, f"{layer_bytes[fmt] / 1e6:.1f}", lost[fmt]) for fmt in FORMATS[1:]])  # fmt: skip
 
 # %% [markdown]
-# Off the file's own grid everything costs: larger groups, a symmetric grid, a bit less. On a 16-bit checkpoint no grid has such an
-# advantage, and the order of these lines may be another.
+# On any grid but the file's own, something is lost: with larger groups, with a symmetric grid, with one bit less. On a
+# 16-bit checkpoint no grid has such an advantage, and the order of these lines may be another.
 #
 # ## Activations, too: W8A8
 #
-# int4 weights save reading, and are widened before they are multiplied. For long prompts and large batches arithmetic is the limit, and there 8 bits
-# help twice: processors and NPUs multiply int8 numbers faster, provided that **both** factors are int8. That is
-# [**W8A8**](../docs/glossary.md#w8a8): weights of 8 bits, activations of 8 bits. Activations are not known in advance; each
-# token's scale is chosen when the token comes:
+# int4 weights save reading, but they become wider numbers before they are multiplied, so the arithmetic is no faster. For
+# long prompts and large batches arithmetic is the limit. There 8 bits help: many processors and NPUs multiply int8
+# numbers faster, if **both** factors are int8. That is [**W8A8**](../docs/glossary.md#w8a8): weights of 8 bits,
+# activations of 8 bits. Activations are not known in advance, so each token's scale is chosen when the token comes:
 
 # %%
 from helpers.compression import dynamic_int8
@@ -260,9 +280,10 @@ from helpers.compression import dynamic_int8
 show_source(dynamic_int8)
 
 # %% [markdown]
-# The sums of int8 products are whole numbers, exact in int32 on every machine. The two scales, one for the token, one for the
-# output, are multiplied afterwards: they do not depend on the input channel, and so can be taken out of the sum. With one scale
-# for all tokens, and with one scale each:
+# The sums of int8 products are whole numbers, exact in int32 on every machine. There are two scales, one for the token
+# and one for the output. Neither depends on the *input channel*, the place of a number in the input vector; the sum runs
+# over these places. So both can be taken out of the sum and multiplied afterwards. We try one scale for all tokens, then
+# one for each token:
 
 
 # %%
@@ -283,8 +304,9 @@ for per, quality in w8a8.items():
     print(f"W8A8, one scale per {per}: KL below {bound(quality)}")
 
 # %% [markdown]
-# (Bounds, not digits: a sum in another order may round to the next int8 number, so activations do differ between processors.) Why is
-# a shared scale so bad? Look at the largest activation of each channel:
+# (We print bounds, not digits. A sum in another order may round to the next int8 number, so activations differ between
+# processors.) Why is a shared scale so bad? We call a channel *loud* when its activations are large. `calibrate` lets the
+# model read sample texts and keeps the largest activation of each channel:
 
 # %%
 from helpers.compression import calibrate
@@ -298,11 +320,13 @@ for name in LAYERS:
     print(f"{name}: loudest to median channel {seen[name].outlier_ratio:,.0f} to 1")
 
 # %% [markdown]
-# An [**outlier**](../docs/glossary.md#outlier) is a channel, or a weight, that is many times as large as its neighbours. Here one channel
-# of layer 11 is thousands of times as loud as the others. With its scale, all others become
-# zero. A scale for each channel would help, but cannot be taken out of the sum. The way around is to *move* the factor.
-# [**SmoothQuant**](../docs/glossary.md#smoothquant) ([arXiv:2211.10438](https://arxiv.org/abs/2211.10438)) divides a channel where it is made and
-# multiplies the weights that read it, by a factor that shares the difficulty between both. The product stays the same:
+# An [**outlier**](../docs/glossary.md#outlier) is a channel, or a weight, that is many times as large as its neighbours.
+# In `down_proj` of layer 11 the loudest channel is thousands of times as loud as the median one. With a scale that fits
+# this channel, nearly all others become zero. A scale for each channel would help, but cannot be taken out of the sum.
+# The solution is to *move* the factor into the weights. [**SmoothQuant**](../docs/glossary.md#smoothquant)
+# ([arXiv:2211.10438](https://arxiv.org/abs/2211.10438)) divides a channel's activations where they are made, and
+# multiplies the weights that read them by the same factor. The product stays the same. The factor is chosen so that
+# neither side has very large numbers:
 
 # %%
 from helpers.compression import rescaled, smooth
@@ -323,18 +347,19 @@ print("smoothed < per token < per tensor:", kl["token, smoothed"] < kl["token"] 
 print("W8A8, smoothed, loses at most 0.03:", kl["token, smoothed"] <= 0.03)
 
 # %% [markdown]
-# The usual mistake with smoothing is to multiply the weights, and to forget to divide the activations: the model is
-# then another one before anything is quantised, and the first line above would say so.
+# The usual mistake with smoothing is to multiply the weights and to forget to divide the activations. Then the model has
+# changed before anything is quantised, and the first line above would show it.
 #
-# ## Rounding with foresight
+# ## Rounding for the outputs
 #
-# So far each weight went to its nearest value. But what counts is not the weights' error, it is the **outputs'**, and inputs
-# are not equally loud. Two ideas, on three matrices in groups of 64:
+# So far each weight became its nearest value. But what counts is the error of the **outputs**, not that of the weights,
+# and inputs are not equally loud. Here are two ideas, tried on three matrices with 4 bits in groups of 64:
 #
-# - [**GPTQ**](../docs/glossary.md#gptq) ([arXiv:2210.17323](https://arxiv.org/abs/2210.17323)) rounds column after column, and lets the columns
-#   that are still to come make good what the rounding did to the outputs.
-# - [**AWQ**](../docs/glossary.md#awq) ([arXiv:2306.00978](https://arxiv.org/abs/2306.00978)) makes loud channels' weights larger before rounding,
-#   and the channels quieter, with the same trick as smoothing.
+# - [**GPTQ**](../docs/glossary.md#gptq) ([arXiv:2210.17323](https://arxiv.org/abs/2210.17323)) rounds column after
+#   column, and changes the columns that are still to come so that they correct the error of the outputs. The argument
+#   `gram` is $x^T x$ of the inputs: it says which channels are large together.
+# - [**AWQ**](../docs/glossary.md#awq) ([arXiv:2306.00978](https://arxiv.org/abs/2306.00978)) multiplies the weights of
+#   loud channels by a factor before rounding, and divides these channels by it, as SmoothQuant does.
 
 # %%
 from helpers.compression import gptq
@@ -357,13 +382,15 @@ print("both move the outputs less than rounding to the nearest:", all(better))
 Table(("matrix", "nearest", "GPTQ", "AWQ"), rows, "Squared output error, relative")
 
 # %% [markdown]
-# Both want sample texts, and both can learn these too well: a calibration on one kind of text may cost quality on
-# another. Production calibrates on some hundred texts of many kinds.
+# In the table the error of the nearest values is 1.0, and smaller is better. Both ways need sample texts, and both can
+# fit these texts too closely: a calibration on one kind of text may cost quality on another. In production one calibrates
+# on a few hundred texts of many kinds.
 #
 # ## Pruning: leave weights out
 #
-# [**Pruning**](../docs/glossary.md#pruning) sets weights to zero. Which ones? The smallest; or those that are small *and* sit on quiet channels
-# ([Wanda, arXiv:2306.11695](https://arxiv.org/abs/2306.11695)); or two of each four neighbours (2:4), which some GPUs can skip; or whole layers.
+# [**Pruning**](../docs/glossary.md#pruning) sets weights to zero. Which ones? The smallest; or those that are small *and*
+# multiply quiet channels ([Wanda, arXiv:2306.11695](https://arxiv.org/abs/2306.11695)). One may also take two of each
+# four neighbours (2:4), which some GPUs can skip, or whole layers.
 
 # %%
 from helpers.compression import importance, keep_largest, keep_two_of_four, without_layers
@@ -385,9 +412,10 @@ half["layer 26 left out"] = yardstick.measure(without_layers(model, {26}))
 Table(("what is zero", "KL, top-1, perplexity"), list(half.items()))
 
 # %% [markdown]
-# And the time? A product with zeros takes as long as one without: a processor does not look. The honest result is that **scattered
-# zeros save nothing here**, and would save little memory, because the places of those that stay must be stored, too. Whole layers do save time,
-# in proportion: 1 of 30. At equal bytes, nothing pruned comes near 8 bits:
+# And the time? These products multiply zeros like all other numbers: they do not test for them. So **scattered zeros save
+# no time here** (no cell measures it). They would save little memory, because the places of the weights that stay must be
+# stored, too. Leaving out a layer does save its time: here that of 1 layer of 30. At equal bytes, nothing pruned comes
+# near 8 bits:
 
 # %%
 from helpers.figures import draw_quality
@@ -419,9 +447,9 @@ for name, nbytes in (("fp32", 4 * count), ("int8", layer_bytes[INT8]), ("int4", 
     print(f"{name}: {measured(nbytes / ceilings.bandwidth)} for the layers of one token")
 
 # %% [markdown]
-# Now products as they are. The kernels with few bits are torch's own, for bf16 activations; in fp32 the same kernels are scalar code. They
-# unpack each weight in registers, again for every few rows: for one row that is hidden behind the reading, for many rows it is not. Here
-# are the matrices of one layer:
+# Now the products as they are. The kernels with few bits are PyTorch's own, for activations in bf16; in fp32 they take
+# one number at a time, which is slow. They unpack each weight in registers, and do so again for every few tokens. For one
+# token the reading may hide this work; for many tokens it cannot. We measure the products of one layer:
 
 # %% tags=["skip-emulated"]
 from helpers.compression import product_of
@@ -473,9 +501,10 @@ plots.show(
 )
 
 # %% [markdown]
-# Where the lines cross is for each machine to say. `Recipe(INT4, most_rows=...)` keeps both: few bits up to that many tokens of a pass,
-# a wide copy above. That is the price of speed for every batch size: the copy's memory. And whole decode steps of one
-# request, with everything that is no product:
+# Where the lines cross depends on the machine. int4 reads fewer bytes than int8 but has more to unpack, so it need not be
+# faster: compare the table with the prediction. `Recipe(INT4, most_rows=...)` keeps both forms: few bits for passes of up
+# to that many tokens, and a wide copy for larger ones. The price is the memory of the copy. Now whole decode steps of one
+# request, with all other operators, too:
 
 # %% tags=["skip-emulated"]
 from helpers.caches import KVCache
@@ -508,10 +537,15 @@ print(
 Table(("weights", "one request", "weights take"), rows)
 
 # %% [markdown]
-# Read this table with chapter 9 in mind. Where there is a compiler, the model as loaded computes a token in one native call; the models of few bits
-# still call operator after operator, in 16 bits, and what their products save may be lost there. A kernel's gain is not a step's gain.
+# Read this table with chapter 9 in mind. Where there is a C++ compiler, the model as loaded computes a token in one
+# native call. The models of few bits still call operator after operator, in 16 bits. What their products save may be lost
+# there: a faster kernel does not always make a faster step.
 #
 # ## Sweep it
+#
+# Choose the bits, the group, and which matrices are quantised; the other matrices of the layers count 16 bits a weight.
+# The quality is measured on 32 tokens only, so this perplexity is not the one above. Tokens per second are predicted for
+# one request behind 512 tokens. Both accelerators have the same bandwidth, so the two predictions may be equal.
 
 # %%
 from helpers.display import SweepPanel, dropdown, int_slider
@@ -564,14 +598,19 @@ SweepPanel(
 #
 # The cube unit multiplies int8 by int8 at twice the rate of fp16. torch_npu has an operator for each step:
 #
-# - `npu_dynamic_quant(x)` is `dynamic_int8`: int8 numbers and an fp32 scale for each token. Inputs are fp16 or bf16, **not fp32**.
-# - `npu_quant_matmul(x, w, scale, pertoken_scale=..., output_dtype=torch.bfloat16)` is W8A8. **Its output is int8 unless told otherwise.**
-# - `npu_weight_quant_batchmatmul(x, w, antiquant_scale, antiquant_offset, antiquant_group_size=...)` has weights of 4 or 8 bits and activations
-#   of 16 bits. It computes `(w + offset) * scale`: its offset has the **other sign** than a zero point. Groups are multiples of 32.
-# - `npu_add_rms_norm_dynamic_quant` and `npu_dequant_swiglu_quant` fuse the quantising with what stands before it (chapter 9), so
-#   that activations travel as int8. The second one, and `npu_swiglu_quant`, take the halves in the other order unless `activate_left=True`.
+# - `npu_dynamic_quant(x)` is `dynamic_int8`: int8 numbers and an fp32 scale for each token. Inputs are fp16 or bf16,
+#   **not fp32**.
+# - `npu_quant_matmul(x, w, scale, pertoken_scale=..., output_dtype=torch.bfloat16)` is W8A8. **Its output is int8 unless
+#   told otherwise.**
+# - `npu_weight_quant_batchmatmul(x, w, antiquant_scale, antiquant_offset, antiquant_group_size=...)` has weights of 4 or
+#   8 bits and activations of 16 bits. It computes `(w + offset) * scale`: its offset has the **other sign** than a zero
+#   point. Groups are multiples of 32.
+# - `npu_add_rms_norm_dynamic_quant` and `npu_dequant_swiglu_quant` fuse the quantising with the operator before it
+#   (chapter 9), so that activations are moved as int8. The second one, and `npu_swiglu_quant`, take the halves in the
+#   other order unless `activate_left=True`.
 #
-# The next cell dequantises a group-wise int4 matrix and multiplies it on the device, in 16 bits: what these operators are held against.
+# The next cell computes what the results of these operators are compared with. It dequantises an int4 matrix with groups
+# and multiplies it on the device, in 16 bits.
 
 # %%
 from helpers import ops
@@ -607,9 +646,10 @@ options_table(
 # %% [markdown]
 # ## Recap
 #
-# A format is a grid: bits, groups, offset, and scales that count, too; quality comes from small groups and from a grid
-# that fits. Few bits make the products of small batches faster, because these wait for bytes; large batches want int8 on both sides, or wide weights. Outliers are moved from
-# activations into weights by a factor that cancels; scattered zeros save no time here.
+# A format is a grid: bits, groups, offset, and scales, whose bytes count, too. Quality comes from small groups and from a
+# grid that fits. Few bits make the products of small batches faster, because these wait for bytes. Large batches need
+# int8 in both factors, or wide weights. Outliers are moved from activations into weights by a factor that cancels.
+# Scattered zeros save no time here.
 #
 # **Check yourself.**
 #

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Lab 9: Operator fusion and graph capture
 #
-# Five exercises, about 80 minutes. You need [chapter 9](../notebooks/09_operator_fusion.ipynb). Write your code where the cells say so, run
-# the cell below each: it checks the answer at once and names what may be wrong. Hints are folded away under each exercise, from vague to
-# concrete. No model is needed here.
+# Five exercises, about 80 minutes. You need [chapter 9](../notebooks/09_operator_fusion.ipynb). Write your code where the
+# cells say so, run the cell below each: it checks the answer at once and names what may be wrong. Hints are folded away under
+# each exercise, from vague to concrete. No model is needed here.
 
 # %%
 import torch
@@ -28,18 +28,21 @@ from helpers.checks import lab09, progress
 # %% [markdown]
 # ## 9.1 Count the calls ●●○ 15 minutes
 #
-# A pass is a list of **groups** of operators. Each group is one kernel: a group of one operator is an ordinary launch, a group of several a
-# fused kernel. An operator names the tensors that it `reads`, and the one that it `writes`. Each tensor is written once.
+# A pass is a list of **groups** of operators. Each group is one kernel: a group of one operator is an ordinary launch, a group of
+# several operators is a fused kernel. An operator names the tensors that it `reads`, and the one that it `writes`. Each tensor is
+# written once.
 #
 # How many launches are there, and how many bytes move between memory and the chip?
 #
-# - A kernel reads from memory what its operators read and no operator *of the same kernel* wrote, each tensor once.
-# - A kernel writes to memory what a *later* kernel reads, or what is `needed` at the end of the pass. All else stays on the chip.
+# - A kernel reads from memory the tensors that its operators read, but not those that an operator *of the same kernel* wrote. It
+#   reads each of them once, however many of its operators need it.
+# - Of the tensors that it makes, a kernel writes to memory those that a *later* kernel reads, and those that are `needed` at the
+#   end of the pass. All others stay on the chip.
 #
 # <details><summary>Hint 1</summary>Take one group. Which names does it read that it does not write?</details>
 # <details><summary>Hint 2</summary>Sets help: a name is in them once. Which names do all later groups read?</details>
-# <details><summary>Hint 3</summary><code>outside = {names read} - {names written}</code>, and of the names written those that are in
-# <code>{read later} | {needed}</code>.</details>
+# <details><summary>Hint 3</summary><code>outside = {names read} - {names written}</code>, and of the names written those that
+# are in <code>{read later} | {needed}</code>.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "count", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -65,7 +68,8 @@ def count(groups, sizes, needed):
 lab09.check_count(count)
 
 # %% [markdown]
-# Add and RMSNorm of 576 fp32 numbers, operator by operator, in two kernels, and in one. The sum is needed afterwards, too.
+# Here are add and RMSNorm of 576 fp32 numbers: operator by operator, in two kernels, and in one. The sum is needed afterwards,
+# too.
 
 # %%
 sizes = dict.fromkeys(("x", "residual", "total", "square", "scaled", "weight", "y"), 4 * 576)
@@ -91,10 +95,12 @@ for name, groups in (
 #
 # ## 9.2 Fuse add and norm ●●○ 15 minutes
 #
-# Write the function that a fused kernel computes: the sum of `x` and `residual`, normalised by its root mean square and scaled by the weight;
-# and the sum itself. Tokens come in 16 bits, too: a square of 300 does not fit into fp16, so the mean is taken in fp32.
+# Write the function that a fused kernel computes. It has two results. The first one is the sum of `x` and `residual`, divided by
+# its root mean square and multiplied by the weight. The second one is the sum itself. The numbers may have 16 bits: the square of
+# 300 does not fit into fp16, so take the mean of the squares in fp32.
 #
-# <details><summary>Hint 1</summary>Two results. The first one is <code>total / sqrt(mean of squares + eps) * weight</code>.</details>
+# <details><summary>Hint 1</summary>Two results. The first one is <code>total / sqrt(mean of squares + eps) *
+# weight</code>.</details>
 # <details><summary>Hint 2</summary>The mean is one number for each token: <code>mean(-1, keepdim=True)</code>.</details>
 # <details><summary>Hint 3</summary><code>wide = total.float()</code> before the squares, <code>.to(x.dtype)</code> at the
 # end.</details>
@@ -124,7 +130,7 @@ assert add_rms_norm(*torch.full((2, 1, 2), 300.0).half(), torch.ones(2).half(), 
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Does a wrong residual show? Eight layers, each of which adds a hundredth of its normed input:
+# What does a wrong residual change? The cell runs eight layers, each of which adds a hundredth of its normed input to the stream:
 
 
 # %%
@@ -141,18 +147,20 @@ print(f"your pair:         {layers(add_rms_norm):.4f}")
 print(f"the residual lost: {layers(lambda *given: (add_rms_norm(*given)[0], given[1])):.4f}")
 
 # %% [markdown]
-# Nothing fails and the shapes fit; the layers simply add nothing.
+# With the wrong residual nothing fails and the shapes fit, but the layers add nothing.
 #
 # ## 9.3 Choose the capture sizes ●●● 20 minutes
 #
-# A histogram says how many steps had which batch. At most `count` graphs can be captured, each for one size. A step runs at the smallest size
-# that holds its batch, and the rest of the rows are padding. Choose the sizes with the fewest padded rows over all steps. Every batch must
-# fit into some size.
+# A histogram says how many steps had which batch size. At most `count` graphs can be captured, each for one size. A step runs at
+# the smallest size that holds its batch, and the rest of the rows are padding. Choose the sizes with the fewest padded rows over
+# all steps. Every batch must fit into some size.
 #
-# <details><summary>Hint 1</summary>Which size must be there? And why need none of the sizes be one that no step has?</details>
-# <details><summary>Hint 2</summary>Up to a dozen different batches: one may try all choices (<code>itertools.combinations</code>).</details>
-# <details><summary>Hint 3</summary>The largest batch and up to <code>count - 1</code> of the others. For each choice, the padding is the
-# sum of <code>(size - batch) * steps</code>.</details>
+# <details><summary>Hint 1</summary>Which size must be there? And why is a size of no use when no step has exactly that
+# batch?</details>
+# <details><summary>Hint 2</summary>Up to a dozen different batches: one may try all choices
+# (<code>itertools.combinations</code>).</details>
+# <details><summary>Hint 3</summary>The largest batch and up to <code>count - 1</code> of the others. For each choice, the
+# padding is the sum of <code>(size - batch) * steps</code>.</details>
 
 # %%
 import itertools
@@ -194,13 +202,13 @@ for count_ in (1, 2, 3, 4, 6, 10):
     print(f"{count_:2} sizes: {rows:6,} padded rows, {sizes_}")
 
 # %% [markdown]
-# The first few sizes save nearly all, and each one more costs memory and time at the start.
+# The first few sizes save nearly all of the padding. In an engine each further size costs memory, and time at the start.
 #
 # ## 9.4 Find the stale length ●●○ 15 minutes
 #
-# A captured graph repeats launches with the arguments that they had. An argument is the **memory** of a tensor (an address) or a **number**
-# that the host gave. To find what must be updated, or copied into place, before a replay, one captures the same step twice, at different
-# lengths, and compares. Here is such a pair:
+# A captured graph repeats launches with the arguments that they had. An argument is the **memory** of a tensor (an address) or a
+# **number** that the host gave. Some arguments must be updated, or copied into the captured memory, before a replay. To find
+# them, one captures the same step twice, at different lengths, and compares. Here is such a pair of captures:
 
 # %%
 first = [
@@ -221,8 +229,8 @@ second = [
 ]
 
 # %% [markdown]
-# The input of the first launch lies elsewhere in the second capture, and attention has other lengths. So the answer is
-# `[(0, "x"), (1, "lengths")]`.
+# In the second capture the input of the first launch has another address, and attention has other lengths. The order of the
+# pairs does not matter. So the answer is `[(0, "x"), (1, "lengths")]`.
 #
 # <details><summary>Hint 1</summary>First see whether both have the same operators, in the same order.</details>
 # <details><summary>Hint 2</summary>Then go through both side by side, and through both kinds of arguments.</details>
@@ -252,7 +260,8 @@ def stale(first, second):
 lab09.check_stale(stale)
 
 # %% [markdown]
-# On a real recording: a step of attention over a growing row. Its two captures, and what your function says of them:
+# Now a real recording: a step of attention over a row that grows. The cell captures it at two lengths and prints what your
+# function finds:
 
 # %%
 from helpers.graphs import Recording
@@ -275,22 +284,26 @@ def capture(length):
 print(stale(capture(9), capture(10)))
 
 # %% [markdown]
-# The keys and the values that attention reads have a captured size; the addition behind has not.
+# Inputs 1 and 2 of launch 0 are the keys and the values of attention: their captured size is out of date. The addition after it
+# has the same sizes in both captures.
 #
 # ## 9.5 Order the loops ●●● 15 minutes
 #
-# A kernel multiplies a matrix by a vector: `y[row] += matrix[row, column] * x[column]`. The matrix is one piece of memory, row after row, and
-# comes in cache lines of `per_line` numbers. The cache holds `kept` lines; when one more is fetched, the line that was not used for longest
-# is forgotten. (Only the matrix counts here; the vectors stay in registers.)
+# A kernel multiplies a matrix by a vector: `y[row] += matrix[row, column] * x[column]`. The matrix is one piece of memory, row
+# after row, and comes in cache lines of `per_line` numbers. The cache is empty at first and holds `kept` lines. When it is full
+# and one more line is fetched, it drops the line that was used least recently. (Only the matrix counts here; the vectors stay in
+# registers.)
 #
-# The loops go over blocks of `tile` columns; in a block over all rows; in a row over the columns of the block. So `tile = columns` walks along
-# the rows, and `tile = 1` goes down one column after the other. How many lines are fetched?
+# There are three loops. The outer one goes over blocks of `tile` columns, the middle one over all rows, the inner one over the
+# columns of the block. So `tile = columns` walks along the rows, and `tile = 1` goes down one column after the other. How many
+# lines are fetched?
 #
-# <details><summary>Hint 1</summary>Write the three loops first. In which line does <code>matrix[row, column]</code> lie?</details>
+# <details><summary>Hint 1</summary>Write the three loops first. In which line does <code>matrix[row, column]</code>
+# lie?</details>
 # <details><summary>Hint 2</summary>The number's place in memory is <code>row * columns + column</code>, and a line has
 # <code>per_line</code> of them.</details>
-# <details><summary>Hint 3</summary>Keep the lines in a list, the last used one at its end. A line that is used moves to the end; the list
-# is cut at its beginning.</details>
+# <details><summary>Hint 3</summary>Keep the lines in a list, the last used one at its end. A line that is used moves to the
+# end; the list is cut at its beginning.</details>
 
 
 # %% nbgrader={"grade": false, "grade_id": "lines", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -316,7 +329,7 @@ def fetched(rows, columns, tile, per_line, kept):
 lab09.check_lines(fetched)
 
 # %% [markdown]
-# A matrix of 64 x 64 in lines of 16 numbers, in front of caches of three sizes:
+# The cell reads a matrix of 64 x 64 in lines of 16 numbers, with caches of three sizes:
 
 # %%
 for tile in (1, 4, 16, 64):
@@ -324,8 +337,9 @@ for tile in (1, 4, 16, 64):
     print(f"tiles of {tile:2} columns: {', '.join(found)} lines with room for 8, 63 and 64")
 
 # %% [markdown]
-# Along the rows, or in tiles as wide as a line, each line comes once, whatever the cache holds. Down the columns it is all or nothing: with
-# one line less than a column needs, each line is gone just before it would be used again.
+# Along the rows, or in tiles as wide as a line, each line comes once, whatever the cache holds. Down the columns (`tile = 1`) a
+# cache helps only if it holds all 64 lines of a column. With room for 63, each line is dropped just before it would be used
+# again.
 
 # %% [markdown]
 # ## How far you are
