@@ -193,6 +193,10 @@ class DecoderLM(nn.Module):
         hidden = self._hidden(batch, cache)
         if logits == "last" and len(hidden) > len(batch.seq_lens):  # else every token is a last one
             hidden = hidden[batch.last_token_indices]
+        return self.logits_of(hidden)
+
+    def logits_of(self, hidden: Tensor) -> Tensor:
+        """Return the fp32 logits `[T, vocab]` of normed hidden states `[T, hidden]`."""
         product = ops.linear(hidden, self._output_weight()) if self.lm_head is None else self.lm_head(hidden)
         return product.float()
 

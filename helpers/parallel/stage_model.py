@@ -80,7 +80,7 @@ class StageLM(TensorParallelLM):
             delta, residual = self.layers[i](delta, residual, rope, i, cache, batch)
         if self.last:
             normed = ops.add_rms_norm(delta, residual, self.norm, self.cfg.rms_norm_eps)[0]
-            part = ops.linear(normed[batch.last_token_indices], self._output_weight()).float()
+            part = self.logits_of(normed[batch.last_token_indices])
             result = self.collectives.all_gather(part, self._widths)
         else:
             result = residual + delta  # one tensor to send instead of two: the next norm would add them

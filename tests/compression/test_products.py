@@ -81,6 +81,15 @@ def test_int8_activations_refuse_other_weights(fmt):
 def test_another_share_of_a_scale_is_refused():
     with pytest.raises(ValueError, match="per 'token' or per 'tensor', got 'channel'"):
         dynamic_int8(normal(2, 2), "channel")
+    with pytest.raises(ValueError, match="per 'token' or per 'tensor', got 'channel'"):
+        W8A8Product(quantise_matrix(normal(4, 64), INT8), "channel")
+
+
+def test_a_row_of_zeros_has_a_scale_that_divides():
+    for per in ("token", "tensor"):
+        codes, scale = dynamic_int8(torch.zeros(2, 3), per)
+        assert not codes.any()
+        assert bool((scale >= torch.finfo(torch.float32).tiny).all())
 
 
 @pytest.mark.parametrize(

@@ -25,3 +25,8 @@ def test_weights_of_stages_make_the_model_and_a_tied_matrix_is_held_twice(folder
         one = sum(p.numel() for p in toys.whole(folders[name]).parameters())
         stages = [load_stage(Grid(3, stage, Collectives()), folders[name]) for stage in range(3)]
         assert sum(p.numel() for model in stages for p in model.parameters()) == one + twice + 2 * 36
+
+
+def test_a_stage_without_layers_is_refused(folders):
+    with pytest.raises(ValueError, match="2 stages share 3 layers in order"):
+        load_stage(Grid(2, 0, Collectives()), folders["llama"], split=[range(3), range(3, 3)])

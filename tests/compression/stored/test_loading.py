@@ -82,6 +82,14 @@ def lost(folder, ending):
     save_file({name: t for name, t in load_file(path).items() if not name.endswith(ending)}, path)
 
 
+def retyped(folder, ending):
+    """Store float8 tensors as int8."""
+    path = next(folder.glob("*.safetensors"))
+    tensors = load_file(path)
+    eight = [n for n, t in tensors.items() if n.endswith(ending) and t.dtype == torch.float8_e4m3fn]
+    save_file(tensors | {n: tensors[n].view(torch.int8) for n in eight}, path)
+
+
 @pytest.mark.parametrize(
     ("layout", "spoil", "words"),
     [
@@ -93,6 +101,9 @@ def lost(folder, ending):
         ("compressed int4", lambda f: changed(f, format="marlin-24"), "'marlin-24' with 4 bits is not read"),
         ("compressed int4", lambda f: changed(f, config_groups={}), "no group of quantization_config names"),
         ("slim W8A16", lambda f: lost(f, "weight_offset"), "is quantised in another way"),
+        ("slim W8A16", lambda f: (f / "quant_model_description.json").write_text("[]"), "is quantised in another way"),
+        ("compressed int4", lambda f: changed(f, config_groups={"group_0": {"targets": ["Linear"], "weights": None}}), "is quantised in another"),
+        ("fp8 blocks", lambda f: retyped(f, "weight"), "is torch.int8, not torch.float8_e4m3fn"),
         ("slim W8A16", lambda f: (f / "quant_model_weights.safetensors").unlink(), "holds no quant_model_weights"),
         ("slim W8A16", lambda f: (f / "quant_model_weights.safetensors").write_bytes(b"no"), "is damaged"),
     ],
