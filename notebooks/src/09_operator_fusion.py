@@ -539,7 +539,8 @@ for name, sizes in choices.items():
     padded = Buckets(sizes).padded_rows(histogram)
     share = padded / (padded + sum(b * n for b, n in histogram.items()))
     rows.append((name, str(list(sizes)), f"{padded:,}", f"{share:.1%}"))
-Table(("sizes", "", "padded rows", "of all rows"), rows, "2,000 steps")
+title = f"{sum(histogram.values()):,} steps with requests"
+Table(("sizes", "", "padded rows", "of all rows"), rows, title)
 
 # %%
 fig = draw_buckets(histogram, Buckets(choices["4 best"]), "Batches, and the four best sizes")
@@ -624,7 +625,7 @@ from helpers.figures import draw_held
 keys, page = 32 * 64 * 4, 128 * 128 * 2
 fig = draw_held(
     {
-        "CPU: registers": (32 * 64, {"sums": 12 * 64, "keys": 4 * 64, "a query": 64}),
+        "CPU: AVX-512 registers": (32 * 64, {"sums": 12 * 64, "keys": 4 * 64, "a query": 64}),
         "CPU: L1 cache": (32 * 1024, {"keys, values": 2 * keys, "next": keys, "queries": 2304}),
         "NPU: L0A": (64 * 1024, {"16 queries": 16 * 128 * 2}),
         "NPU: L0B": (64 * 1024, {"keys of a page": page}),

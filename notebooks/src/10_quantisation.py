@@ -161,6 +161,8 @@ from helpers.compression import Grid, pack_codes
 from helpers.display import show_source
 
 show_source(Grid.codes)
+
+# %%
 show_source(Grid.values)
 
 # %%
