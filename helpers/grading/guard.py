@@ -127,7 +127,7 @@ def _close_processes() -> None:
         _posixsubprocess.fork_exec = subprocess._fork_exec = _refused  # type: ignore[attr-defined]
     for name in ("signal", "_signal"):
         if hasattr(__import__(name), "pidfd_send_signal"):
-            __import__(name).pidfd_send_signal = _refused
+            setattr(__import__(name), "pidfd_send_signal", _refused)  # noqa: B010  (not on every platform)
 
 
 def _close_torch() -> None:
@@ -141,10 +141,11 @@ def _close_torch() -> None:
         for name in names:
             if hasattr(owner, name):
                 setattr(owner, name, _refused)
-    library = torch.library.Library("aten", "IMPL")  # reached by names such as torch.ops.aten.from_file, too
+    # The operator itself has other names, such as torch.ops.aten.from_file.
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that the operator had another implementation
-        library.impl("from_file", _refused, "BackendSelect")
+        library.impl("from_file", _refused, "BackendSelect")  # type: ignore[no-untyped-call]
     _KEPT.append(library)
 
 
