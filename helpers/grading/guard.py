@@ -89,7 +89,8 @@ def protect(unread: Iterable[Path] = (), forker: Callable[..., Any] | None = Non
         for path in (resolved(path) for path in named if isinstance(path, str | bytes | os.PathLike)):
             if within(path, hidden):
                 raise PermissionError("a graded submission reads no references")
-            if event == "open" and folder(path):  # names relative to an open folder could lead anywhere
+            # `os.open` alone, which has no mode, gives a folder; names relative to that folder could lead anywhere.
+            if event == "open" and arguments[1] is None and folder(path):
                 raise PermissionError("a graded submission opens no folder")
             if (event != "open" or writes(*arguments[1:3])) and not within(path, writable):
                 raise PermissionError(

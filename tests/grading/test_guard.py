@@ -97,6 +97,7 @@ os.mkdir("new"); os.rename("mine.txt", "new/mine.txt")
 import tempfile
 tempfile.NamedTemporaryFile("w").write("x")
 assert open(other / "theirs.txt").read() == "theirs"
+tempfile.TemporaryFile("w").write("x")
 with tempfile.TemporaryDirectory() as folder:
     assert pathlib.Path(folder).parent.parent == mine
     (pathlib.Path(folder) / "a" / "b").mkdir(parents=True)
