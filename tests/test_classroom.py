@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -190,6 +191,31 @@ def test_a_class_listens_on_this_machine_alone_unless_told_otherwise():
     from tools.classroom import __main__ as command
 
     assert command.command_line().parse_args(["x"]).ip == "127.0.0.1"
+
+
+def test_the_printed_address_is_one_that_other_machines_can_open():
+    from tools.classroom import __main__ as command
+
+    room = Classroom(Path("/home/you/class"), 2)
+    at = hub.door("0.0.0.0", 9000, PASSWORD)
+    said = command.words(room, at, {"OMP_NUM_THREADS": "1"})
+    assert f"http://{socket.gethostname()}:9000" in said
+    assert "0.0.0.0" not in said
+    assert at.url == "http://0.0.0.0:9000"
+    assert hub.door("127.0.0.1", 9000, PASSWORD).shown == "http://127.0.0.1:9000"
+
+
+def test_a_learners_link_is_not_written_through(tmp_path):
+    Classroom(tmp_path, 1).prepare()
+    room = Classroom.read(tmp_path)
+    settings, theirs = room.home("learner01") / ".gitconfig", tmp_path / "theirs.txt"
+    theirs.write_text("theirs")
+    settings.unlink()
+    settings.symlink_to(theirs)
+    room.reset("learner01")
+    assert theirs.read_text() == "theirs"
+    assert not settings.is_symlink()
+    assert str(room.handout) in settings.read_text()
 
 
 def test_costs_are_those_of_one_more_learner():

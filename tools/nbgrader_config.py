@@ -5,6 +5,7 @@ in the notebook's kernel, and in a process into which no submitted code comes.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -61,6 +62,9 @@ class GuardedExecute(Execute):
             nb, resources = super().preprocess(nb, resources)
         except DeadKernelError:
             self.log.warning("The submission ended its kernel")
+        # A kernel that was ended leaves its temporary folder, which is not to stand beside the graded notebook.
+        for left in Path(resources["metadata"]["path"]).glob("graded-*"):
+            shutil.rmtree(left, ignore_errors=True)
         for cell in nb.cells:
             if _is_check(cell) and not cell.get("execution_count"):
                 _fail(cell, "this cell was not executed: the code before it ended the kernel")
@@ -170,6 +174,6 @@ c.Autograde.autograde_preprocessors = [
     AssignLatePenalties,
     CheckCellMetadata,
 ]
-# The kernel writes in the submission's folder alone, and starts no program.
-PROTECT = "--IPKernelApp.exec_lines=from helpers.grading import protect; protect()"
+# The kernel changes files in the submission's folder alone, and starts no program; helpers/grading/guard.py says more.
+PROTECT = "--IPKernelApp.exec_lines=from helpers.grading import protect_kernel; protect_kernel()"
 c.GuardedExecute.extra_arguments = ["--HistoryManager.hist_file=:memory:", PROTECT]

@@ -34,16 +34,19 @@ def grade(cells: Sequence[Cell]) -> dict[str, str]:
     cases are drawn anew, unless `COURSE_CHECK_SEED` says otherwise.
     """
     asked = json.dumps([asdict(cell) for cell in cells])
-    with tempfile.TemporaryDirectory(prefix="grading-") as folder:
+    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
         variables = {"COURSE_CHECK_SEED": "fresh", **os.environ, "COURSE_DATA": folder}
         try:
             done = subprocess.run(
                 [sys.executable, "-m", str(__package__)], input=asked, cwd=folder, env=variables,
                 capture_output=True, text=True, check=True, timeout=SECONDS,
             )  # fmt: skip
+            return {str(name): str(text) for name, text in json.loads(done.stdout).items()}
         except subprocess.TimeoutExpired:
-            return {cell.name: f"it did not end within {SECONDS} seconds" for cell in cells if cell.is_check}
-    return {str(name): str(text) for name, text in json.loads(done.stdout).items()}
+            wrong = f"it did not end within {SECONDS} seconds"
+        except (subprocess.CalledProcessError, ValueError):
+            wrong = "it could not be judged: the judge's process ended without a verdict"
+    return {cell.name: wrong for cell in cells if cell.is_check}
 
 
 def suspicious(source: str) -> list[str]:

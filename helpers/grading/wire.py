@@ -1,4 +1,4 @@
-"""What two processes say to each other: the judge, who trusts nothing that comes, and the process of the submitted code.
+"""What two processes say to each other: the judge, and the process of the submitted code, whose messages the judge does not trust.
 
 To the judge only plain values travel, rebuilt from their parts: no class of the other side, and so no `__eq__` of it, comes
 along. What is not plain stays where it is and is spoken of by a number.

@@ -1,5 +1,7 @@
 """The judge: right answers to all labs have all points, what cannot be judged has none, and a lost process is replaced."""
 
+import os
+
 import pytest
 
 from helpers.checks import CheckFailed
@@ -100,3 +102,31 @@ def test_a_lost_process_is_replaced_and_knows_what_it_knew(examinee, monkeypatch
         examinee.run("def refuse(): raise ValueError('no such')") or examinee.ask(("get", "refuse"))()
     with pytest.raises(RuntimeError, match="KeyError"):
         examinee.run("def lose(): return {}[1]") or examinee.ask(("get", "lose"))()
+
+
+FORGED = """
+import gc, pickle
+from helpers.grading.learner import Served
+served = next(o for o in gc.get_objects() if isinstance(o, Served))
+served._line.send(pickle.dumps({message}))
+"""
+MESSAGES = {
+    "an object that was not given": ("ask", 99, "", [], {}),
+    "a name that is no text": ("ask", 0, 7, [], {}),
+    "arguments that are none": ("ask", 0, "", 5, {}),
+    "too few words": ("value",),
+    "a value without a value": ("value", 2),
+    "an error without a name": ("raised", 2),
+    "an error of the shell": ("raised", 2, "IndexError", False, "text"),
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_forged_message_does_not_end_the_judge(examinee, name):
+    examinee.run("def double(x):\n    return 2 * x")
+    examinee.run(FORGED.format(message=MESSAGES[name]))
+    assert examinee.ask(("get", "double"))(5) == 10
+
+
+def test_the_submitted_code_has_a_process_group_of_its_own(examinee):
+    assert os.getpgid(examinee._process.pid) == examinee._process.pid != os.getpgrp()

@@ -146,6 +146,19 @@ def test_a_submission_that_takes_too_long_has_no_points(monkeypatch):
     assert grade(cells(RIGHT)) == {"check": "it did not end within 600 seconds"}
 
 
+@pytest.mark.parametrize("said", ["", "no verdict", None])
+def test_a_judge_that_says_nothing_gives_no_points(monkeypatch, said):
+    def run(*_, **__):
+        if said is None:
+            raise submissions.subprocess.CalledProcessError(1, "python")
+        return type("Done", (), {"stdout": said})
+
+    monkeypatch.setattr(submissions.subprocess, "run", run)
+    assert grade(cells(RIGHT)) == {
+        "check": "it could not be judged: the judge's process ended without a verdict"
+    }
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [

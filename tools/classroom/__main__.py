@@ -87,7 +87,7 @@ def require_tools() -> None:
 
 
 def serve(wanted: argparse.Namespace) -> int:
-    """Open the class until somebody ends it; with `--measure`, until everything is measured."""
+    """Open the class until it is ended; with `--measure`, until everything is measured."""
     from helpers.storage import cache_folder
 
     cache = cache_folder().absolute()
@@ -120,16 +120,19 @@ def opened(wanted: argparse.Namespace, cache: Path) -> Classroom:
 def words(room: Classroom, at: hub.Door, own: dict[str, str]) -> str:
     """Return what an instructor has to know."""
     lines = [
-        f"open:       {at.url}",
+        f"open:       {at.shown}",
         f"names:      {room.names[0]} to {room.names[-1]}, password {at.password}",
-        f"instructor: {at.url}/hub/admin, name instructor, password {at.admin_password}",
-        f"pull link:  {hub.pull_link(room, at.url)}",
+        f"instructor: {at.shown}/hub/admin, name instructor, password {at.admin_password}",
+        f"pull link:  {hub.pull_link(room, at.shown)}",
         f"threads:    {own['OMP_NUM_THREADS']} for each kernel",
         f"log:        {room.hub / 'hub.log'}",
         "Ctrl+C ends the class and every server in it.",
     ]
     if at.ip not in ("127.0.0.1", "localhost", "::1"):
-        lines.insert(1, "            everybody who reaches this address can try, and nothing is encrypted")
+        lines.insert(
+            1,
+            "            every machine that reaches this address can try passwords, and nothing is encrypted",
+        )
     return "\n".join(lines)
 
 

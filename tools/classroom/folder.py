@@ -93,9 +93,8 @@ class Classroom:
         home = self.home(name)
         home.mkdir(mode=0o700, exist_ok=True)
         # git serves a repository to its owner alone, unless the reader says that it may be trusted.
-        (home / ".gitconfig").write_text(
-            f"[safe]\n\tdirectory = {self.handout}/.git\n\tdirectory = {self.handout}\n"
-        )
+        trusted = f"[safe]\n\tdirectory = {self.handout}/.git\n\tdirectory = {self.handout}\n"
+        _write_anew(home / ".gitconfig", trusted)
         self._git("clone", "--quiet", self.handout.as_uri(), str(home / COPY))
         if uid := self.uid(name):
             for folder, _, files in os.walk(home):
@@ -107,6 +106,14 @@ class Classroom:
         own = ["-c", "user.name=course", "-c", "user.email=course@localhost"]
         command = ["git", "-C", str(self.handout), *own, *words]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _write_anew(path: Path, text: str) -> None:
+    """Write a new file in place of whatever has its name; a link there is deleted and never followed."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o644), "w") as file:
+        file.write(text)
 
 
 def _handed_out() -> Iterator[Path]:

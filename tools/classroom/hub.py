@@ -43,8 +43,13 @@ class Door:
 
     @property
     def url(self) -> str:
-        """Return the address, without a slash at its end."""
+        """Return the address on which the class listens, without a slash at its end."""
         return f"http://{self.ip}:{self.port}"
+
+    @property
+    def shown(self) -> str:
+        """Return the address that a learner's browser opens: with this machine's name where it listens on all addresses."""
+        return f"http://{socket.gethostname()}:{self.port}" if self.ip == "0.0.0.0" else self.url
 
 
 def door(ip: str, port: int, password: str) -> Door:
@@ -62,7 +67,7 @@ def variables(cores: int, learners: int, cache: Path) -> dict[str, str]:
     return {
         **dict.fromkeys(POOLS, str(threads(cores, learners))),
         "COURSE_CACHE": str(cache),
-        "PYTHONDONTWRITEBYTECODE": "1",  # the library is everybody's, and nobody writes beside it
+        "PYTHONDONTWRITEBYTECODE": "1",  # all learners share the library, and no process writes beside it
         "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
         **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
     }
