@@ -161,7 +161,7 @@ def test_a_policy_that_raises_ends_what_is_there_and_no_more():
 
 
 class FaultyPush(FirstComeFirstServed):
-    """Refuses a request whose prompt is `bad`, once another one runs."""
+    """Raises when the request `bad` comes."""
 
     def push(self, state):
         if state.request.request_id == ("bad", 0):
@@ -170,14 +170,14 @@ class FaultyPush(FirstComeFirstServed):
 
 
 class FaultyLeave(FirstComeFirstServed):
-    """Lets no request go."""
+    """Raises when a request leaves the queue."""
 
     def leave(self, state):
         raise KeyError("no place")
 
 
 class FaultyObserver(Observer):
-    """Raises in one of its methods, from the second token on."""
+    """Raises in one of its methods, behind the second token."""
 
     def __init__(self, method):
         self.tokens = 0
