@@ -19,6 +19,7 @@ from helpers.serving.errors import (
     TooSlow,
     Unauthorized,
     UnknownModel,
+    WrongMediaType,
 )
 from helpers.serving.gate import Gate, error_response
 from helpers.serving.logprob_lists import LogprobLists
@@ -56,6 +57,7 @@ __all__ = [
     "TooSlow",
     "Unauthorized",
     "UnknownModel",
+    "WrongMediaType",
     "bind",
     "error_response",
     "main",

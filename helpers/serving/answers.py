@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 
 
 class Answers(AsyncIterator[Piece]):
-    """Hold the answers to one call: iterate over their pieces, and `close` when nobody reads on.
+    """Hold the answers to one call: iterate over their pieces, and `close` what is not read to its end.
 
     Belongs to the event loop in which the object was made. The engine's thread brings pieces by `deliver`,
     which runs in that loop. A reader that falls behind holds the pieces of this call alone.

@@ -89,7 +89,8 @@ def make_app(service: Service, api_key: str | None = None) -> FastAPI:
 
 def _add_model_routes(app: FastAPI, service: Service) -> None:
     """Add the routes that ask the model."""
-    serves, names = service.serves, LogprobLists(service.prompts.text_of)
+    # The event loop names tokens itself, so it must not wait for a thread's turn with the tokenizer.
+    serves, names = service.serves, LogprobLists(service.prompts.copy().text_of)
 
     @app.post("/v1/completions")
     async def completions(http: HttpRequest) -> Response:
@@ -98,7 +99,7 @@ def _add_model_routes(app: FastAPI, service: Service) -> None:
         prompts = await asyncio.to_thread(service.prompts.of_completion, body)
         name = f"cmpl-{uuid.uuid4().hex}"
         requests = serves.requests(name, body, prompts)
-        echoed = [service.prompts.text_of(prompt) for prompt in prompts] if body.echo else []
+        echoed = await asyncio.to_thread(service.prompts.texts_of, prompts) if body.echo else []
         answers = service.loop.submit(requests, body.n)
         reply = TextReply(name, serves.model, body, sum(map(len, prompts)), names, echoed=echoed)
         return await service.answer(http, reply, answers, body.stream)

@@ -6,7 +6,7 @@ Sources: OpenAI's API reference for the common fields; vLLM's server for `top_k`
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,9 +16,11 @@ _WHOLE = 2**63
 Token = Annotated[int, Field(ge=0, lt=_WHOLE)]
 Whole = Annotated[int, Field(ge=-_WHOLE, lt=_WHOLE)]
 Count = Annotated[int, Field(ge=1, lt=_WHOLE)]
-Tokens = Annotated[list[Token], Field(min_length=1)]
-Texts = Annotated[list[str], Field(min_length=1)]
-TokenLists = Annotated[list[Tokens], Field(min_length=1)]
+# A list ends at its first error: a body of a megabyte may hold a hundred thousand errors, and one is told.
+Tokens = Annotated[list[Token], Field(min_length=1, fail_fast=True)]
+Texts = Annotated[list[str], Field(min_length=1, fail_fast=True)]
+TokenLists = Annotated[list[Tokens], Field(min_length=1, fail_fast=True)]
+Stops = Annotated[list[str], Field(fail_fast=True)]
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
@@ -43,14 +45,29 @@ class Strict(BaseModel):
     """Fields of exact types; a field without a value (null) counts as absent, an unknown one is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    any_null: ClassVar[bool] = False
+    """Whether null counts as absent under unknown names, too."""
 
     @model_validator(mode="before")
     @classmethod
     def _without_neutral(cls, fields: Any) -> Any:
-        """Leave out what asks for nothing."""
+        """Leave out what asks for nothing, and all unknown fields but the first: one error is told."""
         if not isinstance(fields, dict):
             return fields
-        return {name: value for name, value in fields.items() if not _asks_for_nothing(name, value)}
+        asked = {name: value for name, value in fields.items() if not cls._asks_for_nothing(name, value)}
+        unknown = [name for name in asked if name not in cls.model_fields]
+        return {
+            name: value for name, value in asked.items() if name in cls.model_fields or name in unknown[:1]
+        }
+
+    @classmethod
+    def _asks_for_nothing(cls, name: str, value: Any) -> bool:
+        """Return whether a field may be left out without a change of the answer."""
+        if value is None:
+            return cls.any_null or name in NEUTRAL or name in _KNOWN
+        # 0.0 is 0 here, but False is not.
+        truth = isinstance(value, bool)
+        return any(value == other and truth == isinstance(other, bool) for other in NEUTRAL.get(name, ()))
 
 
 class StreamOptions(Strict):
@@ -72,7 +89,7 @@ class Body(Strict):
     top_k: int = Field(0, ge=-1, lt=_WHOLE)
     seed: Whole | None = None
     n: Count = 1
-    stop: str | list[str] = Field(default_factory=list)
+    stop: str | Stops = Field(default_factory=list)
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None
@@ -93,25 +110,27 @@ class CompletionBody(Body):
 class Part(Strict):
     """One part of a message."""
 
+    any_null = True
     type: Literal["text"]
     text: str
 
 
 class Message(Strict):
-    """One message of a chat."""
+    """One message of a chat. Clients send answers back with nulls: `refusal`, `tool_calls`, `audio`."""
 
+    any_null = True
     role: Literal["system", "user", "assistant"]
-    content: str | list[Part]
+    content: str | Annotated[list[Part], Field(fail_fast=True)]
 
     @property
     def text(self) -> str:
-        """The message's text, its parts joined."""
+        """Return the message's text, its parts joined."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content)
 
 
-Messages = Annotated[list[Message], Field(min_length=1)]
+Messages = Annotated[list[Message], Field(min_length=1, fail_fast=True)]
 
 
 class ChatBody(Body):
@@ -148,14 +167,6 @@ def parsed(kind: type[Kind], raw: bytes) -> Kind:
     if first["type"] == "extra_forbidden":
         raise BadRequest(f"the parameter {name!r} is not supported", name, "unsupported_parameter")
     raise BadRequest(f"{name or 'the body'}: {first['msg']}", name, "invalid_value")
-
-
-def _asks_for_nothing(name: str, value: Any) -> bool:
-    """Return whether a field may be left out without a change of the answer."""
-    if value is None:
-        return name in NEUTRAL or name in _KNOWN
-    # By type, too: False is no 0 here.
-    return any(type(value) is type(other) and value == other for other in NEUTRAL.get(name, ()))
 
 
 def _name_of(place: tuple[int | str, ...]) -> str | None:

@@ -6,12 +6,14 @@ the same shape, with a process in place of the thread.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from weakref import WeakSet
 
 from helpers.engine.batching import ContinuousBatcher
 from helpers.engine.request import Request, RequestState
@@ -45,7 +47,8 @@ class EngineLoop:
     """Serve calls from event loops with one engine, which needs a tokenizer and belongs to this object alone.
 
     `submit` returns the answers to a call; closing these cancels what is left of the call before the next
-    pass. A request that fails ends its own call and no other. At most `max_batch_size + max_waiting` answers
+    pass. A request that fails ends its own call and no other. A policy or an observer that raises outside of
+    a pass ends all calls, and the object takes no more. At most `max_batch_size + max_waiting` answers
     are on their way; above that `submit` raises Busy.
     """
 
@@ -58,6 +61,7 @@ class EngineLoop:
         self._wake = threading.Condition()
         self._inbox: list[Callable[[], None]] = []  # what the thread does before its next pass
         self._choices: dict[Hashable, _Choice] = {}  # the thread's own
+        self._calls: WeakSet[Answers] = WeakSet()  # every call that a reader may wait for
         self._on_the_way = 0  # answers that were submitted and have not ended
         self._closing = self._draining = False
         self._deadline = math.inf
@@ -66,19 +70,19 @@ class EngineLoop:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs and takes requests."""
+        """Return whether the thread runs and takes requests."""
         return self._thread.is_alive() and not self._draining
 
     @property
     def num_answers(self) -> int:
-        """Answers that are waiting or being computed."""
+        """Return how many answers are waiting or being computed."""
         return self._on_the_way
 
     def submit(self, requests: Sequence[Request], samples: int = 1) -> Answers:
         """Begin `samples` answers to each request; return them, to be iterated over in this event loop.
 
         Sample `s` of request `r` is choice `r * samples + s`. Raises Busy when the queue is full, Draining
-        after `drain`, and BadRequest for more answers than could ever be taken. What the engine refuses is
+        after `drain` or the thread's end, and BadRequest for more answers than could ever be taken. What the engine refuses is
         raised by the first piece.
         """
         count = len(requests) * samples
@@ -86,11 +90,12 @@ class EngineLoop:
             raise BadRequest(f"{count} answers were asked for, and {self.capacity} are computed at most", "n")
         answers = Answers(count, time.perf_counter(), self._cancel)
         with self._wake:
-            if self._draining or self._closing:
-                raise Draining("the server is shutting down")
+            if self._closing or not self.alive:
+                raise Draining("the server takes no more requests")
             if self._on_the_way + count > self.capacity:
                 raise Busy(f"{self._on_the_way} answers are on their way already, try again later")
             self._on_the_way += count
+            self._calls.add(answers)
             self._post(partial(self._begin, answers, list(requests), samples))
         return answers
 
@@ -124,13 +129,32 @@ class EngineLoop:
     # From here on: the engine's thread.
 
     def _work(self) -> None:
-        """Step the engine while there is something to do, else sleep."""
-        while (inbox := self._next_inbox()) is not None:
-            for action in inbox:
-                action()
-            pieces = self._pass() if self._choices else []
-            self._observer.passed(self.engine)  # first: who has read a piece may ask for the numbers
-            self._deliver(pieces)
+        """Step the engine until `close`; an error outside of a pass ends all calls and the thread."""
+        try:
+            while (inbox := self._next_inbox()) is not None:
+                self._turn(inbox)
+        except Exception as error:  # a policy or an observer may raise anything
+            logging.getLogger(__name__).exception("the engine's thread ends")
+            self._give_up(RequestFailed(f"{type(error).__name__}: {error}"))
+
+    def _turn(self, inbox: list[Callable[[], None]]) -> None:
+        """Do what came since the last pass, run one pass, and deliver what the pass brought."""
+        for action in inbox:
+            action()
+        pieces = self._pass() if self._choices else []
+        self._observer.passed(self.engine)  # first: the reader of a piece may ask for the numbers
+        self._deliver(pieces)
+
+    def _give_up(self, error: ApiError) -> None:
+        """Take no more requests, and end every open call with an error; the engine is not asked again."""
+        with self._wake:
+            self._draining = True  # under the lock: a later `submit` raises, an earlier one is in `_calls`
+            self._inbox.clear()
+            self._choices.clear()
+            self._on_the_way, calls = 0, list(self._calls)
+        for answers in calls:
+            answers.names.clear()
+            self._tell(answers, [(answers, error)])
 
     def _next_inbox(self) -> list[Callable[[], None]] | None:
         """Return what came since the last pass; sleep while there is nothing to do. None ends the thread."""

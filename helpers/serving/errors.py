@@ -21,7 +21,7 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """HTTP headers of the answer."""
+        """Return the HTTP headers of the answer."""
         return {}
 
     def body(self) -> dict[str, Any]:
@@ -58,6 +58,12 @@ class TooLarge(BadRequest):
     """The request's body has more bytes than are read: status 413."""
 
     status, code = 413, "request_too_large"
+
+
+class WrongMediaType(BadRequest):
+    """The request's body is not announced as JSON: status 415."""
+
+    status, code = 415, "unsupported_media_type"
 
 
 class Busy(ApiError):

@@ -21,6 +21,11 @@ class Prompts:
         """Keep a copy of the tokenizer: the engine's thread uses the other one at the same time."""
         self._tokenizer, self._turn = copy.deepcopy(tokenizer), threading.Lock()
 
+    def copy(self) -> Prompts:
+        """Return an object with a tokenizer of its own: neither object waits for the other one's turn."""
+        with self._turn:
+            return Prompts(self._tokenizer)
+
     def of_text(self, text: str, special: bool = True) -> list[int]:
         """Return a text's tokens, with the tokenizer's own special tokens unless told otherwise."""
         with self._turn:
@@ -57,6 +62,10 @@ class Prompts:
         if body.messages is not None:
             return self.of_chat(body.messages)
         return self.of_text(body.prompt or "", body.add_special_tokens)
+
+    def texts_of(self, prompts: Sequence[Sequence[int]]) -> list[str]:
+        """Return the text of each prompt's tokens."""
+        return [self.text_of(tokens) for tokens in prompts]
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """Return the text of a prompt's tokens."""

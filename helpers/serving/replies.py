@@ -49,7 +49,7 @@ class Reply:
         return {**self.head, "object": self.object_name, "choices": choices, "usage": self.usage()}
 
     async def events(self, first: Piece, answers: Answers) -> AsyncIterator[str]:
-        """Yield the answer as server-sent events; an error becomes the last event before the end."""
+        """Yield the answer as server-sent events; an error is the last event before `[DONE]`."""
         options = self._body.stream_options
         for begin in self._begin():
             yield self._event([begin])

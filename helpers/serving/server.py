@@ -102,7 +102,9 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=_port, default=8000, help="0 takes a free one (default: 8000)")
     parser.add_argument("--device", help="cpu, cuda, npu, emulated-npu (default: the first that is there)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="default: float32")
-    parser.add_argument("--policy", choices=POLICIES, default="fcfs", help="who is next (default: fcfs)")
+    parser.add_argument(
+        "--policy", choices=POLICIES, default="fcfs", help="which request is next (default: fcfs)"
+    )
     for name, default, text in (
         ("--max-batch-size", 32, "requests in a pass"),
         ("--token-budget", 512, "tokens in a pass"),
@@ -114,7 +116,10 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--grace", type=_size, default=30, help="seconds to finish after a signal (30)")
     parser.add_argument("--api-key", help="what clients must send (default: COURSE_API_KEY, else no key)")
     options = parser.parse_args(words)
-    options.api_key = options.api_key or os.environ.get("COURSE_API_KEY") or None
+    given = os.environ.get("COURSE_API_KEY") if options.api_key is None else options.api_key
+    options.api_key = None if given is None else given.strip()  # a key from a file ends with a line break
+    if options.api_key == "":
+        parser.error("the API key is empty; give --api-key or COURSE_API_KEY a value, or neither")
     if options.host not in LOOPBACK and options.api_key is None:
         parser.error(f"--host {options.host} lets other machines in, so it needs --api-key")
     return options

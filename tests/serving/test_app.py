@@ -179,6 +179,25 @@ def test_log_probabilities_in_the_form_of_chats(client):
     assert [part.content[0] for part in parts] == content
 
 
+def test_the_event_loop_does_not_wait_for_a_tokenizer_that_is_in_use(server):
+    body = {"prompt": tokenizer()("The rivers")["input_ids"], "max_tokens": 4, "temperature": 0}
+    url, found = server.url + "/v1/completions", []
+
+    def echo():
+        found.append(HTTP.post(url, json={**body, "echo": True}).json()["choices"][0]["text"])
+
+    waiting = threading.Thread(target=echo)
+    with server.service.prompts._turn:  # as a thread holds it that computes a long prompt's tokens
+        waiting.start()
+        answer = HTTP.post(url, json={**body, "logprobs": 1}, timeout=10).json()
+        for _ in range(3):
+            assert HTTP.get(server.url + "/health", timeout=10).status_code == 200
+        assert found == []
+    waiting.join(30)
+    expected = alone("The rivers", 4).answer
+    assert (answer["choices"][0]["text"], found) == (expected, ["The rivers" + expected])
+
+
 def test_the_end_token_is_heeded_or_not_as_asked():
     tokens = alone("The rivers", 12).token_ids
     end = tokens[3]
@@ -218,6 +237,11 @@ def test_what_asks_for_nothing_is_taken(client):
     nothing = dict(presence_penalty=0, frequency_penalty=0, logit_bias={}, best_of=1, suffix=None)
     answer = complete(client, user="someone", **nothing)
     assert answer.choices[0].text == alone("The rivers", 12).answer
+    floats = dict(presence_penalty=0.0, frequency_penalty=0.0, extra_body={"repetition_penalty": 1.0})
+    assert complete(client, **floats).choices[0].text == answer.choices[0].text
+    said = {**chat(client).choices[0].message.model_dump(), "content": "Ebro"}
+    assert None in said.values()
+    assert chat(client, [*QUESTION, said, *QUESTION]).choices[0].finish_reason == "length"
     chat(client, tools=[], response_format={"type": "text"}, store=False, parallel_tool_calls=True)
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from helpers.serving import BadRequest, ChatBody, CompletionBody, TokenizeBody, parsed
 
@@ -25,6 +26,9 @@ def test_null_and_neutral_values_count_as_absent():
     assert "best_of" not in body.model_fields_set
     assert refusal(CompletionBody, prompt="x", store=0) == ("store", "unsupported_parameter")
     assert refusal(CompletionBody, prompt="x", best_of=True) == ("best_of", "unsupported_parameter")
+    for name in ("presence_penalty", "frequency_penalty"):
+        assert refusal(CompletionBody, prompt="x", **{name: False}) == (name, "unsupported_parameter")
+        assert refusal(CompletionBody, prompt="x", **{name: 0.5}) == (name, "unsupported_parameter")
     assert refusal(CompletionBody, prompt="x", unheard_of=None) == ("unheard_of", "unsupported_parameter")
 
 
@@ -58,3 +62,54 @@ def test_what_is_no_object():
     for raw in (b"[]", b"{", b"", b"\xff"):
         with pytest.raises(BadRequest, match="the body"):
             parsed(TokenizeBody, raw)
+
+
+def test_neutral_numbers_may_be_floats():
+    raw = b'{"prompt": "x", "presence_penalty": 0.0, "frequency_penalty": -0.0, "repetition_penalty": 1.0}'
+    assert parsed(CompletionBody, raw).model_fields_set == {"prompt"}
+
+
+def test_nulls_inside_messages_count_as_absent():
+    nulls = dict.fromkeys(("refusal", "tool_calls", "name", "audio", "a_field_of_tomorrow"))
+    part = {"type": "text", "text": "x", "cache_control": None}
+    message = {"role": "assistant", "content": [part], **nulls}
+    found = parsed(ChatBody, json.dumps({"messages": [message]}).encode())
+    assert found.messages[0].model_dump() == {"role": "assistant", "content": [{"type": "text", "text": "x"}]}
+    assert refusal(ChatBody, messages=[{**message, "name": "me"}]) == (
+        "messages[0].name",
+        "unsupported_parameter",
+    )
+    assert refusal(ChatBody, messages=[{"role": "user", "content": None}])[0] == "messages[0].content"
+
+
+MANY = 60_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (CompletionBody, dict(prompt=[{}] * MANY)),
+        (CompletionBody, dict(prompt=[[{}] * MANY])),
+        (CompletionBody, dict(prompt="x", stop=[0] * MANY)),
+        (CompletionBody, dict.fromkeys(map(str, range(MANY)), 0)),
+        (ChatBody, dict(messages=[{}] * MANY)),
+        (ChatBody, dict(messages=[{"role": "user", "content": [{}] * MANY}])),
+        (ChatBody, dict(messages=[dict.fromkeys(map(str, range(MANY)), 0)])),
+    ],
+    ids=["tokens", "token lists", "stop", "fields", "messages", "parts", "fields of a message"],
+)
+def test_of_many_errors_few_are_gathered(kind, fields):
+    gathered = []
+
+    class Counted(kind):
+        @classmethod
+        def model_validate_json(cls, raw):
+            try:
+                return kind.model_validate_json(raw)
+            except ValidationError as error:
+                gathered.append(error.error_count())
+                raise
+
+    with pytest.raises(BadRequest):
+        parsed(Counted, json.dumps(fields).encode())
+    assert gathered[0] <= 10

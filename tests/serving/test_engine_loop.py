@@ -7,16 +7,16 @@ import pytest
 
 from helpers.caches import PagedKVCache
 from helpers.engine import ContinuousBatcher, FirstComeFirstServed, Request
-from helpers.serving import BadRequest, Busy, Draining, EngineLoop, RequestFailed
+from helpers.serving import BadRequest, Busy, Draining, EngineLoop, Observer, RequestFailed
 from tests.serving.service import SlowModel, alone, gather, request, run, tokenizer, until
 
 
-def engine_loop(max_waiting=64, slow=0.0, poison=None, policy="fcfs", pages=128, seats=8):
+def engine_loop(max_waiting=64, slow=0.0, poison=None, policy="fcfs", pages=128, seats=8, observer=None):
     used = SlowModel(slow, poison)
     engine = ContinuousBatcher(
         used, PagedKVCache.for_model(used, pages, 8), seats, 128, policy=policy, log=1, tokenizer=tokenizer()
     )
-    return EngineLoop(engine, max_waiting)
+    return EngineLoop(engine, max_waiting, observer)
 
 
 def test_many_calls_at_once_are_each_as_generate_answers():
@@ -157,6 +157,74 @@ def test_a_policy_that_raises_ends_what_is_there_and_no_more():
         return await gather(loop.submit([request("a")]))
 
     assert run(call())[0] == [alone("Hello there", 8).answer]
+    loop.close()
+
+
+class FaultyPush(FirstComeFirstServed):
+    """Raises when the request `bad` comes."""
+
+    def push(self, state):
+        if state.request.request_id == ("bad", 0):
+            raise KeyError("no place")
+        super().push(state)
+
+
+class FaultyLeave(FirstComeFirstServed):
+    """Raises when a request leaves the queue."""
+
+    def leave(self, state):
+        raise KeyError("no place")
+
+
+class FaultyObserver(Observer):
+    """Raises in one of its methods, behind the second token."""
+
+    def __init__(self, method):
+        self.tokens = 0
+        setattr(self, method, self.fail)
+
+    def took(self, state, received):
+        self.tokens += 1
+
+    def fail(self, *_):
+        if self.tokens > 1:
+            raise KeyError("no place")
+
+
+class FaultyTook(Observer):
+    """Raises at the first token."""
+
+    def took(self, state, received):
+        raise KeyError("no place")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        dict(policy=FaultyPush()),
+        dict(policy=FaultyLeave()),
+        dict(observer=FaultyObserver("passed")),
+        dict(observer=FaultyObserver("ended")),
+        dict(observer=FaultyTook()),
+    ],
+    ids=["push", "leave", "passed", "ended", "took"],
+)
+def test_an_error_outside_of_a_pass_ends_every_call_and_the_thread(parts):
+    loop = engine_loop(slow=0.005, **parts)
+
+    async def call():
+        first = loop.submit([request("a", max_tokens=400)])
+        calls = [first, *(loop.submit([request(name, max_tokens=6)]) for name in ("bad", "behind"))]
+        ends = await asyncio.gather(*map(gather, calls), return_exceptions=True)
+        until(lambda: not loop._thread.is_alive())
+        with pytest.raises(Draining, match="takes no more requests"):
+            loop.submit([request("late")])
+        return ends
+
+    for end in run(call()):
+        assert isinstance(end, RequestFailed)
+        assert "KeyError: 'no place'" in str(end)
+    assert (loop.alive, loop.num_answers) == (False, 0)
     loop.close()
 
 

@@ -2,7 +2,16 @@
 
 import pytest
 
-from helpers.serving import ApiError, BadRequest, Busy, Draining, RequestFailed, TooSlow, UnknownModel
+from helpers.serving import (
+    ApiError,
+    BadRequest,
+    Busy,
+    Draining,
+    RequestFailed,
+    TooSlow,
+    UnknownModel,
+    WrongMediaType,
+)
 
 
 @pytest.mark.parametrize(
@@ -12,6 +21,7 @@ from helpers.serving import ApiError, BadRequest, Busy, Draining, RequestFailed,
         (BadRequest("no", "n", "invalid_value"), 400, "invalid_request_error", "invalid_value"),
         (UnknownModel("no", "n"), 404, "invalid_request_error", "model_not_found"),
         (TooSlow("no", "n"), 408, "invalid_request_error", "request_timeout"),
+        (WrongMediaType("no", "n"), 415, "invalid_request_error", "unsupported_media_type"),
         (Draining("no", "n"), 503, "service_unavailable_error", "shutting_down"),
         (RequestFailed("no", "n"), 500, "server_error", None),
         (ApiError("no", "n"), 500, "server_error", None),

@@ -12,6 +12,7 @@ from helpers.serving import Limits, TooLarge, Unauthorized, error_response
 from tests.serving.service import HTTP, NAME, alone, running, until
 
 LIMITS = Limits(body_bytes=5000, body_seconds=0.5)
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +68,38 @@ def test_the_key_is_compared_in_constant_time(monkeypatch):
 def test_a_body_that_is_too_large_is_not_read(server, announced):
     raw = json.dumps({"prompt": "x" * 6000}).encode()
     content = raw if announced else iter([raw[:3000], raw[3000:]])
-    answer = HTTP.post(server.url + "/v1/completions", content=content)
+    answer = HTTP.post(server.url + "/v1/completions", content=content, headers=JSON)
     assert answer.status_code == 413
     assert "5000 bytes at most" in answer.json()["error"]["message"]
     assert is_well(server)
 
 
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/tokenize"])
+def test_what_a_page_in_a_browser_may_send_unasked_is_refused(server, path):
+    raw = json.dumps({"prompt": "x"}).encode()
+    kinds = ("text/plain", "text/plain; application/json", "application/x-www-form-urlencoded", "", None)
+    for kind in (*kinds, "multipart/form-data; boundary=x", "application/jsonp"):
+        headers = {} if kind is None else {"Content-Type": kind}
+        answer = HTTP.post(server.url + path, content=raw, headers=headers)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["type"]) == (415, "invalid_request_error")
+        assert error["code"] == "unsupported_media_type"
+        assert "Content-Type: application/json" in error["message"]
+    assert is_well(server)
+
+
+def test_json_is_known_by_every_spelling(server):
+    for kind in ("application/json; charset=utf-8", "Application/JSON", "application/json ;charset=utf-8"):
+        answer = HTTP.post(
+            server.url + "/tokenize", content=b'{"prompt": "x"}', headers={"Content-Type": kind}
+        )
+        assert answer.status_code == 200
+
+
 def test_a_body_that_does_not_come_is_given_up(server):
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        client.sendall(head + b"Content-Length: 100\r\n\r\n{")
         client.settimeout(10)
         assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
     assert is_well(server)
@@ -89,7 +113,8 @@ def test_connections_that_break_off_harm_nobody(server):
         b"\x00\xff\r\n\r\n",
         b"GET /x HTTP/9.9\r\n\r\n",
     ]
-    pieces.append(b'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{"prompt"')
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    pieces.append(head + b'Content-Length: 50\r\n\r\n{"prompt"')
     kept = []
     for piece in pieces * 3:
         client = socket.create_connection(("127.0.0.1", server.port))
@@ -171,7 +196,7 @@ def test_300_strange_bodies_are_answered_or_refused(server):
     with httpx.Client(timeout=60) as client:
         for number in range(340):
             path, raw = fuzzed(number)
-            answer = client.post(server.url + path, content=raw)
+            answer = client.post(server.url + path, content=raw, headers=JSON)
             statuses.append(answer.status_code)
             if answer.status_code == 200:  # some are right by chance
                 continue

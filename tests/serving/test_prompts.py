@@ -1,6 +1,7 @@
 """Prompts: texts, tokens and chats."""
 
 import json
+import threading
 
 import pytest
 
@@ -41,3 +42,15 @@ def test_tokenize_wants_one_text():
         with pytest.raises(BadRequest, match="either prompt or messages"):
             PROMPTS.of_tokenize(body(TokenizeBody, **fields))
     assert PROMPTS.of_tokenize(body(TokenizeBody, prompt="One")) == tokenizer()("One")["input_ids"]
+
+
+def test_a_copy_does_not_wait_for_the_others_turn():
+    own = Prompts(tokenizer())
+    other, tokens = own.copy(), tokenizer()("One")["input_ids"]
+    found = []
+    reader = threading.Thread(target=lambda: found.extend(other.texts_of([tokens, tokens])), daemon=True)
+    with own._turn:
+        reader.start()
+        reader.join(10)
+    assert found == ["One", "One"]
+    assert other._tokenizer is not own._tokenizer

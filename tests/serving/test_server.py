@@ -141,6 +141,22 @@ def test_options():
     assert parse(["--host", "0.0.0.0", "--api-key", "k"]).api_key == "k"
 
 
+def test_a_key_has_no_white_space_around(monkeypatch):
+    assert parse(["--api-key", " k "]).api_key == "k"
+    monkeypatch.setenv("COURSE_API_KEY", "from a file\n")
+    assert parse([]).api_key == "from a file"
+    assert parse(["--api-key", "k"]).api_key == "k"
+
+
+@pytest.mark.parametrize(("words", "variable"), [([], "\n"), ([], ""), (["--api-key", " "], "k")])
+def test_an_empty_key_is_refused(words, variable, capsys, monkeypatch):
+    monkeypatch.setenv("COURSE_API_KEY", variable)
+    with pytest.raises(SystemExit) as stopped:
+        parse(words)
+    assert stopped.value.code == 2
+    assert "the API key is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
