@@ -82,8 +82,8 @@ class EngineLoop:
         """Begin `samples` answers to each request; return them, to be iterated over in this event loop.
 
         Sample `s` of request `r` is choice `r * samples + s`. Raises Busy when the queue is full, Draining
-        after `drain` or the thread's end, and BadRequest for more answers than could ever be taken. What the engine refuses is
-        raised by the first piece.
+        after `drain` or the thread's end, and BadRequest for more answers than could ever be taken. What the
+        engine refuses is raised by the first piece.
         """
         count = len(requests) * samples
         if count > self.capacity:
