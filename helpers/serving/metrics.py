@@ -71,7 +71,7 @@ class ServerMetrics(Observer):
         return generate_latest(self.registry)
 
     def passed(self, engine: ContinuousBatcher) -> None:
-        """Note the running and the waiting requests, the pages in use, and what the pool counted since the last pass."""
+        """Note running and waiting requests, the pages in use, and the pool's counts since the last pass."""
         pages = engine.cache
         self._gauges["num_requests_running"].set(len(engine.running))
         self._gauges["num_requests_waiting"].set(len(engine.waiting))
