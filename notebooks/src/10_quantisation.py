@@ -560,6 +560,7 @@ PARTS = {"all layers": ("qkv", "o_proj", "gate_up", "down"), "attention": ("qkv"
 PARTS["MLP"] = ("gate_up", "down")
 
 
+# %%
 def sweep(bits, group, part):
     """Quality, bytes, and the speed that an accelerator could reach, for a choice of weights."""
     fmt = NumberFormat(bits, group, "minimum")
