@@ -8,15 +8,18 @@ import pytest
 import torch
 
 from helpers import ops
-from helpers.ops import by_device, torch_attention, torch_ops
+from helpers.ops import by_device, int8_cache, low_bit, torch_attention, torch_ops
 
 OPERATORS = sorted(
-    set(ops.__all__) - {"BlockTables", "likeliest", "materialised_attention", "pack_weight", "packed_from"}
+    set(ops.__all__)
+    - {"BlockTables", "likeliest", "materialised_attention", "pack_weight", "packed_from"}
+    - {"Int8", "quantise_int8"}
 )
 
 
 def plain(name):
-    return getattr(torch_ops, name, None) or getattr(torch_attention, name)
+    modules = (torch_ops, torch_attention, int8_cache, low_bit)
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 @pytest.mark.parametrize("name", OPERATORS)
