@@ -16,7 +16,7 @@ from helpers.graphs import written_out
 from helpers.graphs.counting import OpCounts, op_counts
 from helpers.model.config import DecoderConfig
 from helpers.model.decoder import DecoderLM
-from helpers.ops import by_device, torch_attention, torch_ops
+from helpers.ops import by_device, int8_cache, low_bit, torch_attention, torch_ops
 
 Inputs = tuple[Any, ...]
 
@@ -81,7 +81,7 @@ def by_operators(model: DecoderLM) -> DecoderLM:
 
 PLAIN: dict[str, Callable[..., Any]] = {
     name: function
-    for module in (torch_ops, torch_attention)
+    for module in (torch_ops, torch_attention, int8_cache, low_bit)
     for name, function in vars(module).items()
     if hasattr(getattr(by_device, name, None), "__wrapped__")
 }
