@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from helpers.model.config import DecoderConfig
+from helpers.parallel.stages import even, ranges
 
 _STEP = (
     128  # MLP columns go to ranks in steps of so many where the matrix has enough: kernels like round sizes
@@ -62,17 +63,17 @@ def plan_shards(cfg: DecoderConfig, world: int) -> list[Shard]:
         raise ValueError(f"{cfg.num_heads} heads go to 1 to {cfg.num_heads} ranks, got {world}")
     heads = _heads(cfg.num_heads // cfg.num_kv_heads, cfg.num_kv_heads, world)
     columns = _columns(cfg, [(2 * len(q) + 2 * len(kv)) * cfg.head_dim for q, kv in heads])
-    vocab = _ranges(_even(cfg.vocab_size, world))
+    vocab = ranges(even(cfg.vocab_size, world))
     return [Shard(q, kv, c, v) for (q, kv), c, v in zip(heads, columns, vocab, strict=True)]
 
 
 def _heads(group: int, kv_heads: int, world: int) -> list[tuple[range, range]]:
     """Return each rank's query heads and KV heads."""
     if world <= kv_heads:
-        return [(_times(kv, group), kv) for kv in _ranges(_even(kv_heads, world))]
+        return [(_times(kv, group), kv) for kv in ranges(even(kv_heads, world))]
     pairs = []
-    for kv, sharing in enumerate(_even(world, kv_heads)):  # ranks that hold this KV head
-        for part in _ranges(_even(group, sharing)):
+    for kv, sharing in enumerate(even(world, kv_heads)):  # ranks that hold this KV head
+        for part in ranges(even(group, sharing)):
             pairs.append((range(kv * group + part.start, kv * group + part.stop), range(kv, kv + 1)))
     return pairs
 
@@ -91,18 +92,8 @@ def _columns(cfg: DecoderConfig, attention: Sequence[int]) -> list[range]:
     bounds = [0, *(round(end / step) * step for end in ends)]
     bounds[-1] = size
     if any(end <= start for start, end in pairwise(bounds)):
-        bounds = [0, *accumulate(_even(size, world))]
+        bounds = [0, *accumulate(even(size, world))]
     return [range(start, end) for start, end in pairwise(bounds)]
-
-
-def _even(total: int, parts: int) -> list[int]:
-    """Return `parts` sizes that sum to `total`; the first ones are larger by one."""
-    return [total // parts + (i < total % parts) for i in range(parts)]
-
-
-def _ranges(sizes: Sequence[int]) -> list[range]:
-    """Return ranges of these sizes, one behind the other."""
-    return [range(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
 def _times(heads: range, size: int) -> range:

@@ -30,11 +30,11 @@ def split_layers(cfg: DecoderConfig, stages: int) -> list[range]:
     # A last stage of n layers leaves the others an even split: try all n, and keep the lightest heaviest stage.
     heaviest = {}
     for last in range(1, cfg.num_layers - stages + 2):
-        others = _even(cfg.num_layers - last, stages - 1)
+        others = even(cfg.num_layers - last, stages - 1)
         if sum(others) + last == cfg.num_layers:
             heaviest[last] = max([n * each for n in others] + [last * each + head])
     last = min(heaviest, key=lambda n: (heaviest[n], n))
-    return ranges([*_even(cfg.num_layers - last, stages - 1), last])
+    return ranges([*even(cfg.num_layers - last, stages - 1), last])
 
 
 def ranges(sizes: Sequence[int]) -> list[range]:
@@ -50,6 +50,6 @@ def stage_weights(cfg: DecoderConfig, split: Sequence[range]) -> list[int]:
     return weights
 
 
-def _even(total: int, parts: int) -> list[int]:
+def even(total: int, parts: int) -> list[int]:
     """Return `parts` sizes that sum to `total`, larger ones first."""
     return [total // parts + (i < total % parts) for i in range(parts)]
