@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +15,8 @@ from safetensors.torch import load_file
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PLAIN, _BASE = "embed_tokens.weight", "model."
+
+T = TypeVar("T")
 
 
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -66,9 +69,10 @@ def _data_bytes(path: Path) -> int:
     return size
 
 
-def with_base(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors under the names of a causal model: a checkpoint saved from the base class leaves out
-    `model.`.
+def with_base(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Return tensors, or what stands for them, under the names of a causal model.
+
+    A checkpoint saved from the base class leaves out `model.`.
     """
     if _PLAIN not in tensors or _BASE + _PLAIN in tensors:
         return dict(tensors)

@@ -9,9 +9,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from helpers.model.checkpoint_files import files_of
-
-_PLAIN, _BASE = "embed_tokens.weight", "model."
+from helpers.model.checkpoint_files import files_of, with_base
 
 
 class SlicedTensors(Mapping[str, Tensor]):
@@ -29,9 +27,7 @@ class SlicedTensors(Mapping[str, Tensor]):
             except (SafetensorError, OSError) as error:
                 raise ValueError(f"{path} is damaged ({error}); fetch the checkpoint again") from error
             self._files |= {name: (name, file) for name in names}
-        if _PLAIN in self._files and _BASE + _PLAIN not in self._files:  # saved from the base class
-            here = self._files.items()
-            self._files = {n if n.startswith("lm_head.") else _BASE + n: found for n, found in here}
+        self._files = with_base(self._files)
 
     def __getitem__(self, name: str) -> Tensor:
         return self.slice(name, None)
