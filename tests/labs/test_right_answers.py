@@ -35,6 +35,36 @@ def kv_by_layers(shape, batch_size, seq_len, element_size):
     return fractions.Fraction(per_token * element_size) * batch_size * seq_len
 
 
+def hybrid_numpy(layers, seq_len, element_size):
+    """Tokens and elements of all layers as arrays of one product; states apart."""
+    growing = [layer for layer in layers if layer["kind"] != "state"]
+    kept = np.array([min(layer.get("window", seq_len + 1) - 1, seq_len) for layer in growing], dtype=np.int64)
+    wide = [layer.get("latent_dim", 0) + layer.get("rotated_dim", 0) + 2 * layer.get("kv_heads", 0) * layer.get("head_dim", 0)
+            for layer in growing]  # fmt: skip
+    states = np.array(
+        [layer["state_elements"] for layer in layers if layer["kind"] == "state"], dtype=np.int64
+    )
+    return np.dot(kept, np.array(wide, dtype=np.int64)) * element_size + states.sum() * 4
+
+
+def hybrid_growing(layers, seq_len, element_size):
+    """Each kind by a function of its own, by name."""
+    kinds = {
+        "full": lambda kv_heads, head_dim: (
+            seq_len * (kv_heads * head_dim + kv_heads * head_dim) * element_size
+        ),
+        "window": lambda kv_heads, head_dim, window: (
+            len(range(seq_len)[-(window - 1) :] if window > 1 else ())
+            * (2 * kv_heads * head_dim * element_size)
+        ),
+        "latent": lambda latent_dim, rotated_dim, num_heads: (
+            (latent_dim + rotated_dim) * element_size * seq_len
+        ),
+        "state": lambda state_elements: fractions.Fraction(state_elements) * 32 / 8,
+    }
+    return sum(kinds[layer["kind"]](**{k: v for k, v in layer.items() if k != "kind"}) for layer in layers)
+
+
 def int4_decimal(num_weights, group_size, scale_bits, zero_point_bits):
     full, rest = divmod(num_weights, group_size)
     groups = full + bool(rest)
@@ -799,6 +829,7 @@ RIGHT = {
     "lab01.check_int4_bytes": (int4_decimal, int4_numpy),
     "lab01.check_crossover": (crossover_numpy, crossover_by_search),
     "lab01.check_deployment": (deployment_by_filter, deployment_by_heap),
+    "lab01.check_hybrid_bytes": (hybrid_numpy, hybrid_growing),
     "lab02.check_profiler": (profile_by_list, profile_ordered),
     "lab02.check_utilisation": (utilisation_numpy, utilisation_named),
     "lab02.check_other_device": (device_numpy, device_sorted),
