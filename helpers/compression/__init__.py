@@ -4,6 +4,7 @@ Read `grid` first, then `quantised`: the definition. `products` are the ways to 
 model that everything else in the course takes.
 """
 
+from helpers.compression import ascend
 from helpers.compression.bit_packing import pack_codes, unpack_codes
 from helpers.compression.calibration.awq import activation_aware_scales
 from helpers.compression.calibration.gptq import gptq
@@ -54,6 +55,7 @@ __all__ = [
     "WeightOnlyProduct",
     "Yardstick",
     "activation_aware_scales",
+    "ascend",
     "calibrate",
     "codes_of_words",
     "dynamic_int8",

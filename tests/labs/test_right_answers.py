@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.compression import ascend
 from helpers.engine import Policy
 from helpers.estimates import GiB
 from tests.labs.answers import accepts
@@ -824,6 +825,128 @@ def lines_float(rows, columns, tile, per_line, kept):
     return fetches
 
 
+def groups_loop(weight, group):
+    codes, scale, offset = torch.empty(weight.shape, dtype=torch.int8), [], []
+    for i, row in enumerate(weight):
+        for start in range(0, len(row), group):
+            part = row[start : start + group].double()
+            low, step = float(part.min()), float(part.max() - part.min()) / 15 or 1.0
+            codes[i, start : start + group] = torch.round((part - low) / step) - 8
+            scale.append(step)
+            offset.append(low / step + 8)
+    return [codes, *(torch.tensor(found).reshape(len(weight), -1) for found in (scale, offset))]
+
+
+def groups_numpy(weight, group):
+    parts = weight.numpy().reshape(len(weight), -1, group)
+    scale = np.ptp(parts, axis=2) / np.float32(15)
+    scale[scale == 0] = 1
+    offset = parts.min(2) / scale + 8
+    codes = np.rint(parts / scale[..., None] - offset[..., None]).astype(np.int8)
+    return tuple(torch.from_numpy(found) for found in (codes.reshape(weight.shape), scale, offset))
+
+
+def pack_numpy_bytes(codes):
+    low, high = np.clip(np.array(codes, dtype=np.int64).reshape(-1, 2).T, -8, 7) % 16
+    return (low + 16 * high).astype(np.uint8)
+
+
+def pack_tensor(codes):
+    nibbles = torch.tensor(codes, dtype=torch.int64).clamp(-8, 7).remainder(16).view(-1, 2)
+    return (nibbles * torch.tensor([1, 16])).sum(1)
+
+
+def smooth_loop(x, weight, ratio):
+    size = [max(map(abs, channel)) for channel in x.t().tolist()]
+    usual = statistics.median(size)
+    factor = [math.sqrt(s / max(map(abs, w))) for s, w in zip(size, weight.t().tolist(), strict=True)]
+    loud = {j for j, s in enumerate(size) if s / usual > ratio}
+    return loud, x / torch.tensor(factor), weight * torch.tensor(factor)
+
+
+def smooth_numpy(x, weight, ratio):
+    size = np.abs(x.numpy()).max(0)
+    factor = np.sqrt(size) / np.sqrt(np.abs(weight.numpy()).max(0))
+    loud = np.flatnonzero(size > ratio * np.median(size))
+    scaled = (x.numpy() / factor[None], weight.numpy() * factor[None])
+    return [loud, *map(torch.from_numpy, scaled)]
+
+
+def block_apart(x, gate_up, gate_up_scale, down, down_scale):
+    inner, (codes, scale) = len(gate_up) // 2, ascend.npu_dynamic_quant(x)
+    halves = [
+        ascend.npu_quant_matmul(codes, half.t(), one, pertoken_scale=scale, output_dtype=torch.bfloat16)
+        for half, one in zip(gate_up.split(inner), gate_up_scale.split(inner), strict=True)
+    ]
+    hidden = torch.nn.functional.silu(halves[0].float()) * halves[1].float()
+    codes, scale = ascend.npu_dynamic_quant(hidden.to(torch.bfloat16))
+    sums = ascend.npu_quant_matmul(codes, down.t(), torch.ones(1), output_dtype=torch.int32)
+    return (sums * down_scale * scale.unsqueeze(1)).bfloat16()
+
+
+def block_swapped(x, gate_up, gate_up_scale, down, down_scale):
+    """The halves exchanged in place of `activate_left`."""
+    inner, (codes, scale) = len(gate_up) // 2, ascend.npu_dynamic_quant(x)
+    other, others = gate_up.roll(inner, 0), gate_up_scale.roll(inner)
+    sums = ascend.npu_quant_matmul(codes, other.t(), others, output_dtype=torch.int32)
+    hidden, scales = ascend.npu_dequant_swiglu_quant(
+        sums, weight_scale=others.unsqueeze(0), activation_scale=scale.unsqueeze(1), quant_mode=1
+    )
+    return ascend.npu_quant_matmul(
+        hidden, down.t(), down_scale, pertoken_scale=scales, output_dtype=torch.bfloat16
+    )
+
+
+def choose_table(parts, formats, budget):
+    best = {0: (0, {})}
+    for name, part in parts.items():
+        further = {}
+        for (used, (spent, chosen)), (fmt, one) in itertools.product(best.items(), formats.items()):
+            scales = fractions.Fraction(2 * part["weights"], one["group"]) if one["group"] else 0
+            now = used + fractions.Fraction(part["weights"] * one["bits"], 8) + scales
+            if now <= budget:
+                entry = (spent + part["cost"][fmt], {**chosen, name: fmt})
+                further[now] = min(further.get(now, entry), entry, key=operator.itemgetter(0))
+        best = further
+    return min(best.values(), key=operator.itemgetter(0))[1] if best else None
+
+
+def choose_ordered(parts, formats, budget):
+    found = []
+    for several in itertools.product(*([(name, fmt) for fmt in formats] for name in parts)):
+        bits = sum(
+            parts[name]["weights"]
+            * (formats[fmt]["bits"] + (16 / formats[fmt]["group"] if formats[fmt]["group"] else 0))
+            for name, fmt in several
+        )
+        if bits <= 8 * budget:
+            spent = sum(parts[name]["cost"][fmt] for name, fmt in several)
+            heapq.heappush(found, (spent, len(found), several))
+    return collections.OrderedDict(found[0][2]) if found else None
+
+
+def cache_search(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
+    per_layer = 2 * heads * head_dim
+    wide, narrow = 2 * per_layer * layers, layers * 2 * heads * (head_dim + 4)
+    slope = narrow / bandwidth + per_layer * layers / unpack
+
+    def reached(n):
+        return weight_bytes + n * wide >= speedup * (weight_bytes + n * slope * bandwidth)
+
+    if not reached(10**12):
+        return wide / narrow, None
+    return [wide / narrow, bisect.bisect_left(range(10**12), True, key=reached)]
+
+
+def cache_fraction(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
+    exact = fractions.Fraction
+    numbers = 2 * heads * head_dim * layers
+    narrow = exact(numbers) * (head_dim + 4) / head_dim
+    gain = 2 * numbers - exact(speedup) * (narrow + numbers * exact(bandwidth) / exact(unpack))
+    tokens = exact(weight_bytes) * (exact(speedup) - 1) / gain if gain > 0 else None
+    return np.float64(2 * numbers / narrow), tokens and float(math.ceil(tokens))
+
+
 RIGHT = {
     "lab01.check_kv_bytes": (kv_numpy, kv_by_layers),
     "lab01.check_int4_bytes": (int4_decimal, int4_numpy),
@@ -865,6 +988,12 @@ RIGHT = {
     "lab09.check_sizes": (sizes_all, sizes_recursive),
     "lab09.check_stale": (stale_numpy, stale_generator),
     "lab09.check_lines": (lines_numpy, lines_float),
+    "lab10.check_groups": (groups_loop, groups_numpy),
+    "lab10.check_pack": (pack_numpy_bytes, pack_tensor),
+    "lab10.check_smooth": (smooth_loop, smooth_numpy),
+    "lab10.check_block": (block_apart, block_swapped),
+    "lab10.check_budget": (choose_table, choose_ordered),
+    "lab10.check_cache": (cache_search, cache_fraction),
 }
 PAIRS = [(check, answer) for check, several in RIGHT.items() for answer in several]
 
@@ -877,7 +1006,7 @@ def test_a_right_answer_of_any_style_is_accepted(check, answer, capsys):
 
 def test_every_exercise_that_asks_for_code_is_here():
     checks = set()
-    for number in range(1, 10):
+    for number in range(1, 11):
         module = importlib.import_module(f"helpers.checks.lab{number:02d}")
         checks |= {f"lab{number:02d}.{name}" for name in vars(module) if name.startswith("check_")}
     of_a_number = {

@@ -1112,4 +1112,104 @@ def f(rows, columns, tile, per_line, kept):
 """,
         "the value is wrong",
     ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+
+def f(weight, group):
+    parts = weight.reshape(len(weight), -1, group)
+    low, high = parts.amin(-1, keepdim=True), parts.amax(-1, keepdim=True)
+    scale = torch.where(high > low, (high - low) / 15, 1.0).half().float()
+    offset = low / scale + 8
+    codes = (parts / scale - offset).round().clamp(-8, 7)
+    return codes.to(torch.int8).reshape(weight.shape), scale[..., 0], offset[..., 0]
+""",
+        "wrong values",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+
+def f(weight, group):
+    parts = weight.reshape(len(weight), -1, group)
+    low, high = parts.amin(-1, keepdim=True), parts.amax(-1, keepdim=True)
+    scale = torch.where(high > low, (high - low) / 15, 1.0)
+    offset = (low / scale + 8).round()
+    codes = (parts / scale - offset).round().clamp(-8, 7)
+    return codes.to(torch.int8).reshape(weight.shape), scale[..., 0], offset[..., 0]
+""",
+        "wrong values",
+    ),
+    (
+        "lab10.check_pack",
+        "f",
+        """
+def f(codes):
+    kept = [max(-8, min(7, c)) for c in codes]
+    return [abs(a) | abs(b) << 4 for a, b in zip(kept[::2], kept[1::2])]
+""",
+        "bytes: not these",
+    ),
+    (
+        "lab10.check_smooth",
+        "f",
+        """
+def f(x, weight, ratio):
+    size = x.abs().amax(0)
+    factor = size ** 0.75 / weight.abs().amax(0) ** 0.25
+    return (size > ratio * size.median()).nonzero().flatten().tolist(), x / factor, weight * factor
+""",
+        "x: wrong values",
+    ),
+    (
+        "lab10.check_block",
+        "f",
+        """
+import torch
+from helpers.compression import ascend
+
+def f(x, gate_up, gate_up_scale, down, down_scale):
+    codes, scale = ascend.npu_dynamic_quant(x)
+    return ascend.npu_quant_matmul(codes, gate_up.t(), gate_up_scale, pertoken_scale=scale)
+""",
+        "is output_dtype missing?",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import itertools
+
+def f(parts, formats, budget):
+    best = None
+    for found in itertools.permutations(formats, min(len(parts), len(formats))):
+        choice = dict(zip(parts, itertools.cycle(found)))
+        taken = sum(parts[p]['weights'] * (formats[q]['bits'] / 8 + (2 / formats[q]['group'] if formats[q]['group'] else 0))
+                    for p, q in choice.items())
+        spent = sum(parts[p]['cost'][q] for p, q in choice.items())
+        if taken <= budget and (best is None or spent < best[0]):
+            best = spent, choice
+    return best and best[1]
+""",
+        "another choice costs less",
+    ),
+    (
+        "lab10.check_cache",
+        "f",
+        """
+import math
+
+def f(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
+    numbers = 2 * heads * head_dim * layers
+    narrow = numbers + 8 * heads * layers
+    gain = 2 * numbers - speedup * (narrow + numbers * bandwidth / unpack)
+    tokens = math.ceil(weight_bytes * speedup / gain) if gain > 0 else None
+    return 2 * numbers / narrow, tokens
+""",
+        "tokens: the value is wrong",
+    ),
 ]

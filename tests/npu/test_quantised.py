@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from helpers import emulated_npu
+from helpers.compression import ascend
 from helpers.emulated_npu.kernels import quant_products, quantise
 from tests.npu.support import assert_rounded, error_of, npu, to_npu
 
@@ -261,6 +262,33 @@ def test_the_defaults_are_traps():
     assert product(output_dtype=None).dtype == INT8
     x = half(M, 2 * K)
     assert not torch.equal(swiglu_quant(x=x, activate_left=False)[0], swiglu_quant(x=x)[0])
+
+
+def test_plain_versions_with_the_same_defaults():
+    """The lab's operators give what the wheel's give, and fall into the same traps."""
+    x, weight, scale = half(M, K), codes(2 * N, K), torch.rand(2 * N) / 999
+    tokens, own = ascend.npu_dynamic_quant(x)
+    there, theirs = dynamic_quant(x=x)
+    assert torch.equal(there, tokens)
+    assert torch.equal(theirs, own)
+    given: dict[str, Any] = {"x1": tokens, "x2": weight.t().contiguous(), "scale_": scale}
+    for options in ({}, {"output_dtype": INT32}, {"output_dtype": BF16, "pertoken_scale": own}):
+        plain = ascend.npu_quant_matmul(tokens, weight.t(), scale, **options)
+        assert torch.equal(
+            product(**given, **({"pertoken_scale": None, "output_dtype": None} | options)), plain
+        )
+    sums = ascend.npu_quant_matmul(tokens, weight.t(), scale, output_dtype=INT32)
+    for left in (False, True):
+        more = {
+            "weight_scale": scale[None],
+            "activation_scale": own[:, None],
+            "activate_left": left,
+            "quant_mode": 1,
+        }
+        for got, want in zip(
+            dequant_swiglu(x=sums, **more), ascend.npu_dequant_swiglu_quant(sums, **more), strict=True
+        ):
+            assert torch.allclose(got.float(), want.float(), rtol=1e-5, atol=1)
 
 
 ILLEGAL: list[tuple[str, Callable[..., Any], dict[str, Any], str]] = [
