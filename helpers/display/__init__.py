@@ -1,6 +1,7 @@
 """What a reader sees: the figures' style, tables, panels, source listings, measured numbers. All chapters."""
 
 from helpers.display import plots
+from helpers.display.progress import ProgressBar, shown_bar, with_bar
 from helpers.display.readings import measured
 from helpers.display.source import Source, show_kernel, show_source
 from helpers.display.tables import Table
@@ -11,6 +12,7 @@ from helpers.display.wrapping import LISTING_COLUMNS, wrapped
 __all__ = [
     "LISTING_COLUMNS",
     "STRICT_FIGURES",
+    "ProgressBar",
     "Source",
     "SweepPanel",
     "Table",
@@ -22,6 +24,8 @@ __all__ = [
     "power_slider",
     "show_kernel",
     "show_source",
+    "shown_bar",
     "text_box",
+    "with_bar",
     "wrapped",
 ]

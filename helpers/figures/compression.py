@@ -12,6 +12,8 @@ from helpers.display import plots
 
 _COLORS = ("weights", "decode", "activations", "accent", "kv_cache", "muted")
 _MARKERS = "osD^vX"
+_LEAST = 3e-4
+"""The least divergence that has a place of its own in `draw_quality`."""
 
 
 def draw_grids(weights: Sequence[float], grids: Mapping[str, Sequence[float]], title: str) -> Figure:
@@ -48,17 +50,18 @@ def draw_channels(largest: Mapping[str, Tensor], title: str) -> Figure:
 def draw_quality(points: Mapping[str, Mapping[str, tuple[float, float]]], title: str) -> Figure:
     """Return a figure of divergence over megabytes: families of named points `(bytes, divergence)`.
 
-    A divergence under 0.0003 is drawn at 0.0003, at the bottom.
+    A divergence under 0.0003 is drawn at 0.0003, at the bottom, and its name says so.
     """
     fig, ax = plots.new_figure(
         title, "MB of weights in the layers", "KL divergence, nats a token", height=4.4
     )
     for (family, named), color, marker in zip(points.items(), _COLORS, _MARKERS, strict=False):
         xs = [nbytes / 1e6 for nbytes, _ in named.values()]
-        ys = [max(3e-4, divergence) for _, divergence in named.values()]
+        ys = [max(_LEAST, divergence) for _, divergence in named.values()]
         ax.plot(xs, ys, marker, markersize=8, label=family, color=plots.COLORS[color])
-        for name, x, y in zip(named, xs, ys, strict=True):
-            ax.annotate(name, (x, y), textcoords="offset points", xytext=(7, 3), fontsize=9)
+        for (name, (_, divergence)), x, y in zip(named.items(), xs, ys, strict=True):
+            told = name if divergence >= _LEAST else f"{name} (KL below {_LEAST})"
+            ax.annotate(told, (x, y), textcoords="offset points", xytext=(7, 3), fontsize=9)
     plots.log_axis(ax, "y")
     ax.set_ylim(2e-4, 40)
     ax.set_xlim(left=0, right=1.18 * max(n / 1e6 for named in points.values() for n, _ in named.values()))

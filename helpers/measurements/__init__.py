@@ -13,15 +13,9 @@ from helpers.measurements.device_report import (
 from helpers.measurements.environment import environment_report
 from helpers.measurements.host_limits import host_ceilings, measure_bandwidth, measure_flops
 from helpers.measurements.operator_times import OperatorBreakdown, profile_operators
-from helpers.measurements.operator_trials import (
-    TOLERANCE,
-    Trial,
-    TrialResult,
-    run_trial,
-    trials,
-    try_operators,
-)
+from helpers.measurements.operator_trials import TrialResult, run_trial, trials, try_operators
 from helpers.measurements.profiling import GenerationProfile, InferenceProfiler
+from helpers.measurements.trial import TOLERANCE, Trial
 
 __all__ = [
     "TOLERANCE",

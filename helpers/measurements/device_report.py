@@ -24,7 +24,8 @@ import torch
 
 from helpers.display.tables import Table
 from helpers.machine.device import choose_device, is_emulated, total_memory
-from helpers.measurements.operator_trials import TOLERANCE, TrialResult, try_operators
+from helpers.measurements.operator_trials import TrialResult, try_operators
+from helpers.measurements.trial import TOLERANCE
 from helpers.storage.files import replacing
 
 FORMAT = 1

@@ -12,32 +12,16 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from helpers.machine.stopwatch import Stopwatch
+from helpers.measurements.low_bit_trials import cache_trials, product_trials
+from helpers.measurements.trial import HEADS, LENGTHS, TOLERANCE, Trial
 from helpers.ops import by_device as ops
-from helpers.ops import torch_attention, torch_ops
+from helpers.ops import int8_cache, low_bit, torch_attention, torch_ops
 from helpers.ops.block_tables import BlockTables
+from helpers.ops.int8_cache import Int8
 from helpers.ops.torch_ops import pack_weight
 
-TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
-"""Largest allowed `|got - want| / (1 + |want|)`: both versions round, and kernels add in other orders."""
 REPEATS = 5
 """Calls that are timed, after the one that is compared."""
-_LENGTHS = {  # new tokens and all tokens of each sequence
-    "prompts": ([7, 1, 130], [7, 1, 130]),
-    "chunks": ([3, 5, 2], [9, 5, 40]),
-    "decode": ([1, 1, 1], [1, 17, 64]),
-}
-_HEADS = {"9 heads on 3 of 64": (9, 3, 64), "4 heads on 2 of 128": (4, 2, 128)}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One call to try: an operator, the name of the case, the arguments on the CPU."""
-
-    operator: str
-    case: str
-    arguments: tuple[Any, ...]
-    written: tuple[int, ...] = ()
-    """Indices of the arguments that receive the result; empty when the operator returns the result."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,7 @@ def try_operators(device: torch.device) -> list[TrialResult]:
 
 def run_trial(trial: Trial, dtype: torch.dtype, device: torch.device) -> TrialResult:
     """Return the result of one trial. An error that the operator raises is a result, too."""
-    name, tolerance = str(dtype).removeprefix("torch."), TOLERANCE[dtype]
+    name, tolerance = str(dtype).removeprefix("torch."), trial.tolerance(dtype)
     want = _results(trial, _plain(trial.operator), _copies(trial.arguments, torch.device("cpu")))
     try:
         arguments = _copies(trial.arguments, device)
@@ -102,9 +86,11 @@ def trials(dtype: torch.dtype) -> Iterator[Trial]:
     yield Trial("linear", "", (x, matrix))
     yield Trial("linear", "bias", (x, matrix, bias))
     yield Trial("pack_weight", "linear with it", (x, matrix))
-    for heads, sizes in _HEADS.items():
-        for lengths, (new, total) in _LENGTHS.items():
+    yield from product_trials(dtype, randn)
+    for heads, sizes in HEADS.items():
+        for lengths, (new, total) in LENGTHS.items():
             yield from _attention_trials(f"{lengths}, {heads}", new, total, sizes, randn)
+            yield from cache_trials(f"{lengths}, {heads}", new, total, sizes, randn)
 
 
 def _attention_trials(
@@ -150,7 +136,8 @@ def _plain(operator: str) -> Callable[..., Any]:
     """Return the operator's plain version."""
     if operator == "pack_weight":
         return torch_ops.linear
-    function: Callable[..., Any] = getattr(torch_ops, operator, None) or getattr(torch_attention, operator)
+    homes = (torch_ops, torch_attention, low_bit, int8_cache)
+    function: Callable[..., Any] = next(getattr(home, operator) for home in homes if operator in vars(home))
     return function
 
 
@@ -163,13 +150,25 @@ def _copy(x: Any, device: torch.device) -> Any:
     """Return a copy of one argument on the device."""
     if isinstance(x, BlockTables):
         return BlockTables(x.tables, x.kv_lens, x.page_size, device)
+    if isinstance(x, Int8):
+        return Int8(*(_copy(part, device) for part in x))
     return x.clone().to(device) if isinstance(x, Tensor) else x
 
 
 def _results(trial: Trial, function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Tensor]:
     """Return what the operator computed: the tensors that it returned, or those that it wrote."""
     returned = function(*arguments)
-    return [arguments[i] for i in trial.written] or tree_leaves(returned)
+    return [_numbers(arguments[i]) for i in trial.written] or tree_leaves(returned)
+
+
+def _numbers(written: Any) -> Tensor:
+    """Return a tensor that was written; of a cache in 8 bits, the numbers behind its codes."""
+    if not isinstance(written, Int8):
+        tensor: Tensor = written
+        return tensor
+    codes, scale = written
+    places = scale.transpose(1, 2) if codes.shape[:3] != scale.shape else scale
+    return codes * places.unsqueeze(-1)
 
 
 def _mismatch(got: list[Tensor], want: list[Tensor]) -> str | None:

@@ -98,8 +98,8 @@ print(f"weights that became 0: {zeros:.0%}")
 #
 # `scale` is the step. `minimum` is the value of the smallest code, or 0; `zero` is the code that stands for 0, where
 # there is no minimum. The smaller the part of a matrix that shares a grid, the finer the grid. A
-# [**group**](../docs/glossary.md#group) is some neighbouring weights of a row (inputs of one output) with a scale of
-# their own. Here are 32 weights of that matrix on four grids with 4 bits:
+# [group](../docs/glossary.md#groups) (chapter 1) is some neighbouring weights of a row, inputs of one output. Here are 32
+# weights of that matrix on four grids with 4 bits:
 
 # %%
 from helpers.compression import quantise_matrix
@@ -312,10 +312,15 @@ for per, quality in w8a8.items():
 
 # %%
 from helpers.compression import calibrate
-from helpers.figures import draw_channels
+from helpers.display import shown_bar
 
 LAYERS = ("layers.11.mlp.down_proj", "layers.29.mlp.gate_up_proj", "layers.11.attn.qkv_proj")
-seen = calibrate(model, [licence[i : i + 192] for i in (300, 900, 1500)], grams=LAYERS)
+texts = [licence[i : i + 192] for i in (300, 900, 1500)]
+seen = calibrate(model, texts, grams=LAYERS, tell=shown_bar(len(names), "matrices seen").step)
+
+# %%
+from helpers.figures import draw_channels
+
 fig = draw_channels({name: seen[name].largest for name in LAYERS}, "What three matrices see")
 plots.show(fig, alt="Three falling lines; one starts a thousand times above its middle")
 for name in LAYERS:
@@ -370,9 +375,10 @@ show_source(gptq)
 
 # %%
 from helpers.compression import activation_aware_scales, output_error
+from helpers.display import with_bar
 
 fmt, rows, better = NumberFormat(4, 64, "minimum"), [], []
-for name in LAYERS:
+for name in with_bar(LAYERS, "matrices rounded"):
     weight, gram = plain_weight(names[name]), seen[name].gram
     scale = activation_aware_scales(weight, gram, fmt)
     ways = {"nearest": rounded(weight, fmt), "GPTQ": gptq(weight, gram, fmt).dequantise()}
@@ -414,10 +420,40 @@ half["layer 26 left out"] = yardstick.measure(without_layers(model, {26}))
 Table(("what is zero", "KL, top-1, perplexity"), list(half.items()))
 
 # %% [markdown]
-# And the time? These products multiply zeros like all other numbers: they do not test for them. So **scattered zeros save
-# no time here** (no cell measures it). They would save little memory, because the places of the weights that stay must be
-# stored, too. Leaving out a layer does save its time: here that of 1 layer of 30. At equal bytes, nothing pruned comes
-# near 8 bits:
+# And the time? A product multiplies zeros like all other numbers: it does not test for them. We compare a dense matrix with
+# the same one after pruning, for one token and for many:
+
+# %% tags=["skip-emulated"]
+from helpers.display import measured
+from helpers.machine import Stopwatch
+
+dense = plain_weight(names["layers.11.mlp.down_proj"])
+sparse = dense * keep_two_of_four(importance(dense))
+
+
+def product_seconds(weight, x):
+    """Seconds of one product in fp32, the best of twenty."""
+    seconds = []
+    for _ in range(20):
+        with Stopwatch(model.device) as watch:
+            torch.nn.functional.linear(x, weight)
+        seconds.append(watch.seconds)
+    return min(seconds)
+
+
+# %% tags=["skip-emulated"]
+print(f"{(sparse == 0).float().mean():.0%} of the pruned matrix are zeros")
+rows = []
+for tokens in (1, 64):
+    x = torch.randn(tokens, dense.shape[1])
+    both = (product_seconds(weight, x) for weight in (dense, sparse))
+    rows.append((tokens, *map(measured, both)))
+Table(("tokens", "dense", "half of it zeros"), rows, "One product, with and without zeros")
+
+# %% [markdown]
+# **Scattered zeros save no time here**: nothing in this product looks at the numbers before it multiplies them. They would
+# save little memory, because the places of the weights that stay must be stored, too. Leaving out a layer does save its
+# time: here that of 1 layer of 30. At equal bytes, nothing pruned comes near 8 bits:
 
 # %%
 from helpers.figures import draw_quality
@@ -441,7 +477,6 @@ plots.show(
 # Prediction first. One token reads every weight of the layers; with this machine's bandwidth (chapter 2) that takes at least:
 
 # %% tags=["skip-emulated"]
-from helpers.display import measured
 from helpers.measurements import host_ceilings
 
 ceilings = host_ceilings(model.device)
@@ -455,7 +490,6 @@ for name, nbytes in (("fp32", 4 * count), ("int8", layer_bytes[INT8]), ("int4", 
 
 # %% tags=["skip-emulated"]
 from helpers.compression import product_of
-from helpers.machine import Stopwatch
 from helpers.model import Linear
 
 LAYER = [linear for name, linear in names.items() if name.startswith("layers.5.")]
@@ -547,7 +581,7 @@ Table(("weights", "one request", "weights take"), rows)
 #
 # Choose the bits, the group, and which matrices are quantised; the other matrices of the layers count 16 bits a weight.
 # The quality is measured on 32 tokens only, so this perplexity is not the one above. Tokens per second are predicted for
-# one request behind 512 tokens. Both accelerators have the same bandwidth, so the two predictions may be equal.
+# one request behind 512 tokens, on two accelerators whose memories differ in bandwidth.
 
 # %%
 from helpers.display import SweepPanel, dropdown, int_slider
@@ -579,7 +613,7 @@ def sweep(bits, group, part):
 def describe(quality, nbytes):
     """The table beside the figure; tokens per second are predicted from bytes."""
     rows = [("KL, top-1, perplexity", str(quality)), ("MB of the layers", f"{nbytes / 1e6:.1f}")]
-    for name in ("Ascend 910C (one die)", "Ascend 950PR"):
+    for name in ("Ascend 910B4", "Ascend 910C (one die)"):
         limits = accelerator_ceilings(name)
         seconds = decode_cost(shape, 512, weight_bytes=nbytes / count).seconds(limits)
         rows.append((f"tokens/s at most, {name}", f"{1 / seconds:,.0f}"))
@@ -668,5 +702,6 @@ options_table(
 #
 # </details>
 #
+# Now you: [Lab 10](../labs/10_quantisation.ipynb).
 # Back: [9 Operator fusion and graph capture](09_operator_fusion.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

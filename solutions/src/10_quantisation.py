@@ -96,7 +96,7 @@ print(f"farthest weight: {farthest(offset):.1f} steps; with the other sign {fart
 
 # %% nbgrader={"grade": false, "grade_id": "pack", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def pack(codes):
-    """A list of bytes, whole numbers 0 to 255, with two codes each.
+    """A list of bytes, whole numbers without a sign, with two codes each.
 
     `codes` is a list of whole numbers, and their number is even.
     """
@@ -173,6 +173,7 @@ x[:, 5] *= 300
 weight = torch.randn(64, 127, generator=generator)
 
 
+# %%
 def int8_error(left, right):
     """Relative error of an int8 product, against the exact product of x and weight."""
     a, b = ((codes.double() * scale) for codes, scale in map(dynamic_int8, (left, right)))
@@ -182,6 +183,8 @@ def int8_error(left, right):
 
 outliers, smooth_x, smooth_weight = smooth(x, weight, 10.0)
 print("outliers:", outliers)
+
+# %%
 for name, left, right in (
     ("as it is", x, weight),
     ("smoothed", smooth_x, smooth_weight),
@@ -206,7 +209,8 @@ for operator in (
     ascend.npu_quant_matmul,
     ascend.npu_dequant_swiglu_quant,
 ):
-    print(f"{operator.__name__}{inspect.signature(operator)}", inspect.getdoc(operator), sep="\n")
+    print(operator.__name__, inspect.signature(operator), sep="")
+    print(inspect.getdoc(operator), end="\n\n")
 
 
 # %%
@@ -244,12 +248,9 @@ def mlp(x, gate_up, gate_up_scale, down, down_scale):
     ### BEGIN SOLUTION
     codes, token_scale = ascend.npu_dynamic_quant(x)
     sums = ascend.npu_quant_matmul(codes, gate_up.t(), gate_up_scale, output_dtype=torch.int32)
+    given = {"weight_scale": gate_up_scale[None], "activation_scale": token_scale[:, None]}
     hidden, hidden_scale = ascend.npu_dequant_swiglu_quant(
-        sums,
-        weight_scale=gate_up_scale[None],
-        activation_scale=token_scale[:, None],
-        activate_left=True,
-        quant_mode=1,
+        sums, **given, activate_left=True, quant_mode=1
     )
     return ascend.npu_quant_matmul(
         hidden, down.t(), down_scale, pertoken_scale=hidden_scale, output_dtype=x.dtype
@@ -279,7 +280,7 @@ for name, one in (("plausible", plausible_mlp), ("yours", mlp)):
 #
 # A model has some parts, and each part gets one of the formats. `cost` says what a format costs in quality, for the *whole*
 # part, in thousandths of a nat. We take it that costs add up; for small ones this is nearly so. Choose a format for each part, so
-# that all parts together fit into `budget` bytes and cost as little as possible.
+# that all parts together fit into `budget` bytes and cost as little as possible. Of several best choices any will do.
 #
 # A format has `bits` a weight. Where its `group` is not 0, each group of so many weights has a scale of 16 bits besides. `group`
 # always divides the number of weights.
@@ -297,9 +298,8 @@ import itertools
 def choose(parts, formats, budget):
     """The choice that costs least: a dictionary, part -> format; None when no choice fits.
 
-    `parts` maps a name to `{"weights": number, "cost": {format: cost}}`, up to four of them.
-    `formats` maps a name to `{"bits": bits, "group": weights of a group, or 0}`, up to four of
-    them. `budget` is in bytes. Of several best choices any will do.
+    `parts`: name -> `{"weights": number, "cost": {format: cost}}`, `formats`: name -> `{"bits":
+    bits, "group": weights of a group, or 0}`, up to four of each. `budget` is in bytes.
     """
 
     ### BEGIN SOLUTION
@@ -312,9 +312,8 @@ def choose(parts, formats, budget):
     def cost(choice):
         return sum(parts[name]["cost"][fmt] for name, fmt in choice.items())
 
-    all_choices = itertools.product(formats, repeat=len(parts))
-    choices = (dict(zip(parts, found)) for found in all_choices)
-    return min((one for one in choices if taken(one) <= budget), key=cost, default=None)
+    found = (dict(zip(parts, many)) for many in itertools.product(formats, repeat=len(parts)))
+    return min((one for one in found if taken(one) <= budget), key=cost, default=None)
     ### END SOLUTION
 
 

@@ -22,7 +22,7 @@ def test_quality_over_bytes():
     ).axes[0]
     assert [list(line.get_xdata()) for line in ax.lines] == [[2.0, 4.0], [1.0]]
     assert list(ax.lines[0].get_ydata()) == [0.1, 3e-4]
-    assert [text.get_text() for text in ax.texts] == ["int4", "int8", "50 %"]
+    assert [text.get_text() for text in ax.texts] == ["int4", "int8 (KL below 0.0003)", "50 %"]
 
 
 def test_times_over_rows():

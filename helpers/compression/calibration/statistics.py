@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,19 +32,23 @@ class InputStatistics:
 
 
 def calibrate(
-    model: DecoderLM, sequences: Sequence[Sequence[int]], grams: Collection[str] = ()
+    model: DecoderLM,
+    sequences: Sequence[Sequence[int]],
+    grams: Collection[str] = (),
+    tell: Callable[[str], None] | None = None,
 ) -> dict[str, InputStatistics]:
     """Return statistics of the inputs of all matrices, from one pass over sample texts.
 
-    Grams cost more time and memory than all else, so that only matrices named in `grams` have one. Raises
-    ValueError for a name that is no matrix of the model.
+    Grams cost more time and memory than all else, so that only matrices named in `grams` have one. `tell` is
+    called with the name of each matrix whose inputs have been seen. Raises ValueError for a name that is no
+    matrix of the model.
     """
     found = dict(matrices(model))
     if missing := set(grams) - set(found):
         raise ValueError(f"the model has no matrix {min(missing)!r}; it has such as {next(iter(found))!r}")
     seen: dict[str, InputStatistics] = {}
     hooks = [
-        linear.register_forward_pre_hook(partial(_collect, seen, name, name in grams))
+        linear.register_forward_pre_hook(partial(_collect, seen, name, name in grams, tell))
         for name, linear in found.items()
     ]
     try:
@@ -55,10 +59,15 @@ def calibrate(
     return {name: seen[name] for name in found if name in seen}
 
 
-def _collect(seen: dict[str, InputStatistics], name: str, gram: bool, module: nn.Module, inputs: Any) -> None:
+def _collect(
+    seen: dict[str, InputStatistics], name: str, gram: bool, tell: Callable[[str], None] | None,
+    module: nn.Module, inputs: Any,
+) -> None:  # fmt: skip
     """Keep the statistics of one call's inputs."""
     x = inputs[0].float()
     seen[name] = InputStatistics(x.abs().amax(0), x.square().sum(0), x.t() @ x if gram else None)
+    if tell is not None:
+        tell(name)
 
 
 def output_error(change: Tensor, gram: Tensor) -> float:

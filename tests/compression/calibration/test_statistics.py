@@ -30,6 +30,12 @@ def test_all_matrices_are_seen_and_no_hook_stays():
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+def test_each_matrix_is_told_once():
+    told = []
+    found = calibrate(twin(reference("llama tied")), TEXTS, tell=told.append)
+    assert sorted(told) == sorted(found)
+
+
 def test_an_unknown_matrix_is_refused():
     with pytest.raises(ValueError, match=r"no matrix 'layers\.9"):
         calibrate(twin(reference("llama")), TEXTS, grams=["layers.9.attn.o_proj"])
