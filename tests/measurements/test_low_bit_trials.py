@@ -14,7 +14,11 @@ def of(operator, dtype=torch.bfloat16):
 
 
 def test_products_have_both_widths_offsets_and_groups():
-    assert [trial.case for trial in of("linear_weight_only")] == ["int8", "int8, offset", "int4, groups of 32"]
+    assert [trial.case for trial in of("linear_weight_only")] == [
+        "int8",
+        "int8, offset",
+        "int4, groups of 32",
+    ]
     assert not of("linear_w8a8", torch.float32)
 
 
@@ -33,7 +37,7 @@ def test_a_code_at_a_border_may_differ_by_a_step(monkeypatch):
 
     monkeypatch.setattr(by_device, "write_int8_pages", border)
     found = [run_trial(trial, torch.float16, CPU) for trial in of("write_int8_pages", torch.float16)]
-    assert all(one.passed and 0 < one.max_error for one in found)
+    assert all(one.passed and one.max_error > 0 for one in found)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

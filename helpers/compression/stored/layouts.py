@@ -14,6 +14,7 @@ from torch import Tensor
 
 from helpers.compression.stored.matrix import StoredMatrix
 from helpers.compression.stored.words import codes_of_words
+from helpers.estimates.quantisation.config_fields import bits_of
 
 Tensors = Mapping[str, Tensor]
 Decode = Callable[[Tensors], StoredMatrix]
@@ -27,7 +28,7 @@ def awq(fields: Mapping[str, Any]) -> Decode:
     `qweight` is `[in, out / 8]`, `qzeros` `[groups, out / 8]`, `scales` `[groups, out]`; even columns of a word
     come first.
     """
-    if int(fields.get("bits", fields.get("w_bit", 0))) != 4 or str(fields.get("version", "gemm")) != "gemm":
+    if bits_of(fields) != 4 or str(fields.get("version", "gemm")) != "gemm":
         raise ValueError(f"AWQ is read with 4 bits and version 'gemm' alone, got {dict(fields)}"[:190])
 
     def decode(tensors: Tensors) -> StoredMatrix:
@@ -43,7 +44,7 @@ def gptq(fields: Mapping[str, Any]) -> Decode:
     `qweight` is `[in * bits / 32, out]`, packed down the columns; `qzeros` `[groups, out * bits / 32]` holds
     zero points less one, unless `checkpoint_format` is "gptq_v2". `g_idx [in]` is each input's group.
     """
-    bits, less = int(fields.get("bits", 0)), 0 if fields.get("checkpoint_format") == "gptq_v2" else 1
+    bits, less = bits_of(fields), 0 if fields.get("checkpoint_format") == "gptq_v2" else 1
     if bits not in (2, 4, 8):
         raise ValueError(f"GPTQ is read with 2, 4 or 8 bits, got {bits}")
 

@@ -17,7 +17,7 @@ from helpers.compression.layers import QuantisedLinear
 from helpers.compression.products import Product, W8A8Product, product_of
 from helpers.compression.stored import layouts
 from helpers.compression.stored.matrix import StoredMatrix, stacked
-from helpers.estimates.quantisation.module_names import named
+from helpers.estimates.quantisation.config_fields import format_of, group_number, groups, quantisation_fields
 from helpers.model.checkpoint_files import read_tensors
 from helpers.model.config import DecoderConfig
 from helpers.model.decoder import DecoderLM, Linear
@@ -64,10 +64,9 @@ def _opened(folder: Path, config: Any) -> tuple[dict[str, Tensor], Callable[[str
     if (folder / DESCRIPTION).exists():
         kinds = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         return _slim_tensors(folder), lambda name: layouts.model_slim(str(kinds.get(f"{name}.weight")))
-    fields: Any = getattr(config, "quantization_config", None)
-    fields = fields.to_dict() if hasattr(fields, "to_dict") else fields
-    if not isinstance(fields, Mapping):
+    if not hasattr(config, "quantization_config"):
         raise ValueError(f"{folder} holds no quantised checkpoint: no quantization_config, no {DESCRIPTION}")
+    fields = quantisation_fields(config)
     method = str(fields.get("quant_method"))
     makers = {"awq": layouts.awq, "gptq": layouts.gptq, "fp8": layouts.fp8}
     if method in makers:
@@ -81,11 +80,11 @@ def _opened(folder: Path, config: Any) -> tuple[dict[str, Tensor], Callable[[str
 
 def _compressed_of(name: str, fields: Mapping[str, Any]) -> layouts.Decode:
     """Return the reader of the group of compressed-tensors that names a module."""
-    for group in fields["config_groups"].values():
-        targets = tuple(group["targets"])
-        if "Linear" in targets or named(name, targets):
-            return layouts.compressed(group, str(group.get("format") or fields.get("format")))
-    raise ValueError(f"no group of quantization_config names {name!r}")
+    own = group_number(name, fields)
+    if own is None:
+        raise ValueError(f"no group of quantization_config names {name!r}")
+    group = groups(fields)[own]
+    return layouts.compressed(group, format_of(group, fields))
 
 
 def _slim_tensors(folder: Path) -> dict[str, Tensor]:

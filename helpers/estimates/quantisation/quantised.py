@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from helpers.estimates.quantisation.compressed_tensors import UnknownScheme
+from helpers.estimates.quantisation.config_fields import quantisation_fields
 from helpers.estimates.quantisation.schemes import scheme_of
 from helpers.estimates.quantisation.weight_table import weight_table
 
@@ -18,19 +17,8 @@ def quantised_bytes(config: Any) -> int:
     UnknownScheme, a ValueError, for a scheme that is not known.
     """
     size = _element_bytes(config)
-    scheme = scheme_of(_fields(config), size)
+    scheme = scheme_of(quantisation_fields(config), size)
     return scheme.total(weight_table(config), size)
-
-
-def _fields(config: Any) -> Mapping[str, Any]:
-    """Return a config's `quantization_config` as a dict; UnknownScheme where there is none."""
-    found: Any = getattr(config, "quantization_config", None)
-    found = found.to_dict() if hasattr(found, "to_dict") else found
-    if not isinstance(found, Mapping):
-        raise UnknownScheme(
-            f"quantised, but quantization_config is no table of fields, got {str(found)[:40]!r}"
-        )
-    return found
 
 
 def _element_bytes(config: Any) -> int:

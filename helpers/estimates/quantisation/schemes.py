@@ -12,6 +12,7 @@ from math import ceil
 from typing import Any
 
 from helpers.estimates.quantisation.compressed_tensors import UnknownScheme, number, packed
+from helpers.estimates.quantisation.config_fields import bits_of, format_of, group_number, groups
 from helpers.estimates.quantisation.module_names import left_out, named
 from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.quantisation.weight_table import WeightShape
@@ -70,7 +71,7 @@ def _refusing(name: str) -> Iterator[None]:
 
 def _awq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape], int | None]:
     """Pack the decoder's linear layers: numbers and zero points of `bits`, a 16-bit scale for each group."""
-    bits, group = number(fields, "bits"), number(fields, "group_size", -1)
+    bits, group = bits_of(fields), number(fields, "group_size", -1)
     kept = tuple(fields.get("modules_to_not_convert") or ())
 
     def nbytes(weight: WeightShape) -> int | None:
@@ -87,7 +88,7 @@ def _gptq(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShap
 
     `dynamic` has exceptions.
     """
-    usual = {"bits": number(fields, "bits"), "group_size": number(fields, "group_size", -1)}
+    usual = {"bits": bits_of(fields), "group_size": number(fields, "group_size", -1)}
     rules = dict(fields.get("dynamic") or {})
     kept = tuple(fields.get("modules_to_not_convert") or ())
 
@@ -139,21 +140,13 @@ def _mxfp4(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightSha
 def _compressed(fields: Mapping[str, Any], element_bytes: int) -> Callable[[WeightShape], int | None]:
     """Pack what a group's targets name and `ignore` does not, in the group's format."""
     ignored = tuple(fields.get("ignore") or ())
-    groups = [
-        (
-            tuple(group["targets"]),
-            packed(group, str(group.get("format") or fields.get("format")), element_bytes),
-        )
-        for group in fields["config_groups"].values()
-    ]
+    sizes = [packed(group, format_of(group, fields), element_bytes) for group in groups(fields)]
 
     def nbytes(weight: WeightShape) -> int | None:
         if weight.kind == "other" or named(weight.name, ignored):
             return None
-        for targets, size in groups:
-            if "Linear" in targets or named(weight.name, targets):
-                return size(weight.rows, weight.columns)
-        return None
+        own = group_number(weight.name, fields)
+        return None if own is None else sizes[own](weight.rows, weight.columns)
 
     return nbytes
 
