@@ -20,6 +20,7 @@ def test_products_have_both_widths_offsets_and_groups():
         "int4, groups of 32",
     ]
     assert not of("linear_w8a8", torch.float32)
+    assert [trial.case for trial in of("linear_weight_only", torch.float32)] == ["int8", "int8, offset"]
 
 
 def test_caches_are_tried_with_prompts_chunks_and_decode():
