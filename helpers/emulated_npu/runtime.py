@@ -38,14 +38,18 @@ class Runtime:
         pointers[slot] = ctypes.cast(callback, ctypes.c_void_p).value  # type: ignore[arg-type]
 
     def set_operator_callback(self, function: Callable[[int, int], int]) -> None:
-        """Set what runs (request RUN) or drops (FORGET) a graph's operator: a function `(key, request) -> code`."""
+        """Set what runs (request RUN) or drops (FORGET) a kept operator: a function `(key, request) -> code`."""
         callback = _OperatorCallback(function)
         self._callbacks.append(callback)
         self._library.emu_set_operator_callback(callback)
 
     def launch(self, stream: int | None, key: int) -> int:
-        """Return RUN_NOW, or KEPT when the stream's graph keeps the operator for later, or an error code."""
+        """Return RUN_NOW, or KEPT when a graph or the stream's queue keeps the operator, or an error code."""
         return int(self._library.emu_launch(stream, key))
+
+    def set_asynchronous(self, asynchronous: bool) -> None:
+        """Say whether torch_npu launches kernels from a thread of its own: then no wait of a stream blocks it."""
+        self._library.emu_set_asynchronous(int(asynchronous))
 
     def record(self, address: int) -> bytes:
         """Return the record of the live acl object at an address; empty for any other address."""
