@@ -47,9 +47,9 @@ class Runtime:
         """Return RUN_NOW, or KEPT when a graph or the stream's queue keeps the operator, or an error code."""
         return int(self._library.emu_launch(stream, key))
 
-    def set_asynchronous(self, asynchronous: bool) -> None:
-        """Say whether torch_npu launches kernels from a thread of its own: then no wait of a stream blocks it."""
-        self._library.emu_set_asynchronous(int(asynchronous))
+    def set_blocking(self, blocking: bool) -> None:
+        """Say whether a stream that waits for other processes makes its caller wait: the caller gets the errors."""
+        self._library.emu_set_blocking(int(blocking))
 
     def record(self, address: int) -> bytes:
         """Return the record of the live acl object at an address; empty for any other address."""

@@ -95,7 +95,7 @@ def _join(place: Place) -> None:
     """
     global _device
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
-    os.environ.setdefault("HCCL_EXEC_TIMEOUT", str(max(1, int(place.limit))))
+    os.environ.setdefault("HCCL_EXEC_TIMEOUT", str(max(1, int(place.limit) - 1)))
     os.environ.update(RANK=str(place.rank), WORLD_SIZE=str(place.world))  # as torchrun does: errors name this rank
     _device = _chosen(place)
     backend = "gloo"

@@ -106,7 +106,7 @@ int record(struct stream *s, struct step x); /* 1 if the stream is captured: the
 int run_step(struct step *x, struct stream *s); /* OK, HELD, WORD or an error */
 
 /* queues.c */
-extern int emu_asynchronous;                      /* whether torch_npu launches from a thread of its own */
+extern int emu_blocking;                           /* whether the host waits where a stream does */
 int holds_work(struct stream *s);                 /* whether a launch on this stream has to wait for its turn */
 aclError enqueue(struct stream *s, struct step x); /* runs it when its turn comes, at once if it can */
 void append(struct stream *s, struct step x);     /* the same, but nothing runs before the caller is ready */

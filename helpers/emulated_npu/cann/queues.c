@@ -12,8 +12,8 @@ struct queued {
   struct queued *next;
 };
 
-int emu_asynchronous;
-void emu_set_asynchronous(int on) { emu_asynchronous = on; }
+int emu_blocking = 1;
+void emu_set_blocking(int on) { emu_blocking = on; }
 
 static _Atomic int waiting_steps; /* on all streams, those included that run just now */
 static pthread_cond_t some_wait = PTHREAD_COND_INITIALIZER;
@@ -128,7 +128,8 @@ void put_first(struct stream *s, struct step x) { insert(s, x, 1); }
 aclError enqueue(struct stream *s, struct step x) {
   append(s, x);
   int code = advance(s, 1);
-  return code ? code : OK;
+  if (code) still_alive(); /* the text once more, for this call */
+  return code;
 }
 
 static int holds(struct stream *s) {

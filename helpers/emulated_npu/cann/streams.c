@@ -75,12 +75,12 @@ aclError aclrtRecordEvent(struct event *e, struct stream *s) {
   return holds_work(s) ? enqueue(s, recording) : run_step(&recording, s);
 }
 
-/* A stream that waits for a captured one joins in. Where kernels run in the calling thread, so does this wait: the call
- * that needs a collective raises its error. */
+/* A stream that waits for a captured one joins in. With ASCEND_LAUNCH_BLOCKING the host waits, too: the call that needs
+ * a collective raises its error. */
 aclError aclrtStreamWaitEvent(struct stream *s, struct event *e) {
   if (s && e->graph && e->graph->active) s->captured = e->graph;
   if (!pending(e)) return OK;
-  if (!s || capturing(s) || !emu_asynchronous) return finish_event(e);
+  if (!s || capturing(s) || emu_blocking) return finish_event(e);
   return enqueue(s, (struct step){.kind = STEP_EVENT, .event = e, .value = e->asked});
 }
 
