@@ -96,7 +96,8 @@ def _join(place: Place) -> None:
     global _device
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
     os.environ.setdefault("HCCL_EXEC_TIMEOUT", str(max(1, int(place.limit) - 1)))
-    os.environ.update(RANK=str(place.rank), WORLD_SIZE=str(place.world))  # as torchrun does: errors name this rank
+    # As torchrun does: errors of the device's library name this rank.
+    os.environ.update(RANK=str(place.rank), WORLD_SIZE=str(place.world))
     _device = _chosen(place)
     backend = "gloo"
     if _device.type != "cpu":
@@ -122,8 +123,8 @@ def _in_collective(error: BaseException) -> bool:
     An asynchronous launch's error comes later, from the call that needs its result. The library's name is in it.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    late = "HCCL: rank" in str(error)
-    return isinstance(error, RuntimeError) and (late or bool(frames) and in_collective(frames[-1].filename))
+    raised_there = bool(frames) and in_collective(frames[-1].filename)
+    return isinstance(error, RuntimeError) and (raised_there or "HCCL: rank" in str(error))
 
 
 def in_collective(text: str) -> bool:

@@ -64,7 +64,8 @@ class Ranks:
         self._pipes: list[Connection] = []
         try:
             for rank in range(world):
-                self._start(Place(rank, world, self._store.port, threads, limit, str(self._log(rank)), device))
+                log = str(self._log(rank))
+                self._start(Place(rank, world, self._store.port, threads, limit, log, device))
         except BaseException:
             self.close()
             raise

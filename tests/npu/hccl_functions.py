@@ -73,14 +73,19 @@ def queued_behind_a_message():
 def many_at_once(count):
     """Collectives that nobody waits for at once, with work between them: differences from plain torch."""
     rank, world = dist.get_rank(), dist.get_world_size()
-    inputs = [torch.randn(world, 50 * i + 1, generator=torch.Generator().manual_seed(i)) for i in range(count)]
+    inputs = [
+        torch.randn(world, 50 * i + 1, generator=torch.Generator().manual_seed(i)) for i in range(count)
+    ]
     tensors, works, sums = [x[rank].npu() for x in inputs], [], []
     for i, x in enumerate(tensors):
         works.append(dist.all_reduce(x, async_op=True))
         sums.append(torch.ones(3, device="npu") * i + 1)
     for work in reversed(works):
         work.wait()
-    found = [_difference(x * 2, 2 * sum(i.unbind(), start=torch.zeros(()))) for x, i in zip(tensors, inputs, strict=True)]
+    found = [
+        _difference(x * 2, 2 * sum(i.unbind(), start=torch.zeros(())))
+        for x, i in zip(tensors, inputs, strict=True)
+    ]
     return [text for text in found if text], [float(x.sum()) for x in sums]
 
 
@@ -181,9 +186,7 @@ def communicators():
     group = dist.new_group(list(range(dist.get_world_size())))
     dist.all_reduce(torch.ones(1, device="npu"), group=group)
     device, during = torch.device("npu"), _mapped()
-    names = [
-        g._get_backend(device).get_hccl_comm_name(dist.get_rank(g)) for g in (dist.group.WORLD, group)
-    ]
+    names = [g._get_backend(device).get_hccl_comm_name(dist.get_rank(g)) for g in (dist.group.WORLD, group)]
     dist.destroy_process_group(group)
     return names, (before, during, _mapped())
 

@@ -102,7 +102,11 @@ def all_gather_uneven(case):
 
 def all_gather_into_tensor(case):
     inputs = case.inputs()
-    out = torch.cat(inputs).npu() if inputs[0].dtype == torch.bool else torch.empty_like(torch.cat(inputs)).npu()
+    out = (
+        torch.cat(inputs).npu()
+        if inputs[0].dtype == torch.bool
+        else torch.empty_like(torch.cat(inputs)).npu()
+    )
     dist.all_gather_into_tensor(out, inputs[case.rank].npu())
     return out, torch.cat(inputs)
 
