@@ -71,7 +71,7 @@ def queued_behind_a_message():
 
 
 def many_at_once(count):
-    """Collectives that nobody waits for at once, with work between them: differences from plain torch."""
+    """Collectives whose results are asked for later, with work between them: differences from plain torch."""
     rank, world = dist.get_rank(), dist.get_world_size()
     inputs = [
         torch.randn(world, 50 * i + 1, generator=torch.Generator().manual_seed(i)) for i in range(count)

@@ -188,14 +188,11 @@ def send_recv(case):
 
 
 def isend_irecv(case):
-    """In a ring; every rank asks for its receive first, and nobody waits before all have sent."""
+    """In a ring: rank 0 sends first and the others receive first, and all wait at the end."""
     inputs, left, right = case.inputs(), (case.rank - 1) % case.world, (case.rank + 1) % case.world
-    if case.world == 2:  # one stream for a pair: whoever receives first waits for ever, if both do
-        right = left
     out = torch.empty_like(inputs[0]).npu()
-    sends = [lambda: dist.isend(inputs[case.rank].npu(), right), lambda: dist.irecv(out, left)]
-    works = [call() for call in (sends if case.rank == 0 else reversed(sends))]
-    for work in works:
+    calls = [lambda: dist.isend(inputs[case.rank].npu(), right), lambda: dist.irecv(out, left)]
+    for work in [call() for call in (calls if case.rank == 0 else reversed(calls))]:
         work.wait()
     return out, inputs[left]
 

@@ -52,7 +52,8 @@ static int meet(struct comm *c, const char *what) {
       if (atomic_load(&c->s->met[r]) >= c->meetings) break;
       if (gone) return hccl_wrong(HCCL_E_REMOTE, "rank %u of a new communicator has ended in %s", r, what);
       if (hccl_now() > end)
-        return hccl_wrong(HCCL_E_TIMEOUT, "rank %u of %u did not come to %s in HCCL_CONNECT_TIMEOUT", r, c->ranks, what);
+        return hccl_wrong(HCCL_E_TIMEOUT, "rank %u of %u did not come to %s in HCCL_CONNECT_TIMEOUT", r, c->ranks,
+                          what);
     }
   return OK;
 }

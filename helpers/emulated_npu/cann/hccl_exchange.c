@@ -77,6 +77,16 @@ static void show(struct exchange *x) {
   x->shown = 1;
 }
 
+static int calls_differ(struct exchange *x, uint32_t r) {
+  const struct said *sides[] = {&x->said, &x->comm->s->said[r]};
+  const int ranks[] = {x->comm->s->world_rank[x->comm->rank], x->comm->s->world_rank[r]};
+  char words[2][100];
+  for (int i = 0; i < 2; i++)
+    snprintf(words[i], sizeof words[i], "rank %d calls %s(%lu of %s, op %d, root %u)", ranks[i], sides[i]->name,
+             (unsigned long)sides[i]->count, hccl_type_name(sides[i]->type), sides[i]->op, sides[i]->root);
+  return hccl_wrong(HCCL_E_PARA, "calls differ: %s, %s", words[0], words[1]);
+}
+
 /* All ranks must make the same call. Where senders know best, their word says which bytes are mine. */
 static int agree(struct exchange *x) {
   struct comm *c = x->comm;
@@ -84,16 +94,14 @@ static int agree(struct exchange *x) {
     struct said *mine = &x->said, *other = &c->s->said[r];
     if (strcmp(mine->name, other->name) || mine->type != other->type || mine->op != other->op ||
         mine->root != other->root || mine->count != other->count)
-      return hccl_wrong(HCCL_E_PARA, "calls differ: rank %d calls %s(%lu of %s, op %d, root %u), rank %d %s(%lu of %s, op %d, root %u)",
-                        c->s->world_rank[c->rank], mine->name, (unsigned long)mine->count, hccl_type_name(mine->type),
-                        mine->op, mine->root, c->s->world_rank[r], other->name, (unsigned long)other->count,
-                        hccl_type_name(other->type), other->op, other->root);
+      return calls_differ(x, r);
     struct part *part = &x->parts[r];
     if (x->by_sender) part->from = other->from[c->rank];
     uint64_t offered = x->by_sender ? other->sizes[c->rank] : other->size;
     if (x->by_sender ? part->size != offered : part->size && part->from + part->size > offered)
-      return hccl_wrong(HCCL_E_PARA, "sizes differ in %s: rank %d wants %lu bytes of rank %d, which has %lu", mine->name,
-                        c->s->world_rank[c->rank], (unsigned long)part->size, c->s->world_rank[r], (unsigned long)offered);
+      return hccl_wrong(HCCL_E_PARA, "sizes differ in %s: rank %d wants %lu bytes of rank %d, which has %lu",
+                        mine->name, c->s->world_rank[c->rank], (unsigned long)part->size, c->s->world_rank[r],
+                        (unsigned long)offered);
   }
   return OK;
 }

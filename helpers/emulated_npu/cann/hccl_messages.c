@@ -96,7 +96,8 @@ static int launch_group(void) {
 
 static int post(int receives, void *data, uint64_t count, int type, uint32_t peer, struct comm *c, struct stream *s) {
   if (peer >= c->ranks) return hccl_wrong(HCCL_E_PARA, "a message to or from rank %u of %u", peer, c->ranks);
-  if (!hccl_size_of(type)) return hccl_wrong(HCCL_E_NOT_SUPPORT, "messages of %s are not emulated", hccl_type_name(type));
+  if (!hccl_size_of(type))
+    return hccl_wrong(HCCL_E_NOT_SUPPORT, "messages of %s are not emulated", hccl_type_name(type));
   if (group.count && (group.comm != c || group.stream != s))
     return hccl_wrong(HCCL_E_NOT_SUPPORT, "one group of messages on two communicators or streams is not emulated");
   group.items = realloc(group.items, (group.count + 1) * sizeof *group.items);

@@ -42,7 +42,11 @@ static uint16_t narrow(float value, int bf16) { /* to the nearest, to even betwe
 
 /* A NaN wins a maximum and a minimum. */
 #define COMBINED(a, b) \
-  (op == 0 ? (a) + (b) : op == 1 ? (a) * (b) : (a) != (a) ? (a) : op == 2 ? ((a) > (b) ? (a) : (b)) : ((a) < (b) ? (a) : (b)))
+  (op == 0        ? (a) + (b)               \
+   : op == 1      ? (a) * (b)               \
+   : (a) != (a)   ? (a)                     \
+   : op == 2      ? ((a) > (b) ? (a) : (b)) \
+                  : ((a) < (b) ? (a) : (b)))
 #define ALL(T)                                                                \
   {                                                                           \
     T *x = into;                                                              \

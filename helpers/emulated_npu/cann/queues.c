@@ -144,12 +144,19 @@ int holds_work(struct stream *s) {
   return holds(s);
 }
 
+/* A stream whose graph waits for a word goes no further by itself; an error where that holds up what is waited for. */
+static aclError stuck(struct stream *wanted) {
+  for (struct stream *s = emu_streams; s; s = s->older)
+    if ((wanted ? s == wanted : s->first != NULL) && accepts_work(s)) return ERR_EMULATOR;
+  return OK;
+}
+
 /* Moves all queues on and then rests, longer with each turn, until a stream, an event, or all streams are done. */
 static aclError until(struct stream *s, struct event *e) {
   for (long turn = 0; waiting_steps && (!s || holds(s)) && (!e || pending(e)); turn++) {
     advance_all(1);
     if (still_alive()) return still_alive();
-    if (s && s->waiting) return accepts_work(s);
+    if (stuck(s)) return ERR_EMULATOR;
     if (turn < 200) sched_yield();
     else usleep(turn < 2000 ? 20 : 200);
   }
