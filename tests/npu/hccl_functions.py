@@ -1,5 +1,6 @@
 """What ranks run in the tests of the emulated collective library: a spawned process imports these by name."""
 
+import functools
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from helpers import KVCache
 from helpers.graphs import DecodeGraph
 from helpers.model import FlatBatch
 from helpers.parallel import load_shard
-from tests.npu.hccl_kinds import KINDS, Case
+from tests.npu.hccl_kinds import KINDS, OPS, SUMMED, Case
 
 
 def wrong_results(seed, times):
@@ -26,6 +27,20 @@ def wrong_results(seed, times):
             if wrong := _difference(*kind(case)):
                 found.setdefault(kind.__name__, wrong)
     return found, calls
+
+
+def wrong_sums():
+    """Return what this rank got that is not plain torch's, for every type and every way to combine."""
+    rank, world, found = dist.get_rank(), dist.get_world_size(), {}
+    for dtype in SUMMED:
+        for op, plain in OPS.items():
+            case = Case(rank, world, torch.Generator().manual_seed(7))
+            inputs = case.tensors(world, (500,), dtype)
+            x = inputs[rank].npu()
+            dist.all_reduce(x, op)
+            if wrong := _difference(x, functools.reduce(plain, inputs)):
+                found[dtype, str(op)] = wrong
+    return found
 
 
 def _difference(came, expected):
@@ -57,11 +72,10 @@ def queued_behind_a_message():
         torch.npu.synchronize()
         return None
     dist.irecv(x, 0).wait()
-    y, host = x * 1, torch.full((1000,), 7.0)
+    y, host = x * 1, torch.full((1000,), 7.0).pin_memory()
     for turn in range(30):
         y = (y * 2 - y) + turn  # temporaries are freed while they wait, and their memory is used again
-    z = y + host.pin_memory().npu(non_blocking=True)
-    host.fill_(0)
+    z = y + host.npu(non_blocking=True)
     event = torch.npu.Event()
     event.record()
     before = torch.npu.current_stream().query(), event.query()

@@ -65,6 +65,10 @@ def test_every_kind_of_call_means_what_plain_torch_says(ranks_of, group):
         assert calls == times * len(KINDS)
 
 
+def test_every_type_is_combined_in_every_way(ranks_of):
+    assert ranks_of(BLOCKING).run(functions.wrong_sums) == [{}] * 3
+
+
 def test_all_kinds_are_there():
     assert len(KINDS) == 22
 

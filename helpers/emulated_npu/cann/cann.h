@@ -70,7 +70,6 @@ struct step { /* one launch in a graph or in a queue */
   size_t count;
   int64_t value; /* to set, to wait for or to write; an event's recording; a replay's next step */
   uint64_t call; /* the key under which Python keeps an operator's call */
-  int owns;      /* whether the source of a copy is freed after it */
   struct event *event;
   struct graph *graph;
   struct exchange *exchange;

@@ -4,7 +4,6 @@
 #define HEADER 512
 #define CANARY 0x4e50552d454d5521ull
 #define MOST_DEVICES 16
-#define HOST_TO_DEVICE 1 /* of enum aclrtMemcpyKind */
 
 struct block {
   uint64_t canary, size;
@@ -95,12 +94,7 @@ aclError aclrtMemcpyAsync(void *target, size_t room, const void *source, size_t 
   if (accepts_work(stream)) return ERR_EMULATOR;
   struct step copy = {.kind = STEP_COPY, .target = target, .source = source, .count = count};
   if (record(stream, copy)) return OK;
-  if (!holds_work(stream)) return aclrtMemcpy(target, room, source, count, kind);
-  if (kind == HOST_TO_DEVICE) { /* the host may change its memory before the copy's turn */
-    copy.source = memcpy(malloc(count + 1), source, count);
-    copy.owns = 1;
-  }
-  return enqueue(stream, copy);
+  return holds_work(stream) ? enqueue(stream, copy) : aclrtMemcpy(target, room, source, count, kind);
 }
 
 aclError aclrtMemsetAsync(void *target, size_t room, int value, size_t count, void *stream) {

@@ -32,7 +32,6 @@ void release_event(struct event *e) {
 static void drop(struct queued *q) {
   struct step *x = &q->step;
   if (x->kind == STEP_OPERATOR) python_operator_of(x->call, FORGET);
-  if (x->owns) free((void *)x->source);
   if (x->event) release_event(x->event);
   if (x->kind == STEP_EXCHANGE) free_exchange(x->exchange);
   free(q);
