@@ -10,6 +10,9 @@ memory. What is not emulated raises and names itself, and the operators that the
 that their documents do not allow. Time is not emulated: an event gives the host's clock. Nothing that runs here says
 anything about the speed of an NPU, or about the rounding of its kernels.
 
+Processes of one machine that each start an NPU can join torch_npu's process group, `"hccl"`: the emulated collective
+library passes their data through shared memory.
+
 Set `ASCEND_LAUNCH_BLOCKING` before `start`. The default is 1: kernels run in the calling thread, and the call that
 caused an error raises it. With 0, torch_npu's queue is asynchronous. Then an error surfaces at the next
 synchronization and ends the process's work on the device.

@@ -19,6 +19,7 @@ _SOURCES = Path(__file__).with_name("cann")
 _LIBRARIES = (
     "libascendcl.so",
     "libhccl.so",
+    "libhcomm.so",
     "libacl_op_compiler.so",
     "libge_runner.so",
     "libgraph.so",

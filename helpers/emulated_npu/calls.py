@@ -2,7 +2,8 @@
 
 torch_npu calls an operator twice: `aclnnXxxGetWorkspaceSize(arguments..., &size, &executor)` and then
 `aclnnXxx(workspace, size, executor, stream)`. The first phase decodes the arguments and checks what the host
-can know. The second phase computes at once, or, where the stream is being captured, at each replay of the graph.
+can know. The second phase computes at once; where the stream is being captured, at each replay of the graph; where
+the stream waits for other processes, when its turn comes.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Calls:
         self._asynchronous = asynchronous
         self._keys = itertools.count(1)
         self._pending: dict[int, _Call] = {}  # between the phases
-        self._kept: dict[int, _Call] = {}  # in graphs
+        self._kept: dict[int, _Call] = {}  # in graphs and in queues of streams
         self._traces: list[list[str]] = []
         self._launches: list[list[str]] = []
         for slot, query in enumerate(queries):
@@ -103,20 +104,19 @@ class Calls:
             ctypes.c_uint64.from_address(executor).value = key
 
     def _second_phase(self, workspace: int, size: int, key: int, stream: int | None) -> int:
-        """Run the call, or leave it to a graph."""
+        """Run the call, or leave it to a graph or a queue."""
         call = self._pending.pop(key)
         for launches in self._launches:
             launches.append(call.name)
+        self._kept[key] = call  # before the launch: another thread may run what stands in a queue
         answer = self._runtime.launch(stream, key)
-        if answer == RUN_NOW:
-            return self._run(call)
         if answer == KEPT:
-            self._kept[key] = call
             return 0
-        return answer
+        del self._kept[key]
+        return self._run(call) if answer == RUN_NOW else answer
 
     def _kept_operator(self, key: int, request: int) -> int:
-        """Run or drop an operator that a graph holds."""
+        """Run or drop an operator that a graph or a queue holds."""
         if request == FORGET:
             self._kept.pop(key, None)
             return 0

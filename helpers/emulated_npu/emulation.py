@@ -33,6 +33,7 @@ class Emulation:
         names = {operator_of(query) for query in built.queries}
         self.operators = sorted(name for name in TABLE if name in names)
         asynchronous = _is_asynchronous()
+        self.runtime.set_blocking(os.environ["ASCEND_LAUNCH_BLOCKING"] == "1")
         self._calls = Calls(self.runtime, built.queries, TABLE, asynchronous)
         torch_npu = importlib.import_module("torch_npu")
         if asynchronous:

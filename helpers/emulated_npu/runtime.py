@@ -38,14 +38,18 @@ class Runtime:
         pointers[slot] = ctypes.cast(callback, ctypes.c_void_p).value  # type: ignore[arg-type]
 
     def set_operator_callback(self, function: Callable[[int, int], int]) -> None:
-        """Set what runs (request RUN) or drops (FORGET) a graph's operator: a function `(key, request) -> code`."""
+        """Set what runs (request RUN) or drops (FORGET) a kept operator: a function `(key, request) -> code`."""
         callback = _OperatorCallback(function)
         self._callbacks.append(callback)
         self._library.emu_set_operator_callback(callback)
 
     def launch(self, stream: int | None, key: int) -> int:
-        """Return RUN_NOW, or KEPT when the stream's graph keeps the operator for later, or an error code."""
+        """Return RUN_NOW, or KEPT when a graph or the stream's queue keeps the operator, or an error code."""
         return int(self._library.emu_launch(stream, key))
+
+    def set_blocking(self, blocking: bool) -> None:
+        """Say whether a stream that waits for other processes makes its caller wait: the caller gets the errors."""
+        self._library.emu_set_blocking(int(blocking))
 
     def record(self, address: int) -> bytes:
         """Return the record of the live acl object at an address; empty for any other address."""

@@ -8,6 +8,7 @@ from helpers.parallel.grid import Grid
 from helpers.parallel.loading import load_shard, read_parts
 from helpers.parallel.pipeline_batching import PipelineBatcher, PipelineGroup
 from helpers.parallel.pipeline_clock import Slot, idle_shares, pipeline_slots
+from helpers.parallel.rank_process import own_device
 from helpers.parallel.ranks import RankFailed, Ranks, run_ranks
 from helpers.parallel.shards import Shard, plan_shards
 from helpers.parallel.shared_clock import SentClock, SharedClock
@@ -37,6 +38,7 @@ __all__ = [
     "layer_weight",
     "load_shard",
     "load_stage",
+    "own_device",
     "pipeline_slots",
     "plan_shards",
     "read_parts",

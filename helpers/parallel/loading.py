@@ -13,6 +13,7 @@ from helpers.model.config import DecoderConfig
 from helpers.model.meta_model import checked, config_from_file
 from helpers.model.weights import account, sources
 from helpers.parallel.collectives import Collectives
+from helpers.parallel.rank_process import own_device
 from helpers.parallel.shards import Shard, plan_shards
 from helpers.parallel.sliced_tensors import SlicedTensors
 from helpers.parallel.tensor_parallel import TensorParallelLM
@@ -23,7 +24,7 @@ def load_shard(
     collectives: Collectives | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> TensorParallelLM:
-    """Return this rank's part of a folder's model (default: the course's), packed, on the CPU.
+    """Return this rank's part of a folder's model (default: the course's), packed, on this rank's device.
 
     The ranks are those of `collectives` (default: all). Only this rank's slices are read. Raises ValueError as `build`
     does, and for more ranks than the model has heads.
@@ -38,7 +39,7 @@ def load_shard(
         model = TensorParallelLM(cfg, shards, collectives)
     state = read_parts(cfg, shards[collectives.rank], SlicedTensors(folder), dtype)
     model.load_state_dict(state, assign=True)
-    model.requires_grad_(False).eval().pack()
+    model.requires_grad_(False).eval().to(own_device()).pack()
     model.end_tokens = end_tokens_of(folder, config)
     return model
 

@@ -82,7 +82,8 @@ class PipelineGroup(ContinuousBatcher):
         """Run this stage on a batch; return logits in the last stage."""
         model, grid, hidden = self.model, self.grid, None
         if not model.first:
-            hidden = torch.empty(len(batch.token_ids), model.cfg.hidden_size, dtype=model.dtype)
+            shape = len(batch.token_ids), model.cfg.hidden_size
+            hidden = torch.empty(shape, dtype=model.dtype, device=model.device)
             grid.receive(hidden, grid.stage - 1, self.number)
         begin = time.perf_counter()
         result = model.run(batch, self.cache, hidden)

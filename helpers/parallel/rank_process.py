@@ -21,6 +21,9 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
+from helpers.machine.device import choose_device
+
+_device = torch.device("cpu")  # of this process's rank
 Function = Callable[..., Any]
 
 
@@ -47,6 +50,8 @@ class Place:
     """Seconds that a collective waits for other ranks."""
     log: str
     """File that gets what the rank writes to stdout and stderr."""
+    device: str = "cpu"
+    """Device of the ranks, as in `choose_device`."""
 
 
 def main(place: Place, pipe: Connection) -> None:
@@ -78,18 +83,48 @@ def _answer(place: Place, message: bytes) -> bytes:
         return pickle.dumps(Answer(kind, None, text))
 
 
+def own_device() -> torch.device:
+    """Return the device of this process's rank; the CPU in a process that is no rank."""
+    return _device
+
+
 def _join(place: Place) -> None:
-    """Join the gloo group of all ranks, over the loopback interface."""
+    """Join the group of all ranks: gloo, over the loopback interface, and for another device that device's library.
+
+    Tensors then travel by where they lie: those on the CPU through gloo.
+    """
+    global _device
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
+    os.environ.setdefault("HCCL_EXEC_TIMEOUT", str(max(1, int(place.limit) - 1)))
+    # As torchrun does: errors of the device's library name this rank.
+    os.environ.update(RANK=str(place.rank), WORLD_SIZE=str(place.world))
+    _device = _chosen(place)
+    backend = "gloo"
+    if _device.type != "cpu":
+        backend = f"cpu:gloo,{_device.type}:{dist.get_default_backend_for_device(_device)}"
     limit = timedelta(seconds=place.limit)
     store = dist.TCPStore("127.0.0.1", place.port, place.world, is_master=False, timeout=limit)  # type: ignore[attr-defined]
-    dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.world, timeout=limit)
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=limit)
+
+
+def _chosen(place: Place) -> torch.device:
+    """Return a rank's device: where a machine has several, ranks take turns."""
+    device = choose_device(place.device)
+    if device.type == "cpu":
+        return device
+    index = ((device.index or 0) + place.rank) % torch.accelerator.device_count()
+    torch.accelerator.set_device_index(index)
+    return torch.device(device.type, index)
 
 
 def _in_collective(error: BaseException) -> bool:
-    """Return whether torch.distributed raised: such an error is mostly the echo of another rank's fault."""
+    """Return whether torch.distributed raised: such an error is mostly the echo of another rank's fault.
+
+    An asynchronous launch's error comes later, from the call that needs its result. The library's name is in it.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    return isinstance(error, RuntimeError) and bool(frames) and in_collective(frames[-1].filename)
+    raised_there = bool(frames) and in_collective(frames[-1].filename)
+    return isinstance(error, RuntimeError) and (raised_there or "HCCL: rank" in str(error))
 
 
 def in_collective(text: str) -> bool:

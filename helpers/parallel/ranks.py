@@ -44,15 +44,17 @@ class Ranks:
     `close`. No process stays: not after an error, Ctrl-C, or SIGKILL of this process.
     """
 
-    def __init__(self, world: int, threads: int = 1, limit: float = 60.0):
+    def __init__(self, world: int, threads: int = 1, limit: float = 60.0, device: str | None = None):
         """Start `world` processes of `threads` threads each; they import in the background.
 
         A collective waits `limit` seconds for other ranks, and so does the slowest rank's answer for the first one's.
+        `device` is a name as in `choose_device` (default: what `COURSE_DEVICE` says, else the CPU).
         Raises ValueError, before a process starts, for sizes that are not above 0.
         """
         if min(world, threads) < 1 or not limit > 0:
             raise ValueError(f"ranks, threads and seconds must be above 0, got {world}, {threads}, {limit}")
         self.world, self.limit = world, limit
+        device = device or os.environ.get("COURSE_DEVICE", "").strip() or "cpu"
         # The parent has the store and its port: no two programs race for one.
         self._store = dist.TCPStore(  # type: ignore[attr-defined]
             "127.0.0.1", 0, world, is_master=True, wait_for_workers=False
@@ -62,7 +64,8 @@ class Ranks:
         self._pipes: list[Connection] = []
         try:
             for rank in range(world):
-                self._start(Place(rank, world, self._store.port, threads, limit, str(self._log(rank))))
+                log = str(self._log(rank))
+                self._start(Place(rank, world, self._store.port, threads, limit, log, device))
         except BaseException:
             self.close()
             raise

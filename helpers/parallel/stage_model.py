@@ -22,6 +22,7 @@ from helpers.ops.products import packed_from
 from helpers.parallel.collectives import Collectives
 from helpers.parallel.grid import Grid
 from helpers.parallel.loading import read_parts
+from helpers.parallel.rank_process import own_device
 from helpers.parallel.shards import Shard, plan_shards
 from helpers.parallel.sliced_tensors import SlicedTensors
 from helpers.parallel.stages import split_layers
@@ -72,6 +73,7 @@ class StageLM(TensorParallelLM):
         `hidden` is what the stage before returned; None in the first stage. Raises ValueError as `forward` does.
         """
         self._check(batch)
+        batch = batch.to(self.device)
         cache.prepare(batch)
         rope = self.rope(batch.positions)
         residual = self.embed_tokens(batch.token_ids) if hidden is None else hidden
@@ -89,7 +91,7 @@ class StageLM(TensorParallelLM):
 
     def pack(self) -> StageLM:
         """Return this stage packed, as `DecoderLM.pack` does; a stage without a head packs its layers alone."""
-        if self.last:
+        if self.last or self.device.type != "cpu":
             super().pack()
             return self
         matrices = self.matrices()
@@ -105,7 +107,7 @@ def load_stage(
     split: Sequence[range] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> StageLM:
-    """Return this rank's stage of a folder's model (default: the course's), packed, on the CPU.
+    """Return this rank's stage of a folder's model (default: the course's), packed, on this rank's device.
 
     `split` gives each stage's layers (default: `split_layers`). Errors as in `load_shard` and `split_layers`.
     """
@@ -125,6 +127,6 @@ def load_stage(
     if not len(model.embed_tokens.weight):
         state["embed_tokens.weight"] = torch.empty(0, cfg.hidden_size, dtype=dtype)
     model.load_state_dict(state, assign=True)
-    model.requires_grad_(False).eval().pack()
+    model.requires_grad_(False).eval().to(own_device()).pack()
     model.end_tokens = end_tokens_of(folder, config)
     return model

@@ -102,4 +102,4 @@ SUCCEEDS(aclrtSetOpWaitTimeout)
 SUCCEEDS(aclrtSetOpExecuteTimeOut)
 SUCCEEDS(aclrtPeekAtLastError)
 SUCCEEDS(aclrtGetLastError)
-SUCCEEDS(HcclSetConfig) /* the determinism switch of the (absent) collective library */
+SUCCEEDS(HcclSetConfig) /* the determinism switch of the collective library, whose sums have one order here */

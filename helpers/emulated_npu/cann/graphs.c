@@ -2,10 +2,10 @@
 #include "cann.h"
 
 enum { RUN_NOW = 0, KEPT = 1 }; /* answers to Python about a launched operator */
-enum { RUN = 0, FORGET = 1 };   /* what Python is asked to do with a kept operator */
 
 static int (*python_operator)(uint64_t key, int request);
 void emu_set_operator_callback(void *f) { python_operator = f; }
+int python_operator_of(uint64_t key, int request) { return python_operator(key, request); }
 
 int record(struct stream *s, struct step x) {
   struct graph *g = capturing(s);
@@ -27,11 +27,15 @@ static aclError replace(struct stream *s, uint64_t key) {
   return OK;
 }
 
-/* What becomes of an operator's launch: RUN_NOW, KEPT (in a graph) or an error code. */
+/* What becomes of an operator's launch: RUN_NOW, KEPT (in a graph or a queue) or an error code. */
 int emu_launch(struct stream *s, uint64_t key) {
+  struct step operator = {.kind = STEP_OPERATOR, .call = key};
   if (accepts_work(s)) return ERR_EMULATOR;
   if (s && s->updating) return replace(s, key) ? ERR_EMULATOR : KEPT;
-  return record(s, (struct step){.kind = STEP_OPERATOR, .call = key}) ? KEPT : RUN_NOW;
+  if (record(s, operator)) return KEPT;
+  if (!holds_work(s)) return RUN_NOW;
+  append(s, operator);
+  return KEPT;
 }
 
 aclError aclmdlRICaptureBegin(struct stream *s, int mode) {
@@ -56,8 +60,9 @@ aclError aclmdlRICaptureEnd(struct stream *s, struct graph **out) {
 }
 SUCCEEDS(aclmdlRICaptureThreadExchangeMode)
 
-/* Runs one step; -1 means that it has to wait for its word. */
-static int run(struct step *x) {
+static int run_from(struct graph *g, int64_t *at, struct stream *s);
+
+int run_step(struct step *x, struct stream *s) {
   switch (x->kind) {
     case STEP_COPY:
       memmove(x->target, x->source, x->count);
@@ -68,29 +73,50 @@ static int run(struct step *x) {
     case STEP_OPERATOR:
       return python_operator(x->call, RUN);
     case STEP_WAIT:
-      return *(int64_t *)x->target == x->value ? OK : -1;
+      return *(int64_t *)x->target == x->value ? OK : WORD;
     case STEP_WRITE:
       *(int64_t *)x->target = x->value;
       return OK;
+    case STEP_EXCHANGE:
+      return run_exchange(x->exchange);
+    case STEP_RECORD:
+      clock_gettime(CLOCK_MONOTONIC, &x->event->time);
+      if (x->event->done < x->value) x->event->done = x->value;
+      return OK;
+    case STEP_EVENT:
+      return x->event->done < x->value ? HELD : OK;
+    case STEP_REPLAY:
+      return run_from(x->graph, &x->value, s);
   }
   return ERR_EMULATOR;
 }
 
-static aclError run_from(struct graph *g, int at, struct stream *s) {
-  for (; at < g->count; at++) {
-    int code = run(&g->steps[at]);
-    if (code == -1 && s) { /* the rest runs when the word is written */
+/* Runs a graph's steps from `*at` on, which it moves. HELD: one of them waits for other processes. */
+static int run_from(struct graph *g, int64_t *at, struct stream *s) {
+  for (; *at < g->count; ++*at) {
+    int code = run_step(&g->steps[*at], s);
+    if (code == WORD && s) { /* the rest runs when the word is written */
       s->waiting = g;
-      s->at = at;
+      s->at = *at;
       return OK;
     }
-    if (code) return code == -1 ? fail("a graph on the default stream waits for a word") : code;
+    if (code) return code == WORD ? fail("a graph on the default stream waits for a word") : code;
   }
   return OK;
 }
 
+static aclError replay(struct graph *g, int at, struct stream *s) {
+  struct step rest = {.kind = STEP_REPLAY, .graph = g, .value = at};
+  int code = run_from(g, &rest.value, s);
+  while (code == HELD && !s) code = run_from(g, &rest.value, s);
+  if (code == HELD) put_first(s, rest);
+  return code == HELD ? OK : code;
+}
+
 aclError aclmdlRIExecuteAsync(struct graph *g, struct stream *s) {
-  return accepts_work(s) ? ERR_EMULATOR : run_from(g, 0, s);
+  if (accepts_work(s)) return ERR_EMULATOR;
+  if (holds_work(s)) return enqueue(s, (struct step){.kind = STEP_REPLAY, .graph = g});
+  return replay(g, 0, s);
 }
 
 #define EQUAL 1 /* the comparison that torch_npu's ExternalEvent asks for */
@@ -109,7 +135,7 @@ aclError aclrtValueWrite(int64_t *word, uint64_t value, uint32_t flag, struct st
     struct graph *g = other->waiting;
     if (!g || g->steps[other->at].target != word) continue;
     other->waiting = NULL;
-    int code = run_from(g, other->at, other);
+    int code = replay(g, other->at, other);
     if (code) return code;
   }
   return OK;
@@ -120,8 +146,11 @@ static struct task_group *
 static int group_count;
 
 aclError aclmdlRIDestroy(struct graph *g) {
-  for (int i = 0; i < g->count; i++)
+  finish(NULL); /* a queue may hold the rest of a replay */
+  for (int i = 0; i < g->count; i++) {
     if (g->steps[i].kind == STEP_OPERATOR) python_operator(g->steps[i].call, FORGET);
+    if (g->steps[i].kind == STEP_EXCHANGE) free_exchange(g->steps[i].exchange);
+  }
   for (int i = 0; i < group_count; i++)
     if (groups[i]->graph == g) groups[i]->graph = NULL;
   for (struct stream *s = emu_streams; s; s = s->older)

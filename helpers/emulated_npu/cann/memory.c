@@ -93,11 +93,13 @@ aclError aclrtMemset(void *target, size_t room, int value, size_t count) {
 aclError aclrtMemcpyAsync(void *target, size_t room, const void *source, size_t count, int kind, void *stream) {
   if (accepts_work(stream)) return ERR_EMULATOR;
   struct step copy = {.kind = STEP_COPY, .target = target, .source = source, .count = count};
-  return record(stream, copy) ? OK : aclrtMemcpy(target, room, source, count, kind);
+  if (record(stream, copy)) return OK;
+  return holds_work(stream) ? enqueue(stream, copy) : aclrtMemcpy(target, room, source, count, kind);
 }
 
 aclError aclrtMemsetAsync(void *target, size_t room, int value, size_t count, void *stream) {
   if (accepts_work(stream)) return ERR_EMULATOR;
   struct step set = {.kind = STEP_SET, .target = target, .count = count, .value = value};
-  return record(stream, set) ? OK : aclrtMemset(target, room, value, count);
+  if (record(stream, set)) return OK;
+  return holds_work(stream) ? enqueue(stream, set) : aclrtMemset(target, room, value, count);
 }

@@ -1,4 +1,5 @@
-/* Streams and events. Everything has finished by the time its launch returns, except a graph that waits. */
+/* Streams and events. Everything has finished by the time its launch returns, except a graph that waits for a word, and
+ * what stands in a queue (queues.c). */
 #include "cann.h"
 
 struct stream *emu_streams;
@@ -28,7 +29,7 @@ aclError aclrtStreamGetId(struct stream *s, int *id) {
   return OK;
 }
 aclError aclrtStreamQuery(struct stream *s, int *status) {
-  *status = s && s->waiting ? 1 : 0; /* ACL_STREAM_STATUS_NOT_READY, _COMPLETE */
+  *status = s && (s->waiting || holds_work(s)) ? 1 : 0; /* ACL_STREAM_STATUS_NOT_READY, _COMPLETE */
   return OK;
 }
 
@@ -43,14 +44,14 @@ aclError accepts_work(struct stream *s) {
 
 aclError aclrtSynchronizeStream(struct stream *s) {
   if (capturing(s)) return fail("a stream was synchronized while it was being captured into a graph");
-  return accepts_work(s) ? ERR_EMULATOR : still_alive();
+  return accepts_work(s) ? ERR_EMULATOR : finish(s);
 }
 aclError aclrtSynchronizeStreamWithTimeout(struct stream *s, int ms) { return aclrtSynchronizeStream(s); }
 
 aclError aclrtSynchronizeDevice(void) {
   for (struct stream *s = emu_streams; s; s = s->older)
     if (accepts_work(s)) return ERR_EMULATOR;
-  return still_alive();
+  return finish(NULL);
 }
 aclError aclrtSynchronizeDeviceWithTimeout(int ms) { return aclrtSynchronizeDevice(); }
 
@@ -60,30 +61,36 @@ aclError aclrtCreateEventExWithFlag(struct event **out, uint32_t flag) {
 }
 aclError aclrtCreateEventWithFlag(struct event **out, uint32_t flag) { return aclrtCreateEventExWithFlag(out, flag); }
 aclError aclrtDestroyEvent(struct event *e) {
-  free(e);
+  e->destroyed = 1;
+  e->held++;
+  release_event(e);
   return OK;
 }
 SUCCEEDS(aclrtResetEvent)
 
 aclError aclrtRecordEvent(struct event *e, struct stream *s) {
   if (accepts_work(s)) return ERR_EMULATOR;
-  clock_gettime(CLOCK_MONOTONIC, &e->time);
   e->graph = capturing(s);
-  return OK;
+  struct step recording = {.kind = STEP_RECORD, .event = e, .value = ++e->asked};
+  return holds_work(s) ? enqueue(s, recording) : run_step(&recording, s);
 }
 
+/* A stream that waits for a captured one joins in. With ASCEND_LAUNCH_BLOCKING the host waits, too: the call that needs
+ * a collective raises its error. */
 aclError aclrtStreamWaitEvent(struct stream *s, struct event *e) {
-  if (s && e->graph && e->graph->active) s->captured = e->graph; /* a stream that waits for a captured one joins in */
-  return OK;
+  if (s && e->graph && e->graph->active) s->captured = e->graph;
+  if (!pending(e)) return OK;
+  if (!s || capturing(s) || emu_blocking) return finish_event(e);
+  return enqueue(s, (struct step){.kind = STEP_EVENT, .event = e, .value = e->asked});
 }
 
-aclError aclrtSynchronizeEvent(struct event *e) { return still_alive(); }
+aclError aclrtSynchronizeEvent(struct event *e) { return finish_event(e); }
 aclError aclrtQueryEventStatus(struct event *e, int *status) {
-  *status = 1; /* ACL_EVENT_RECORDED_STATUS_COMPLETE */
+  *status = !pending(e); /* ACL_EVENT_RECORDED_STATUS_COMPLETE is 1 */
   return OK;
 }
 aclError aclrtQueryEventWaitStatus(struct event *e, int *status) {
-  *status = 0; /* ACL_EVENT_WAIT_STATUS_COMPLETE */
+  *status = pending(e); /* ACL_EVENT_WAIT_STATUS_COMPLETE is 0 */
   return OK;
 }
 aclError aclrtEventElapsedTime(float *ms, struct event *from, struct event *to) {
