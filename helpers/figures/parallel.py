@@ -62,9 +62,7 @@ def _matrix(ax: Axes, name: str, parts: Sequence[Sequence[int]], by_rows: bool) 
     ax.set_axis_off()
     ax.set_title(name, fontsize=11)
     then = (
-        "each rank has whole rows\nof the product"
-        if by_rows
-        else "each rank has a summand:\na sum over ranks follows"
+        "each rank has\nits own outputs" if by_rows else "each rank has a summand:\na sum over ranks follows"
     )
     ax.text(0.5, -0.06, then, ha="center", va="top", fontsize=9, transform=ax.transAxes)
 
@@ -76,7 +74,7 @@ def draw_slots(schedules: Mapping[str, Sequence[Slot]], title: str, until: float
     """
     stages = {name: 1 + max(slot.stage for slot in slots) for name, slots in schedules.items()}
     fig, ax = plots.new_figure(
-        title, "time", "", height=1.5 + 0.42 * (sum(stages.values()) + len(stages)), left=0.24
+        title, "time", "", height=1.6 + 0.34 * sum(stages.values()) + 0.17 * len(stages), left=0.24
     )
     ticks, row = {}, 0.0
     for name, slots in schedules.items():
@@ -93,9 +91,9 @@ def draw_slots(schedules: Mapping[str, Sequence[Slot]], title: str, until: float
     ax.grid(visible=False)
     groups = sorted({slot.group for slots in schedules.values() for slot in slots})
     marks = [Rectangle((0, 0), 1, 1, color=plots.COLORS[_COLORS[group % len(_COLORS)]]) for group in groups]
-    plots.legend(
-        ax, handles=marks, labels=[f"group {group + 1}" for group in groups], loc="lower right", ncols=4
-    )
+    names = [f"group {group + 1}" for group in groups]
+    fig.legend(marks, names, loc="lower center", ncols=4, fontsize=10, frameon=False)
+    fig.subplots_adjust(bottom=0.95 / fig.get_figheight())
     return fig
 
 
@@ -140,15 +138,18 @@ def draw_messages(
 
     Marks of sizes in `held_out`, which the line was not fitted to, are hollow.
     """
-    fig, ax = plots.new_figure(title, "bytes of the message", "µs")
+    fig, ax = plots.new_figure(title, "kB of the message", "µs")
     for (name, times), color, marker in zip(measured.items(), _COLORS, "os^v", strict=False):
         shade, sizes = plots.COLORS[color], sorted(times)
         ax.plot(
-            sizes, [1e6 * wires[name].send(size) for size in sizes], color=shade, label=f"{name}, predicted"
+            [size / 1e3 for size in sizes],
+            [1e6 * wires[name].send(size) for size in sizes],
+            color=shade,
+            label=f"{name}, predicted",
         )
         for size in sizes:
             face = "white" if size in held_out else shade
-            ax.plot(size, 1e6 * times[size], marker, color=shade, markerfacecolor=face, markersize=8)
+            ax.plot(size / 1e3, 1e6 * times[size], marker, color=shade, markerfacecolor=face, markersize=8)
     plots.log_axis(ax, "x")
     plots.log_axis(ax, "y")
     plots.legend(ax)

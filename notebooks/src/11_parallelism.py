@@ -332,8 +332,8 @@ fig = draw_messages(times, wires, TESTED, "Messages between two processes (hollo
 plots.show(fig, alt="Two rising lines with marks: flat for small messages, steep for large ones")
 
 # %% [markdown]
-# Where marks lie beside the line, look at the machine: two ranks need two free cores, and every other program delays one
-# of them. A small message costs the latency, whatever its size. The sums of a decode step are small: one request has
+# Each mark is the fastest of many messages. Where marks lie beside the line, look at the machine: two ranks need two free
+# cores, and every other program delays one of them. A small message costs the latency, whatever its size. The sums of a decode step are small: one request has
 # 2,304 bytes in a sum. So a decode step pays for *calls*:
 
 # %% tags=["skip-emulated"]
@@ -429,8 +429,9 @@ for groups, stages in piped.items():
 Table(("groups", "idle, on paper", "stage 1", "stage 2"), rows)
 
 # %% [markdown]
-# The clock finds more waiting than the paper: passes with prompts take longer than decode steps, a message takes time,
-# and other programs want the cores, too.
+# On paper both stages take equally long, all passes too, and messages no time. Here a pass with prompts takes longer than
+# a decode step, a message takes time, and other programs want the cores. With one group, both stages together wait about
+# as long as they compute. With more groups it is less, as far as two cores are free for two ranks.
 #
 # ### A rank that dies
 #
@@ -494,6 +495,7 @@ def plan(name, machine, tensor, stages, batch, latency, context=2048):
     parts = {"compute and read": whole.work(load), "latency of sums": calls}
     parts["bytes of sums"] = whole.communication(load) - calls
     parts["from stage to stage"] = time.latency(load) - whole(load)
+    parts["wait for a stage"] = time(load) - time.latency(load)
     weights = 2 * max(held_weights(shape, layers, tensor))
     cache = 2 * max(held_cache(shape, layers, tensor)) * batch * context
     return weights, cache, parts, batch / time(load)
@@ -513,10 +515,11 @@ heads = ("a token", "messages", "tokens/s")
 Table(("plan", "a device", *(f"{h}, batch {b}" for b in (8, 256) for h in heads)), rows)
 
 # %% [markdown]
-# Tensor parallelism shortens every token, because all devices read their part at the same time; it pays for it with sums
-# in each layer. A pipeline does not shorten a token, and sends nearly nothing. Its devices are busy when there are enough
-# groups. So inside a server with fast links, one cuts layers, and between servers one makes stages. Both together are a
-# *grid*.
+# Tensor parallelism shortens every token, because all devices read their part at the same time; it pays with sums in each
+# layer. For few requests these are latency. For many they are bytes, and here they take half of the pass. A pipeline does
+# not shorten a token, and sends nearly nothing; its devices are busy when there are enough groups. So the plan with the
+# fastest token and the plan with the most tokens are two different ones. Inside a server with fast links, one cuts
+# layers, and between servers one makes stages. Both together are a *grid*, such as `4 x 2`.
 #
 # ### Expert parallelism
 #
@@ -555,22 +558,28 @@ from helpers.simulation import ExpertParallelTime
 
 moe, die = published_shape("Qwen3-30B-A3B"), accelerator_ceilings(DIES[0])
 supernode = Wire(1e-5, link(DIES[1]).bandwidth.value)
+PASSES = {
+    "64 decode": Load.of([(1, 1024)] * 64),
+    "512 decode": Load.of([(1, 1024)] * 512),
+    "8 prompts of 2,048": Load.of([(2048, 0)] * 8),
+}
 rows = []
-for batch in (8, 64, 512):
-    decode_load = Load.of([(1, 1024)] * batch)
+for name, load in PASSES.items():
     for world in (1, 8):
-        even_time = ExpertParallelTime(moe, die, supernode, world)
-        skewed = ExpertParallelTime(moe, die, supernode, world, imbalance=min(world, 4.0))
-        work, talk = even_time.work(decode_load), even_time.communication(decode_load)
-        cells = (f"{1e3 * seconds:.2f} ms" for seconds in (work, talk, skewed(decode_load)))
-        rows.append((batch, world, *cells, f"{batch / even_time(decode_load) / world:,.0f}"))
-names = ("work", "all-to-all", "imbalance 4", "tokens/s of a device")
-Table(("batch", "devices", *names), rows)
+        level, skewed = (
+            ExpertParallelTime(moe, die, supernode, world, f) for f in (1, max(1, world / 2))
+        )
+        seconds = (level.work(load), level.communication(load), level(load), skewed(load))
+        cells = (f"{1e3 * each:.2f} ms" for each in seconds)
+        rows.append((name, world, *cells) if world > 1 else (name, world, *[*cells][:3], "-"))
+names = ("work", "all-to-all", "both", "both, imbalance 4")
+Table(("a pass", "devices", *names), rows)
 
 # %% [markdown]
-# A step that waits for memory does not feel an imbalance of *tokens*: all experts are read anyway. (The model counts the
-# experts that are read as equally many on each device.) Expert parallelism pays for memory first: each device holds an
-# eighth of the experts. And it needs large batches, so that its messages are more than latency.
+# A decode step waits for memory: all experts are read anyway, and an imbalance of *tokens* changes nothing. (This model of
+# the costs lets every device read equally many experts.) A pass with prompts waits for arithmetic, and for the busiest
+# device. Expert parallelism pays for memory first: each of eight devices holds an eighth of the experts. And it needs
+# large batches, so that its messages are more than latency.
 #
 # ### Prefill and decode apart
 #
@@ -656,10 +665,10 @@ names = ("TTFT p99", "TPOT p50", "TPOT p99", "longest gap p99", "tokens/s")
 Table(("requests/s", "dies", *names), rows)
 
 # %% [markdown]
-# Read the columns of TPOT: answers come evenly where no prompt disturbs them. Read TTFT, too: the dies for prompts must be
-# enough for the traffic, or else all wait for them, and dies for answers are idle meanwhile. Four replicas that do both
-# need no such choice. So it pays where a bound on TPOT is strict, and where the mix of traffic is known. Chunked prompts
-# are the alternative.
+# With two dies for each, no prompt disturbs an answer: the TPOT of nearly all requests is close to the median, and lower
+# than that of four dies that do both. Prompts wait a little longer for it. With three dies for prompts the first token
+# comes soonest, and one die for all answers is too few. Dies that do both need no such choice. So disaggregation pays
+# where a bound on TPOT is strict, and where the mix of the traffic is known; chunks of prompts are the alternative.
 #
 # ## Sweep it
 #

@@ -27,7 +27,7 @@ class KVTransfer:
 
         Raises ValueError for less than one token, and for a type without a size.
         """
-        cost = prefill_cost(shape, tokens, **sizes)
+        cost = prefill_cost(shape, tokens, 1, **sizes)
         return cls(kv_cache_bytes(shape, 1, tokens, dtype), shape.num_layers, cost)
 
     def seconds(self, bandwidth: float, latency: float = 0.0) -> float:
@@ -44,7 +44,7 @@ class KVTransfer:
 
         `prefill` is the seconds of the prompt's pass, in which layers take equally long. Errors as in `seconds`.
         """
-        sent = latency + (self.seconds(bandwidth) / self.layers)
+        sent = latency + (self.seconds(bandwidth, latency) - latency) / self.layers
         each = prefill / self.layers
         return sent if sent <= each else self.layers * sent - (self.layers - 1) * each
 

@@ -63,7 +63,8 @@ def serve(requests: Sequence[Request], folder: Path | str | None = None, num_pag
 
 def all_logits(text: Sequence[int], folder: Path | str | None = None) -> Tensor:
     """Return the logits of all tokens of a text, `[T, vocab]`."""
-    return part(folder)(FlatBatch.pack([list(text)]), logits="all")
+    logits: Tensor = part(folder)(FlatBatch.pack([list(text)]), logits="all")
+    return logits
 
 
 def serve_apart(requests: Sequence[Request], folder: Path | str | None = None) -> Served:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from statistics import median
 
 import torch
 import torch.distributed as dist
@@ -12,12 +11,12 @@ from torch import Tensor
 
 
 def all_reduce_seconds(sizes: Sequence[int], repeats: int = 30) -> list[float]:
-    """Return the median seconds of a sum over all ranks, for each size in bytes; sizes take turns."""
-    return _medians(sizes, repeats, lambda x: dist.all_reduce(x))
+    """Return the least seconds of a sum over all ranks, for each size in bytes; sizes take turns."""
+    return _least(sizes, repeats, lambda x: dist.all_reduce(x))
 
 
 def send_seconds(sizes: Sequence[int], repeats: int = 30) -> list[float]:
-    """Return the median seconds of one message from rank 0 to rank 1 for each size: half of a way there and back."""
+    """Return the least seconds of one message from rank 0 to rank 1, for each size: half of a way there and back."""
     rank = dist.get_rank()
 
     def there_and_back(x: Tensor) -> None:
@@ -28,18 +27,17 @@ def send_seconds(sizes: Sequence[int], repeats: int = 30) -> list[float]:
             dist.recv(x, 0)
             dist.send(x, 0)
 
-    return [seconds / 2 for seconds in _medians(sizes, repeats, there_and_back)]
+    return [seconds / 2 for seconds in _least(sizes, repeats, there_and_back)]
 
 
-def _medians(sizes: Sequence[int], repeats: int, call: Callable[[Tensor], object]) -> list[float]:
-    """Return the median seconds of a call on fp32 zeros of each size; ranks begin each call together."""
+def _least(sizes: Sequence[int], repeats: int, call: Callable[[Tensor], object]) -> list[float]:
+    """Return the least seconds of a call on fp32 zeros of each size; ranks begin each call together."""
     tensors = [torch.zeros(size // 4) for size in sizes]
-    times: list[list[float]] = [[] for _ in sizes]
-    for turn in range(repeats + 2):
-        for x, found in zip(tensors, times, strict=True):
+    least = [float("inf")] * len(sizes)
+    for _ in range(repeats):
+        for i, x in enumerate(tensors):
             dist.barrier()
             begin = time.perf_counter()
             call(x)
-            if turn >= 2:  # the first turns warm up
-                found.append(time.perf_counter() - begin)
-    return [median(found) for found in times]
+            least[i] = min(least[i], time.perf_counter() - begin)
+    return least

@@ -6,7 +6,7 @@ Source: PyTorch's documentation of `torch.distributed.tensor.parallel`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -70,14 +70,15 @@ def cut(order: Literal["as stored", "by ranks"]) -> Cut:
     batch = FlatBatch.pack([_TEXT])
     expected = whole(batch)
     mesh, cfg = init_device_mesh("cpu", (world,)), model.cfg
-    for layer in model.layers:
+    layers: Any = model.layers
+    for layer in layers:
         if order == "by ranks":
             widths = (cfg.num_heads * cfg.head_dim, *[cfg.num_kv_heads * cfg.head_dim] * 2)
             _reorder(layer.attn.qkv_proj, widths, world)
             _reorder(layer.mlp.gate_up_proj, (cfg.intermediate_size,) * 2, world)
         parallelize_module(layer, mesh, PLAN)
         layer.attn.heads = (cfg.num_heads // world, cfg.num_kv_heads // world)
-    with CommDebugMode() as counted:
+    with CommDebugMode() as counted:  # type: ignore[no-untyped-call]
         logits = model(batch)
     sums = sum(n for name, n in counted.get_comm_counts().items() if "all_reduce" in str(name))
     return Cut(float((logits - expected).abs().max()), float(expected.abs().max()), sums)
@@ -85,6 +86,6 @@ def cut(order: Literal["as stored", "by ranks"]) -> Cut:
 
 def _reorder(linear: nn.Linear, widths: tuple[int, ...], world: int) -> None:
     """Put each rank's share of every fused part side by side, so that an even cut gives a rank its own rows."""
-    parts = [part.chunk(world) for part in linear.weight.split(widths)]
+    parts = [part.chunk(world) for part in torch.split(linear.weight, list(widths))]
     rows: list[Tensor] = [part[rank] for rank in range(world) for part in parts]
     linear.weight = nn.Parameter(torch.cat(rows), requires_grad=False)
