@@ -14,7 +14,9 @@ MATRICES = 576 * 64 * 2 * (9 + 3) + 3 * 576 * 1536
 
 def test_one_device_holds_the_whole_model():
     for shape in PUBLISHED.values():
-        if "GPT" not in shape.name and "Qwen2.5" not in shape.name:  # whose rows leave biases or positions out
+        if (
+            "GPT" not in shape.name and "Qwen2.5" not in shape.name
+        ):  # whose rows leave biases or positions out
             assert held_weights(shape, [shape.num_layers]) == [shape.num_params], shape.name
     assert [is_tied(PUBLISHED[name]) for name in ("SmolLM2-135M", "Qwen3-0.6B", "Llama-3-8B", "Qwen2.5-7B")] == [
         True, True, False, False,
@@ -35,8 +37,12 @@ def test_the_last_stage_of_a_tied_model_has_the_table_again():
 
 
 def test_experts_are_cut_and_the_router_is_not():
-    layer = LayerShape(kv_heads=1, key_dim=4, value_dim=4, matrices=80, router=5, vectors=3, expert=20, num_experts=4)
-    shape = replace(SMOL, num_layers=2, layers=(layer, layer), vocab_size=10, hidden_size=6, num_params=2 * 168 + 66)
+    layer = LayerShape(
+        kv_heads=1, key_dim=4, value_dim=4, matrices=80, router=5, vectors=3, expert=20, num_experts=4
+    )
+    shape = replace(
+        SMOL, num_layers=2, layers=(layer, layer), vocab_size=10, hidden_size=6, num_params=2 * 168 + 66
+    )
     assert held_weights(shape, [2]) == [shape.num_params]
     assert held_weights(shape, [2], 2) == [2 * (80 + 5 + 3) + 30 + 6]
 
