@@ -21,8 +21,8 @@
 # processes send.
 #
 # **You need** [chapter 1](01_memory_math.ipynb) (bytes of weights and cache) and
-# [chapter 5](05_continuous_batching.ipynb) (the engine). [Chapter 8](08_scheduling.ipynb) (the simulator) helps. About 75
-# minutes.
+# [chapter 5](05_continuous_batching.ipynb) (the engine). [Chapter 8](08_scheduling.ipynb) (the simulator) helps.
+# About 75 minutes.
 #
 # **We measure** calls and bytes, which are exact. Then come the times of messages on this machine, which we predict
 # from two numbers, and the share of the time in which a stage of a pipeline waits.
@@ -479,26 +479,34 @@ Table(("link", "joins", "one direction", "latency"), rows)
 from helpers.estimates import accelerator_ceilings, held_cache, held_weights, link
 from helpers.simulation import Load, PipelineTime, TensorParallelTime, stage_shares
 
+# %%
+
+
+def timed(shape, machine, tensor, stages, load, latency):
+    """The seconds between two passes of a group, in parts."""
+    ceilings, bandwidth = accelerator_ceilings(machine[0]), link(machine[1]).bandwidth.value
+    whole = TensorParallelTime(shape, ceilings, Wire(latency, bandwidth), tensor)
+    calls = TensorParallelTime(shape, ceilings, Wire(latency, 1e30), tensor).communication(load)
+    shares = stage_shares(shape, [len(stage) for stage in split_layers(shape, stages)])
+    time = PipelineTime(whole, shares, Wire(latency, bandwidth), 2 * shape.hidden_size, stages)
+    return {
+        "compute and read": whole.work(load),
+        "latency of sums": calls,
+        "bytes of sums": whole.communication(load) - calls,
+        "from stage to stage": time.latency(load) - whole(load),
+        "wait for a stage": time(load) - time.latency(load),
+    }
+
 
 def plan(name, machine, tensor, stages, batch, latency, context=2048):
-    """Bytes on the fullest device, the pass of one group in parts, and tokens per second."""
-    shape, (device, way) = PUBLISHED[name], machine
-    groups = min(stages, batch)
-    wire = Wire(latency, link(way).bandwidth.value)
-    load = Load.of([(1, context)] * (batch // groups))
-    ceilings = accelerator_ceilings(device, "bf16")
-    whole = TensorParallelTime(shape, ceilings, wire, tensor)
-    calls = TensorParallelTime(shape, ceilings, Wire(latency, 1e30), tensor).communication(load)
+    """Bytes of weights and cache on the fullest device, the parts of a pass, tokens per second."""
+    shape = PUBLISHED[name]
     layers = [len(stage) for stage in split_layers(shape, stages)]
-    row = 2 * shape.hidden_size
-    time = PipelineTime(whole, stage_shares(shape, layers), wire, row, groups)
-    parts = {"compute and read": whole.work(load), "latency of sums": calls}
-    parts["bytes of sums"] = whole.communication(load) - calls
-    parts["from stage to stage"] = time.latency(load) - whole(load)
-    parts["wait for a stage"] = time(load) - time.latency(load)
+    load = Load.of([(1, context)] * (batch // stages))  # as many groups as stages
+    parts = timed(shape, machine, tensor, stages, load, latency)
     weights = 2 * max(held_weights(shape, layers, tensor))
     cache = 2 * max(held_cache(shape, layers, tensor)) * batch * context
-    return weights, cache, parts, batch / time(load)
+    return weights, cache, parts, batch / sum(parts.values())
 
 
 # %%
@@ -558,6 +566,8 @@ from helpers.simulation import ExpertParallelTime
 
 moe, die = published_shape("Qwen3-30B-A3B"), accelerator_ceilings(DIES[0])
 supernode = Wire(1e-5, link(DIES[1]).bandwidth.value)
+
+# %%
 PASSES = {
     "64 decode": Load.of([(1, 1024)] * 64),
     "512 decode": Load.of([(1, 1024)] * 512),
