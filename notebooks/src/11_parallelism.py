@@ -479,9 +479,10 @@ Table(("link", "joins", "one direction", "latency"), rows)
 from helpers.estimates import accelerator_ceilings, held_cache, held_weights, link
 from helpers.simulation import Load, PipelineTime, TensorParallelTime, stage_shares
 
+MESSAGES = ("latency of sums", "bytes of sums", "from stage to stage")
+
+
 # %%
-
-
 def timed(shape, machine, tensor, stages, load, latency):
     """The seconds between two passes of a group, in parts."""
     ceilings, bandwidth = accelerator_ceilings(machine[0]), link(machine[1]).bandwidth.value
@@ -498,6 +499,7 @@ def timed(shape, machine, tensor, stages, load, latency):
     }
 
 
+# %%
 def plan(name, machine, tensor, stages, batch, latency, context=2048):
     """Bytes of weights and cache on the fullest device, the parts of a pass, tokens per second."""
     shape = PUBLISHED[name]
@@ -516,7 +518,7 @@ for tensor, stages in ((8, 1), (4, 2), (2, 4), (1, 8)):
     cells = []
     for batch in (8, 256):
         weights, cache, parts, speed = plan("Llama-3-70B", DIES, tensor, stages, batch, 1e-5)
-        talk = 1 - parts["compute and read"] / sum(parts.values())
+        talk = sum(parts[name] for name in MESSAGES) / sum(parts.values())
         cells += [f"{1e3 * sum(parts.values()):.1f} ms", f"{talk:.0%}", f"{speed:,.0f}"]
     rows.append((f"{tensor} x {stages}", f"{(weights + cache) / GiB:.0f} GiB", *cells))
 heads = ("a token", "messages", "tokens/s")
@@ -525,9 +527,9 @@ Table(("plan", "a device", *(f"{h}, batch {b}" for b in (8, 256) for h in heads)
 # %% [markdown]
 # Tensor parallelism shortens every token, because all devices read their part at the same time; it pays with sums in each
 # layer. For few requests these are latency. For many they are bytes, and here they take half of the pass. A pipeline does
-# not shorten a token, and sends nearly nothing; its devices are busy when there are enough groups. So the plan with the
-# fastest token and the plan with the most tokens are two different ones. Inside a server with fast links, one cuts
-# layers, and between servers one makes stages. Both together are a *grid*, such as `4 x 2`.
+# not shorten a token, and sends nearly nothing; its devices are busy when there are enough groups. So the best plan depends
+# on the load: `8 x 1` for 8 requests, and for 256 requests `4 x 2`, a *grid* of both. Inside a server with fast links,
+# one cuts layers, and between servers one makes stages.
 #
 # ### Expert parallelism
 #
@@ -723,7 +725,7 @@ def describe(found, machine, devices):
         ("a token takes", f"{1e3 * total:.1f} ms"),
         ("tokens/s", f"{speed:,.0f}"),
         ("tokens/s of a device", f"{speed / devices:,.0f}"),
-        ("messages", f"{1 - parts['compute and read'] / total:.0%}"),
+        ("messages", f"{sum(parts[name] for name in MESSAGES) / total:.0%}"),
         ("most time goes to", largest),
     ]
     return Table(("predicted", ""), rows)
