@@ -377,7 +377,8 @@ Table(("layers of the stages", "million weights each", "times as fast as one sta
 #
 # A token must go through both stages before the next token of its answer can begin. So with a single batch, one of the
 # two stages always waits. The requests are split into **groups**: while stage 2 computes group 1, stage 1 computes group
-# 2. The waiting is called the [**bubble**](../docs/glossary.md#bubble). On paper, with stages of equal work:
+# 2. The [**bubble**](../docs/glossary.md#bubble) of a pipeline is the time in which its stages wait. On paper, with stages
+# of equal work:
 
 # %%
 from helpers.figures import draw_slots
@@ -749,16 +750,18 @@ SweepPanel(
 # ## On Ascend
 #
 # Between NPUs, `torch.distributed` uses HCCL: `init_process_group("hccl")`, one process for each NPU, started by
-# `torchrun`. The calls are the same as here. HCCS joins the NPUs of a server; HCCL takes RoCE between servers. Two things
+# `torchrun`. The calls are the same as here. HCCS joins the NPUs of a server; between servers HCCL takes RoCE. Two things
 # are different:
 #
-# - An operator can do product and sum in one: `npu_mm_all_reduce_base(x, weight, group)` is `RowParallel`. It sends the
-#   first rows of the sum while the next ones are computed.
+# - One operator can do product and sum, and computes while it sends: `npu_mm_all_reduce_base(x1, x2, hcom, bias=...)` is
+#   `RowParallel`, with `x2` as `[in, out]`. Its document names Atlas A2 alone. **In its formula the bias stands inside
+#   the sum**: a bias that each rank hands in is added once for each rank. That is the mistake of the beginning.
 # - A collective is launched like any other operator (chapter 9), and the host does not wait for it. A rank that launches
-#   another order of collectives than its peers makes all of them wait until a time limit.
+#   its collectives in another order than its peers makes all of them wait until a time limit.
 #
-# **Nothing in this course has run on real Ascend hardware.** What can run on the emulated NPU is one rank's part. The next
-# cell cuts a product on the device as two ranks would, in 16 bits, in one process and without HCCL:
+# **Nothing in this course has run on real Ascend hardware.** [The guide to NPUs](../docs/npu.md) says what has run on the
+# emulated NPU. The next cell cuts a product on the device as two ranks would, in 16 bits, in one process and without
+# HCCL:
 
 # %%
 from helpers.machine import choose_device, where_it_ran
