@@ -478,7 +478,7 @@ Table(("link", "joins", "one direction", "latency"), rows)
 
 # %%
 from helpers.estimates import accelerator_ceilings, held_cache, held_weights, link
-from helpers.simulation import Load, PipelineTime, TensorParallelTime, stage_shares
+from helpers.simulation import Load, PipelineTime, TensorParallelTime, Wire, stage_shares
 
 MESSAGES = ("latency of sums", "bytes of sums", "from stage to stage")
 
