@@ -15,17 +15,23 @@ from helpers.caches import PrefixStore
 from helpers.engine import Request
 from helpers.estimates import (
     ACCELERATORS,
+    ExpertLoad,
     GiB,
+    KVTransfer,
     MemoryCalculator,
+    TensorTraffic,
     accelerator_ceilings,
+    blocks,
     compute_bound_batch,
     decode_cost,
+    draw_routes,
     kv_cache_bytes,
     prefill_cost,
 )
 from helpers.graphs import Buckets, decode_counts, step_seconds
 from helpers.model import PUBLISHED, DecoderConfig, LayerShape
-from helpers.simulation import PaperPages
+from helpers.parallel import idle_shares, pipeline_slots
+from helpers.simulation import PaperPages, Wire
 from helpers.traffic import jain
 from tools import notebooks as nbs
 from tools import readme_figure
@@ -144,7 +150,16 @@ def examples():
     batches = {3: 1, 5: 1, 8: 1}
     padded = Buckets([4, 8]).padded_rows(batches)
     reused = store.replay([known, known]).reused_tokens
+    said, moved = TensorTraffic.of(PUBLISHED["Llama-3-70B"], 8, 1, 1), KVTransfer.of(llama, 4096)
+    skewed = ExpertLoad.of(draw_routes(2048, 128, 8, 1.0, seed=1), blocks(128, 8), 8)
     return {
+        "sums of a pass, layers cut": f"{said.sums} of {said.sum_bytes:,.0f} B for a token of Llama-3-70B",
+        "a message": f"{1e6 * Wire(1e-5, 196e9).send(said.sum_bytes):.1f} µs for those bytes, 10 µs and 196 GB/s",
+        "idle share of $p$ equal stages": f"{idle_shares(pipeline_slots([1, 1], [0, 1] * 12))[0]} for 2 stages, "
+        "2 groups of 12 passes",
+        "load of experts": f"{skewed.imbalance:.2f} for 2,048 tokens, 8 of 128 experts, skew 1, 8 devices",
+        "moving a prompt's cache is faster than recomputing": f"{moved.least_bandwidth(limits) / 1e9:.1f} GB/s for "
+        "Llama-3-8B and 4,096 tokens",
         "weights": f"{calculator.calculate_model_memory(llama.num_params, 'bf16'):.2f} GB",
         "KV cache of a token": f"{kv_cache_bytes(llama, 1, 1):,} B",
         "KV cache": f"{kv_cache_bytes(llama, 16, 1024) / GiB:.2f} GiB for 16 x 1024",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from helpers.caches.page_pool import OutOfPages
 from helpers.caches.paged_kv_cache import PagedKVCache
 from helpers.engine.policy import Policy
-from helpers.engine.request import Request, RequestState
+from helpers.engine.request import Request, RequestState, TokenLogprobs
 from helpers.engine.sampling import choose, logprobs_of
 from helpers.engine.scheduling import RequestScheduler
 from helpers.engine.step import Chunk, Part, Step
@@ -23,6 +23,7 @@ from helpers.model.decoder import DecoderLM
 from helpers.model.text.answer_text import AnswerText
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
 
@@ -213,6 +214,19 @@ class ContinuousBatcher:
         history = [chunk.state.computed for chunk in planned]
         names = [chunk.state.name for chunk in planned]
         logits = self.model(FlatBatch.pack([chunk.tokens for chunk in planned], history, names), self.cache)
+        rows, states = self._due(planned)
+        if not states:
+            return []
+        tokens, logprobs = self._chosen(logits, rows, states)
+        now = self._clock()
+        for state, token, entry in zip(states, tokens, logprobs, strict=True):
+            if entry is not None:
+                state.logprobs.append(entry)
+            self.scheduler.took(state, token, now)
+        return [(state.name, token) for state, token in zip(states, tokens, strict=True)]
+
+    def _due(self, planned: list[Chunk]) -> tuple[list[int], list[RequestState]]:
+        """Count the pass as computed; return the rows and requests that get a token, samples that fork included."""
         for state, tokens in planned:
             state.computed += len(tokens)
             state.tokens_computed += len(tokens)
@@ -222,19 +236,17 @@ class ContinuousBatcher:
             if not state.remaining
             for member in self.scheduler.branch(state)
         ]
-        if not due:
-            return []
-        rows, states = [row for row, _ in due], [state for _, state in due]
-        chosen_from = logits if rows == list(range(len(planned))) else logits[rows]
+        return [row for row, _ in due], [state for _, state in due]
+
+    @staticmethod
+    def _chosen(
+        logits: Tensor, rows: list[int], states: list[RequestState]
+    ) -> tuple[list[int], list[TokenLogprobs | None]]:
+        """Return the token of each request, chosen from its row of logits, and its log-probabilities if asked for."""
+        chosen_from = logits if rows == list(range(len(logits))) else logits[rows]
         requests = [state.request for state in states]
         tokens = choose(chosen_from, requests, [len(state.token_ids) for state in states])
-        logprobs = logprobs_of(chosen_from, requests, tokens)
-        now = self._clock()
-        for state, token, entry in zip(states, tokens, logprobs, strict=True):
-            if entry is not None:
-                state.logprobs.append(entry)
-            self.scheduler.took(state, token, now)
-        return [(state.name, token) for state, token in zip(states, tokens, strict=True)]
+        return tokens, logprobs_of(chosen_from, requests, tokens)
 
     def _check_tokens(self, request: Request) -> None:
         """Raise ValueError for a token that the model does not know."""

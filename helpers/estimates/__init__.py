@@ -1,6 +1,6 @@
 """Numbers predicted from sizes: memory, activations, operations and bytes, accelerators, ceilings.
 
-Chapters 1, 2 and 10.
+Chapters 1, 2, 10 and 11.
 """
 
 from helpers.estimates.activations import activation_bytes, activation_phases
@@ -19,8 +19,19 @@ from helpers.estimates.figure import Figure
 from helpers.estimates.hardware import ACCELERATORS, Accelerator, Buffers, Handover, accelerator
 from helpers.estimates.host_caches import SERVER_CORE, HostCaches, this_host
 from helpers.estimates.layer_cost import attended_pairs, layer_cache_bytes, layer_flops, layer_weights_read
-from helpers.estimates.links import LINKS, Link, link
 from helpers.estimates.memory import MemoryCalculator
+from helpers.estimates.parallelism.experts import (
+    ExpertLoad,
+    balanced,
+    blocks,
+    devices_per_token,
+    draw_routes,
+    expert_counts,
+)
+from helpers.estimates.parallelism.kv_transfer import KVTransfer
+from helpers.estimates.parallelism.links import LINKS, Link, link
+from helpers.estimates.parallelism.shares import held_cache, held_weights, is_tied
+from helpers.estimates.parallelism.traffic import TensorTraffic
 from helpers.estimates.published_configs import PUBLISHED_CONFIGS, published_config, published_shape
 from helpers.estimates.quantisation.compressed_tensors import UnknownScheme
 from helpers.estimates.quantisation.model_slim import model_slim_bytes
@@ -41,16 +52,19 @@ __all__ = [
     "Accelerator",
     "Buffers",
     "Ceilings",
+    "ExpertLoad",
     "Figure",
     "GiB",
     "Handover",
     "HostCaches",
+    "KVTransfer",
     "Link",
     "MemoryCalculator",
     "NumberFormat",
     "Scheme",
     "SizedModel",
     "StepCost",
+    "TensorTraffic",
     "UnknownScheme",
     "WeightShape",
     "accelerator",
@@ -58,9 +72,17 @@ __all__ = [
     "activation_bytes",
     "activation_phases",
     "attended_pairs",
+    "balanced",
+    "blocks",
     "bytes_per_element",
     "compute_bound_batch",
     "decode_cost",
+    "devices_per_token",
+    "draw_routes",
+    "expert_counts",
+    "held_cache",
+    "held_weights",
+    "is_tied",
     "kv_cache_bytes",
     "layer_activations",
     "layer_cache_bytes",

@@ -5,6 +5,7 @@ from helpers.figures.io import draw_needs, draw_over_length, draw_traffic
 from helpers.figures.launches import draw_buckets, draw_calls, draw_held, draw_time_lines
 from helpers.figures.page_map import PageMap
 from helpers.figures.pages import draw_history, draw_pages, draw_shares, request_colors
+from helpers.figures.parallel import draw_cuts, draw_messages, draw_parts, draw_slots
 from helpers.figures.passes import Bar, Chart, chart, draw_gantt
 from helpers.figures.radix_tree import draw_tree
 from helpers.figures.reports import COLUMNS, comparison, seconds_text
@@ -25,19 +26,23 @@ __all__ = [
     "draw_calls",
     "draw_channels",
     "draw_curves",
+    "draw_cuts",
     "draw_gantt",
     "draw_grids",
     "draw_held",
     "draw_history",
+    "draw_messages",
     "draw_needs",
     "draw_over_length",
     "draw_over_rows",
     "draw_pages",
+    "draw_parts",
     "draw_percentiles",
     "draw_predictions",
     "draw_quality",
     "draw_rows",
     "draw_shares",
+    "draw_slots",
     "draw_steps",
     "draw_tiles",
     "draw_time_lines",

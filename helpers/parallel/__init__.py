@@ -6,6 +6,7 @@ Read `ranks` first: it starts the processes. `shards` says which rank holds what
 from helpers.parallel.collectives import Collectives
 from helpers.parallel.grid import Grid
 from helpers.parallel.loading import load_shard, read_parts
+from helpers.parallel.on_ranks import ending, stage_engine, tensor_engine, wire_times, with_dtensor
 from helpers.parallel.pipeline_batching import PipelineBatcher, PipelineGroup
 from helpers.parallel.pipeline_clock import Slot, idle_shares, pipeline_slots
 from helpers.parallel.rank_process import own_device
@@ -33,6 +34,7 @@ __all__ = [
     "StageLM",
     "TensorParallelLM",
     "VocabularyEmbedding",
+    "ending",
     "head_weight",
     "idle_shares",
     "layer_weight",
@@ -44,5 +46,9 @@ __all__ = [
     "read_parts",
     "run_ranks",
     "split_layers",
+    "stage_engine",
     "stage_weights",
+    "tensor_engine",
+    "wire_times",
+    "with_dtensor",
 ]

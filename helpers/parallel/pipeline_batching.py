@@ -12,8 +12,7 @@ from torch import Tensor
 
 from helpers.caches.paged_kv_cache import PagedKVCache
 from helpers.engine.batching import ContinuousBatcher
-from helpers.engine.request import Request, RequestState
-from helpers.engine.sampling import choose, logprobs_of
+from helpers.engine.request import Request, RequestState, TokenLogprobs
 from helpers.engine.step import Chunk, Part, Step
 from helpers.model.batch import FlatBatch
 from helpers.parallel.grid import Grid
@@ -69,10 +68,12 @@ class PipelineGroup(ContinuousBatcher):
     def land(self) -> list[tuple[Hashable, int]]:
         """Return the new tokens of the pass on its way, which every stage takes; waits for the last stage."""
         _, rows, states, logits, step = self._flying.popleft()
-        tokens = self._tokens(rows, states, logits)
+        tokens, logprobs = self._tokens(rows, states, logits)
         now, taken = self._clock(), []
-        for state, token in zip(states, tokens, strict=True):
+        for state, token, entry in zip(states, tokens, logprobs, strict=True):
             if state.finish_reason is None:  # else it was cancelled on the way
+                if entry is not None:
+                    state.logprobs.append(entry)
                 self.scheduler.took(state, token, now)
                 taken.append((state.name, token))
         self.steps.append(Step(step.begin, now, step.parts, step.preempted, step.used_pages))
@@ -93,35 +94,20 @@ class PipelineGroup(ContinuousBatcher):
         grid.send(result, grid.stage + 1, self.number)
         return None
 
-    def _due(self, planned: list[Chunk]) -> tuple[list[int], list[RequestState]]:
-        """Count the pass as computed; return the rows and requests that get a token, samples that fork included."""
-        for state, tokens in planned:
-            state.computed += len(tokens)
-            state.tokens_computed += len(tokens)
-        due = [
-            (row, member)
-            for row, (state, _) in enumerate(planned)
-            if not state.remaining
-            for member in self.scheduler.branch(state)
-        ]
-        return [row for row, _ in due], [state for _, state in due]
-
-    def _tokens(self, rows: list[int], states: list[RequestState], logits: Tensor | None) -> list[int]:
-        """Return a token for each request: chosen in the last stage, and received in all others."""
+    def _tokens(
+        self, rows: list[int], states: list[RequestState], logits: Tensor | None
+    ) -> tuple[list[int], list[TokenLogprobs | None]]:
+        """Return a token for each request, and log-probabilities: chosen in the last stage, tokens received in others."""
         if not states:
-            return []
+            return [], []
         grid, tag = self.grid, _TOKENS + self.number
         if logits is None:
-            chosen = torch.empty(len(states), dtype=torch.int64)
-            return [int(token) for token in grid.receive(chosen, grid.last, tag)]
-        requests = [state.request for state in states]
-        tokens = choose(logits[rows], requests, [len(state.token_ids) for state in states])
-        for state, entry in zip(states, logprobs_of(logits[rows], requests, tokens), strict=True):
-            if entry is not None:
-                state.logprobs.append(entry)
+            received = grid.receive(torch.empty(len(states), dtype=torch.int64), grid.last, tag)
+            return [int(token) for token in received], [None] * len(states)
+        tokens, logprobs = self._chosen(logits, rows, states)
         for stage in range(grid.last):
             grid.send(torch.tensor(tokens), stage, tag)
-        return tokens
+        return tokens, logprobs
 
 
 class PipelineBatcher:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from helpers.model.config import DecoderConfig
+from helpers.model.shapes import ModelShape
+
+Sizes = DecoderConfig | ModelShape
 
 
-def layer_weight(cfg: DecoderConfig) -> int:
+def layer_weight(cfg: Sizes) -> int:
     """Return the elements of one layer's matrices, which a token is multiplied with."""
     attention = cfg.hidden_size * cfg.head_dim * (2 * cfg.num_heads + 2 * cfg.num_kv_heads)
     return attention + 3 * cfg.hidden_size * cfg.intermediate_size
 
 
-def head_weight(cfg: DecoderConfig) -> int:
+def head_weight(cfg: Sizes) -> int:
     """Return the elements of the output matrix; the embedding, which is looked up, costs no work."""
     return cfg.vocab_size * cfg.hidden_size
 
 
-def split_layers(cfg: DecoderConfig, stages: int) -> list[range]:
+def split_layers(cfg: Sizes, stages: int) -> list[range]:
     """Return each stage's layers, such that the heaviest stage is as light as possible; the last one has the head.
 
     Of equally good splits, the one with more layers in earlier stages is returned. Raises ValueError for less than one
@@ -43,7 +46,7 @@ def ranges(sizes: Sequence[int]) -> list[range]:
     return [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
-def stage_weights(cfg: DecoderConfig, split: Sequence[range]) -> list[int]:
+def stage_weights(cfg: Sizes, split: Sequence[range]) -> list[int]:
     """Return the elements of the matrices that each stage multiplies with, the head in the last stage."""
     weights = [len(layers) * layer_weight(cfg) for layers in split]
     weights[-1] += head_weight(cfg)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from helpers.display.tables import Table
 from helpers.production.ascend_options import GRAPHS, SCHEDULERS
 from helpers.production.option import Option
+from helpers.production.sharing_options import SHARING
 from helpers.production.variables import VARIABLES
 from helpers.production.vllm_options import MEMORY, PASSES, PREFIXES, SCHEDULING
 
@@ -21,7 +22,7 @@ def collect(rows: Iterable[Option]) -> dict[str, Option]:
     return found
 
 
-OPTIONS = collect((*MEMORY, *PREFIXES, *SCHEDULING, *PASSES, *SCHEDULERS, *GRAPHS, *VARIABLES))
+OPTIONS = collect((*MEMORY, *PREFIXES, *SCHEDULING, *PASSES, *SHARING, *SCHEDULERS, *GRAPHS, *VARIABLES))
 
 
 def option(name: str) -> Option:

@@ -1,7 +1,9 @@
-"""The engine on paper and on a virtual clock: the same scheduler and pool, no tensors. Chapters 5, 6 and 8."""
+"""The engine on paper and on a virtual clock: the same scheduler and pool, no tensors. Chapters 5, 6, 8 and 11."""
 
 from helpers.simulation.calibration import calibrate, calibration_run
 from helpers.simulation.collective_times import Wire
+from helpers.simulation.disaggregation import DecodeNodeTime, simulate_disaggregated
+from helpers.simulation.expert_time import ExpertParallelTime
 from helpers.simulation.occupancy import Occupancy, replay_occupancy
 from helpers.simulation.paper_model import PaperModel, serve_on_paper
 from helpers.simulation.paper_pages import PaperPages
@@ -12,6 +14,8 @@ from helpers.simulation.simulator import SimulatedEngine
 from helpers.simulation.sweeps import Setting, sweep
 
 __all__ = [
+    "DecodeNodeTime",
+    "ExpertParallelTime",
     "FittedTime",
     "Load",
     "Occupancy",
@@ -30,6 +34,7 @@ __all__ = [
     "replay_occupancy",
     "serve_on_paper",
     "simulate",
+    "simulate_disaggregated",
     "simulate_replicas",
     "stage_shares",
     "sweep",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from helpers.estimates.ceilings import Ceilings
 from helpers.estimates.cost import layer_weights
+from helpers.estimates.parallelism.traffic import TensorTraffic
 from helpers.model.shapes import ModelShape
 from helpers.simulation.collective_times import Wire
 from helpers.simulation.pass_time import Load, PassTime, RooflineTime
@@ -34,8 +35,7 @@ class TensorParallelTime:
             raise ValueError(f"a group has 1 device or more, got {world}")
         together = Ceilings(ceilings.bandwidth * world, ceilings.flops * world)
         self.work, self.wire, self.world = RooflineTime(shape, together, overhead, **sizes), wire, world
-        self._sums, self._hidden, self._vocab = 2 * shape.num_layers + 1, shape.hidden_size, shape.vocab_size
-        self._element = sizes.get("element_bytes", 2)
+        self._shape, self._element = shape, sizes.get("element_bytes", 2.0)
 
     def __call__(self, load: Load) -> float:
         """Return the seconds of a pass."""
@@ -45,9 +45,9 @@ class TensorParallelTime:
         """Return the seconds of a pass in which devices wait for data of other devices."""
         if self.world == 1:
             return 0.0
-        sums = self.wire.all_reduce(load.tokens * self._hidden * self._element, self.world)
-        rows = -(-self._vocab // self.world)
-        return self._sums * sums + self.wire.all_gather(load.sequences * rows * 4, self.world)
+        said = TensorTraffic.of(self._shape, self.world, load.tokens, load.sequences, self._element)
+        sums = said.sums * self.wire.all_reduce(said.sum_bytes, self.world)
+        return sums + self.wire.all_gather(said.gather_bytes, self.world)
 
 
 class PipelineTime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -67,12 +67,7 @@ class RooflineTime:
         if not overhead >= 0:
             raise ValueError(f"the overhead must be 0 seconds or more, got {overhead}")
         self.ceilings, self.overhead = ceilings, overhead
-        # Operations and bytes are linear in the load's sums: five passes give all coefficients.
-        probes = (((1,), (0,)), ((1, 1), (0, 0)), ((2,), (0,)), ((1,), (1,)), ((2,), (1,)))
-        costs = [step_cost(shape, new, old, **sizes) for new, old in probes]
-        loads = [(1, *Load.of(zip(new, old, strict=True))) for new, old in probes]
-        found = np.linalg.solve(np.array(loads, float), np.array([(c.flops, c.nbytes) for c in costs]))
-        self._flops, self._bytes = ([float(x) for x in column] for column in np.rint(found).T)
+        self._flops, self._bytes = linear_parts(shape, lambda cost: (cost.flops, cost.nbytes), **sizes)
         new, old = (7, 1, 300), (5000, 40, 0)
         known, told = step_cost(shape, new, old, **sizes), self._cost(Load.of(zip(new, old, strict=True)))
         if not np.allclose(told, (known.flops, known.nbytes), rtol=1e-6):
@@ -86,11 +81,30 @@ class RooflineTime:
 
     def _cost(self, load: Load) -> tuple[float, float]:
         """Return operations and bytes of a pass."""
-        f, b = self._flops, self._bytes
-        tokens, sequences, history, attended = load
-        flops = f[0] + f[1] * tokens + f[2] * sequences + f[3] * history + f[4] * attended
-        nbytes = b[0] + b[1] * tokens + b[2] * sequences + b[3] * history + b[4] * attended
-        return flops, nbytes
+        return at_load(self._flops, load), at_load(self._bytes, load)
+
+
+def linear_parts(
+    shape: ModelShape, parts: Callable[[StepCost], tuple[float, float]], **sizes: float
+) -> list[list[float]]:
+    """Return, for each of two parts of a pass's cost, a constant and the factors of the load's sums.
+
+    The parts must be linear in these sums: five passes then give all factors. `sizes` are the options of `step_cost`.
+    """
+    probes = (((1,), (0,)), ((1, 1), (0, 0)), ((2,), (0,)), ((1,), (1,)), ((2,), (1,)))
+    costs = [parts(step_cost(shape, new, old, **sizes)) for new, old in probes]
+    loads = [(1, *Load.of(zip(new, old, strict=True))) for new, old in probes]
+    found = np.linalg.solve(np.array(loads, float), np.array(costs))
+    return [[float(x) for x in column] for column in np.rint(found).T]
+
+
+def at_load(factors: Sequence[float], load: Load) -> float:
+    """Return a part of a pass's cost: a constant, and a factor for each sum of the load."""
+    constant, per_token, per_sequence, per_history, per_pair = factors
+    tokens, sequences, history, attended = load
+    return (
+        constant + per_token * tokens + per_sequence * sequences + per_history * history + per_pair * attended
+    )
 
 
 class FittedTime:
@@ -124,7 +138,7 @@ class FittedTime:
         seconds = np.array([step.end - step.begin for step in steps])
         knots = _knots([load.tokens for load in loads])
         rows = np.array([[*_hats(knots, load.tokens), load.sequences, load.attended] for load in loads])
-        shares = _non_negative(rows / seconds[:, None], np.ones(len(rows)))
+        shares = non_negative(rows / seconds[:, None], np.ones(len(rows)))
         return cls(knots, shares[:-2], shares[-2], shares[-1])
 
     def __call__(self, load: Load) -> float:
@@ -173,7 +187,7 @@ def _hats(knots: Sequence[int], tokens: int) -> list[float]:
     return weights
 
 
-def _non_negative(rows: NDArray[np.float64], wanted: NDArray[np.float64]) -> list[float]:
+def non_negative(rows: NDArray[np.float64], wanted: NDArray[np.float64]) -> list[float]:
     """Return the least-squares answer without negative numbers.
 
     A column whose answer would be below 0 is left out, the most negative one first.

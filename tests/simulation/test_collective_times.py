@@ -33,3 +33,27 @@ def test_what_cannot_be_is_refused():
     for call in (SLOW.all_gather, SLOW.all_reduce, SLOW.all_to_all):
         with pytest.raises(ValueError, match="1 device or more"):
             call(1, 0)
+
+
+def test_a_wire_is_found_from_its_own_times():
+    sizes = [10, 200, 4000, 80_000]
+    found = Wire.fitted(sizes, [SLOW.send(size) for size in sizes])
+    assert (found.latency, found.bandwidth) == pytest.approx((1.0, 10.0))
+    free = Wire.fitted([10, 20], [1.0, 2.1])  # a line through these would begin below 0
+    assert free.latency == 0.0
+    assert free.bandwidth == pytest.approx(9.76, abs=0.02)
+
+
+def test_the_relative_error_counts():
+    sizes, off = [10, 20, 100_000], [1.1, 1.1, 0.9]
+    found = Wire.fitted(sizes, [SLOW.send(size) * factor for size, factor in zip(sizes, off, strict=True)])
+    assert 1.0 < found.latency < 4.0  # the largest message alone would say thousands
+    assert found.bandwidth == pytest.approx(10 / 0.9, rel=0.02)
+
+
+def test_times_that_give_no_wire_are_refused():
+    for sizes, seconds in (([1], [1.0]), ([1, 1], [1.0, 2.0]), ([1, 2], [1.0]), ([1, 2], [0.0, 1.0])):
+        with pytest.raises(ValueError, match="two sizes or more"):
+            Wire.fitted(sizes, seconds)
+    with pytest.raises(ValueError, match="do not grow"):
+        Wire.fitted([1, 1000], [2.0, 1.0])
