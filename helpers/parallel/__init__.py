@@ -6,6 +6,8 @@ Read `ranks` first: it starts the processes. `shards` says which rank holds what
 from helpers.parallel.collectives import Collectives
 from helpers.parallel.grid import Grid
 from helpers.parallel.loading import load_shard, read_parts
+from helpers.parallel.low_bit.quantise_shard import quantise_shard
+from helpers.parallel.low_bit.summed import SummedEmbedding, SummedProduct
 from helpers.parallel.pipeline_batching import PipelineBatcher, PipelineGroup
 from helpers.parallel.pipeline_clock import Slot, idle_shares, pipeline_slots
 from helpers.parallel.ranks import RankFailed, Ranks, run_ranks
@@ -30,6 +32,8 @@ __all__ = [
     "SlicedTensors",
     "Slot",
     "StageLM",
+    "SummedEmbedding",
+    "SummedProduct",
     "TensorParallelLM",
     "VocabularyEmbedding",
     "head_weight",
@@ -39,6 +43,7 @@ __all__ = [
     "load_stage",
     "pipeline_slots",
     "plan_shards",
+    "quantise_shard",
     "read_parts",
     "run_ranks",
     "split_layers",
