@@ -107,7 +107,7 @@ class Int8Product(RowProduct):
     @staticmethod
     def serves(quantised: Quantised, like: Tensor) -> bool:
         """Return whether the kernel multiplies this matrix by inputs like `like`."""
-        return is_int8_by_row(quantised.format) and low_bit.serves_int8(like)
+        return is_int8_by_row(quantised.format) and low_bit.serves_int8(like, quantised.shape[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product."""

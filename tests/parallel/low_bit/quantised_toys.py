@@ -19,17 +19,20 @@ RECIPES = {
     "W8A8": Recipe(INT8, head=INT8, activations="token"),
     "W8A8, one scale a pass": Recipe(INT8, activations="tensor", layers=[0, 1], most_rows=3),
 }
-EXACT = [name for name in RECIPES if name == "W8A8"]
+SERVED = ("int4", "int8", "W8A8")
+"""Recipes with which engines serve; all others compute a pass."""
+CASES = {"llama": 2, "biases": 3}
+"""Models, and their numbers of ranks."""
 TEXT = [5, 9, 2, 77, 96, 31, 0, 8]
 CACHES = {"fp32": PagedKVCache, "int8": Int8PagedKVCache}
 
 
-def work(recipe):
-    """Two jobs: a pool that is too small, once with numbers and once with codes of 8 bits; samples among them."""
-    small = dict(max_batch_size=4, token_budget=24, chunk_size=10)
-    job = toys.Job(toys.requests(4), "fcfs", 9, options=small)
-    samples = toys.Job(toys.requests(2), pages=64, samples=2)
-    return [replace(one, cache=cache) for cache in CACHES.values() for one in (job, samples)]
+def work(name):
+    """One job for each cache, in a pool that is too small for all requests; no job for recipes that serve nothing."""
+    job = toys.Job(
+        toys.requests(4), "fcfs", 9, options=dict(max_batch_size=4, token_budget=24, chunk_size=10)
+    )
+    return [replace(job, cache=cache) for cache in CACHES.values()] if name in SERVED else []
 
 
 def numbers(module):
@@ -66,7 +69,7 @@ def on_ranks(folder, recipes):
         collectives.nbytes.clear()
         logits = model(FlatBatch.pack([TEXT, TEXT[:5]]), logits="all")
         calls, nbytes = dict(collectives.calls), dict(collectives.nbytes)
-        served = [toys.serve(model, job, SharedClock(collectives, toys.own_clock)) for job in work(recipe)]
+        served = [toys.serve(model, job, SharedClock(collectives, toys.own_clock)) for job in work(name)]
         answers[name] = matrices(model), weight_nbytes(model), logits, calls, nbytes, served
     return answers
 
