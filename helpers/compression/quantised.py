@@ -12,7 +12,6 @@ from helpers.compression.bit_packing import pack_codes, unpack_codes
 from helpers.compression.grid import DTYPES, Grid, grid_between
 from helpers.estimates.quantisation.number_format import NumberFormat
 
-
 Agree = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Takes the smallest and the largest weight of each group of a part of a matrix, and returns those of the whole."""
 
