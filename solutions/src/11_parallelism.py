@@ -211,16 +211,14 @@ def stage_layers(layers, head, stages):
     `head` is a number of layers, 0 or more, not always whole. `stages` is not more than `layers`.
     Of several best splits any will do.
     """
-
     ### BEGIN SOLUTION
-    def split(last):
-        each, more = divmod(layers - last, max(1, stages - 1))
-        return [each + (stage < more) for stage in range(stages - 1)] + [last]
-
     if stages == 1:
         return [layers]
-    found = [split(last) for last in range(1, layers - stages + 2)]
-    return min(found, key=lambda one: max(*one[:-1], one[-1] + head))
+    found = []
+    for last in range(1, layers - stages + 2):
+        each, more = divmod(layers - last, stages - 1)
+        found.append([each + (stage < more) for stage in range(stages - 1)] + [last])
+    return min(found, key=lambda split: max([*split, split[-1] + head]))
     ### END SOLUTION
 
 
@@ -270,7 +268,7 @@ def choose(model, machine, limit):
     best = (0, None)
     for tp, pp in itertools.product(machine["sums"], range(1, model["layers"] + 1)):
         replicas = machine["devices"] // (tp * pp)
-        if model["kv_heads"] % tp or replicas == 0:
+        if model["kv_heads"] % tp:
             continue
         room = machine["memory"] * tp * pp - weights
         left = limit - 2 * model["layers"] * machine["sums"][tp] - (pp - 1) * machine["hop"]

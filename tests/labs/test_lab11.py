@@ -83,7 +83,7 @@ def test_1_wrong(options, words):
                                                           for start in [start * head_dim] for row in shared(n * head_dim, world, rank)],
          "Are pieces cut through a head?"),
         (lambda rank, **case: rows(rank=rank - 1, **case), "Ranks are counted from 0."),
-        (lambda **case: [row + 1 for row in rows(**case)], "The matrix has rows 0 to"),
+        (lambda **case: [row + 1000 for row in rows(**case)], "The matrix has rows 0 to"),
         (lambda **case: None, "Is a return missing?"),
         (lambda **case: 7, "expected a list of whole numbers, the rows"),
         (lambda **case: [0.5], "expected a list of whole numbers, the rows"),
@@ -131,7 +131,7 @@ def test_2_right(capsys):
         (lambda x, r, u, d, b, rank, s: r + s(own(x, u, d)) + s(b if rank == 0 else 0 * b), "one sum for each MLP is enough"),
         (lambda x, r, u, d, b, rank, s: r + torch.relu(s(x @ u.T)) @ d.T + b, "Is that what is summed?"),
         (lambda x, r, u, d, b, rank, s: r + s(torch.relu(x @ u.T)) @ d.T + b, "Is that what is summed?"),
-        (lambda x, r, u, d, b, rank, s: r + s(x @ u.T)[:, :1] + b, "ranks hand tensors of different shapes to one sum"),
+        (lambda x, r, u, d, b, rank, s: r + s(own(x, u, d)[:, rank and 1 :]) + b, "ranks hand tensors of different shapes to one sum"),
         (lambda x, r, u, d, b, rank, s: r + b + (s(own(x, u, d)) if rank == 0 else own(x, u, d)), "Does every rank ask for it, whatever its number?"),
         (lambda x, r, u, d, b, rank, s: r + sum(s(own(x, u, d)) for _ in range(9)), "more than 6 sums"),
         (lambda x, r, u, d, b, rank, s: s(3), "all_reduce sums tensors"),
@@ -354,8 +354,8 @@ def test_5_wrong(options, words):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda **case: None, "no request is served, and another plan serves some"),
-        (lambda **case: (1, 1, 1), "no request is served, and another plan serves some"),
+        (lambda **case: None, "another plan serves some requests"),
+        (lambda **case: (1, 1, 1), "this plan serves no request, and no other does"),
         (repeated, "Is that the best replica, as often as it fits?"),
         (lambda machine, **case: (1, 1, machine["devices"] + 1), "devices, the plan uses 1 x 1 x"),
         (lambda machine, **case: (16, 1, 1), "the plan uses 16 x 1 x 1 = 16"),
@@ -372,3 +372,11 @@ def test_5_wrong(options, words):
 )
 def test_5_wrong_in_kind(answer, words):
     refuses(lab11.check_choose, answer, words)
+
+
+def test_5_a_plan_that_serves_nothing_is_none():
+    refuses(
+        lab11.check_choose,
+        lambda **case: chosen(**case) or (1, 1, 1),
+        "this plan serves no request, and no other does",
+    )

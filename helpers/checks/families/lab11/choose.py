@@ -14,7 +14,7 @@ from helpers.checks.machinery.family import Case, Family, Part, Wrong
 Plan = tuple[int, int, int]
 Sizes = Mapping[str, Any]
 EMPTY = -1
-"""What a plan is worth that serves no request."""
+"""What no plan is worth, where no plan serves any request."""
 
 
 def group_size(
@@ -52,7 +52,7 @@ def worth(model: Sizes, machine: Sizes, limit: int) -> int:
 
 def _worth_of(plan: Plan | None, case: Case) -> int:
     """Return what a plan is worth."""
-    return EMPTY if plan is None else served(**case, plan=plan) or EMPTY
+    return EMPTY if plan is None else served(**case, plan=plan)
 
 
 def _by(key: Callable[..., Any], allowed: Callable[[Plan], bool] = lambda plan: True) -> Wrong:
@@ -80,7 +80,7 @@ def _repeated(**case: Any) -> int:
     """Return what the best replica is worth, as often as there are devices for it."""
     found = plans(case["model"], case["machine"])
     tp, pp, _ = max(found, key=lambda plan: plan[1] * group_size(**case, plan=plan))
-    return _worth_of((tp, pp, case["machine"]["devices"] // (tp * pp)), case)
+    return served(**case, plan=(tp, pp, case["machine"]["devices"] // (tp * pp))) or EMPTY
 
 
 def choose_cases(draw: random.Random) -> Iterator[Case]:
@@ -90,7 +90,7 @@ def choose_cases(draw: random.Random) -> Iterator[Case]:
         (400, 61, 8, 64, 8, 50_000), (3, 28, 2, 32, 4, 20_000), (65, 64, 8, 64, 1, 60_000), (65, 64, 4, 64, 16, 25_000),
     ))  # fmt: skip
     while True:
-        layers, kv_heads = draw.randrange(4, 81), draw.choice((1, 2, 4, 8, 8))
+        layers, kv_heads = draw.randrange(*draw.choice(((1, 5), (4, 81)))), draw.choice((1, 2, 4, 8, 8))
         yield _case(draw, draw.choice((3, 8, 16, 30, 65, 140)), layers, kv_heads, draw.choice((16, 32, 64)),
                     draw.choice((1, 2, 4, 6, 8, 16)), draw.choice((5, 10, 20, 40, 80, 150)) * 1000)  # fmt: skip
 
@@ -101,7 +101,7 @@ def _case(
     """Return a case; weights and memory in GB, the limit in microseconds."""
     each = draw.choice((5, 20, 60))
     sums = {1: 0, 2: each, 4: each * 2, 8: each * draw.choice((3, 6))}
-    cache = draw.choice((50, 200, 700, 1500)) * 10**6 + draw.randrange(
+    cache = draw.choice((50, 200, 1500, 4000, 9000)) * 10**6 + draw.randrange(
         10**6
     )  # so that nothing comes out even
     model = {
@@ -137,21 +137,19 @@ def choose_kind(got: Any, case: Case) -> tuple[int]:
         )
     if pp > model["layers"]:
         raise CheckFailed(f"{model['layers']} layers do not fill {pp} stages", case, got=describe(got))
-    return (served(**case, plan=(tp, pp, replicas)) or EMPTY,)
+    return (served(**case, plan=(tp, pp, replicas)),)
 
 
 def requests(number: int) -> str:
     """Return a plan's worth in words."""
-    return "no request" if number == EMPTY else f"{number:,} requests at once"
+    return "None" if number == EMPTY else f"{number:,} requests at once"
 
 
 def broken_of(got: int, right: int, case: Case) -> str:
     """Return what is wrong with a plan."""
-    return (
-        "no request is served, and another plan serves some"
-        if got == EMPTY
-        else "another plan serves more requests"
-    )
+    if right == EMPTY:
+        return "this plan serves no request, and no other does"
+    return "another plan serves some requests" if got <= 0 else "another plan serves more requests"
 
 
 CHOOSE = Family(

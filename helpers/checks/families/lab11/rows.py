@@ -15,11 +15,11 @@ def own_rows(
     order: str = "parts",
 ) -> list[int]:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
-    rank, group = rank - first_rank, heads // kv_heads
+    rank, group = (rank - first_rank) % world, heads // kv_heads
     kv = _share(kv_heads, world, rank, share)
     q = [head for one in kv for head in range(one * group, (one + 1) * group)]
-    if queries == "evenly":
-        q = _share(heads, world, rank, share)
+    if queries in ("evenly", "between"):
+        q = _share(heads, world, rank, share if queries == "evenly" else queries)
     elif queries == "spread":
         q = [head for head in range(heads) if head % kv_heads in kv]
     keys = {"right": heads, "start": 0, "dims": heads * head_dim}[key_at]
@@ -121,7 +121,7 @@ ROWS = Family(
         "That is one row for each head. A head has `head_dim` rows.": _rows(by_heads=True),
         "Each rank has its own KV heads. Does this one have all of them?": (_rows(share="all"), _rows(share="all", queries="evenly")),
         "Which query heads read this rank's KV heads? Shared out on their own, they lose them where heads do not come out even.": (
-            _rows(queries="evenly"), _rows(queries="evenly", share="between")),
+            _rows(queries="evenly"), _rows(queries="between")),
         "Query heads that follow one another read the same KV head. Are they taken in turn?": _rows(queries="spread"),
         "Heads go to ranks in order. Are they dealt in turn?": (_rows(share="in turn"), _rows(share="in turn", queries="evenly")),
         "The first ranks have one head more. Is it the last ones?": _rows(share="last"),
