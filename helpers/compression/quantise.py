@@ -44,12 +44,16 @@ def quantise(
         if fmt is None:
             return linear if dtype == model.dtype else linear_of(plain_weight(linear), linear, dtype)
         # Packing needs integer operators that not every device has: it is done on the host.
-        quantised = quantise_matrix(plain_weight(linear).cpu(), fmt, agree_of and agree_of(name, fmt))
+        quantised = quantise_matrix(
+            plain_weight(linear).cpu(), fmt, agree_of(name, fmt) if agree_of else None
+        )
         return _quantised_linear(quantised, linear, recipe, like)
 
     twin = replaced(model, replace)
     if twin.lm_head is None:
-        _quantise_tied(twin, recipe, like, agree_of and recipe.head and agree_of("lm_head", recipe.head))
+        _quantise_tied(
+            twin, recipe, like, agree_of("lm_head", recipe.head) if agree_of and recipe.head else None
+        )
     _convert(twin, dtype)
     return twin
 

@@ -290,9 +290,9 @@ lab11.check_choose(choose)
 machine = {"devices": 8, "memory": 64 * 10**9, "bandwidth": 1_600_000, "hop": 500}
 machine["sums"] = {1: 0, 2: 20, 4: 40, 8: 100}
 models = {
-    "8 billion weights": {"weights": 16 * 10**9, "layers": 32, "kv_heads": 8, "cache": 500 * 10**6},
-    "32 billion weights": {"weights": 65 * 10**9, "layers": 64, "kv_heads": 8, "cache": 10**9},
-    "70 billion weights": {"weights": 141 * 10**9, "layers": 80, "kv_heads": 8, "cache": 10**9},
+    "16 GB of weights": {"weights": 16 * 10**9, "layers": 32, "kv_heads": 8, "cache": 500 * 10**6},
+    "65 GB of weights": {"weights": 65 * 10**9, "layers": 64, "kv_heads": 8, "cache": 10**9},
+    "141 GB of weights": {"weights": 141 * 10**9, "layers": 80, "kv_heads": 8, "cache": 10**9},
 }
 for name, model in models.items():
     found = [
@@ -301,11 +301,16 @@ for name, model in models.items():
     print(f"{name}: {', '.join(found)}")
 
 # %% [markdown]
-# With time enough, stages and replicas serve the most, because they need no sums. A tight limit asks for more ranks to a stage: they are
-# what makes a single token faster. And where even eight ranks are too slow, no plan helps.
+# With time enough the memory decides: one replica holds the weights once, and leaves the most for caches. Whether ranks or stages
+# share the weights then hardly matters. A tight limit asks for more ranks to a stage, because they are what makes a single token
+# faster. At the tightest one two replicas share the requests: a large group would be too slow. And where even eight ranks are too slow,
+# no plan helps.
 
 # %% [markdown]
 # ## How far you are
+#
+# Back: [10 Quantisation and pruning](../notebooks/10_quantisation.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%
 progress(lab11.LAB)

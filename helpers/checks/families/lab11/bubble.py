@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from helpers.checks.machinery.family import Case, Family, Part, Wrong
 
@@ -32,7 +33,7 @@ def idle(
     return {"idle": 1 - used, "busy": used, "seconds": end * (1 - used), "end": end}[share]
 
 
-def _idle(**options: object) -> Wrong:
+def _idle(**options: Any) -> Wrong:
     """Return a wrong answer."""
     return lambda **case: idle(**case, **options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from helpers.checks.families.lab11.numbers import whole_numbers
 from helpers.checks.machinery.family import Case, Family, Part, Wrong
@@ -55,7 +56,7 @@ def _share(count: int, world: int, rank: int, how: str) -> list[int]:
     return list(range(start, start + size))
 
 
-def _rows(**options: object) -> Wrong:
+def _rows(**options: Any) -> Wrong:
     """Return a wrong answer."""
     return lambda **case: own_rows(**case, **options)
 
