@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -105,7 +107,7 @@ class Int8Product(RowProduct):
     @staticmethod
     def serves(quantised: Quantised, like: Tensor) -> bool:
         """Return whether the kernel multiplies this matrix by inputs like `like`."""
-        return is_int8_by_row(quantised.format) and low_bit.serves_int8(like)
+        return is_int8_by_row(quantised.format) and low_bit.serves_int8(like, quantised.shape[1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product."""
@@ -181,14 +183,17 @@ class WeightOnlyProduct(Product):
         return ops.linear_weight_only(x, self.weight, self.scale, self.offset, self.group)
 
 
-def dynamic_int8(x: Tensor, per: str = "token") -> tuple[Tensor, Tensor]:
+def dynamic_int8(
+    x: Tensor, per: str = "token", agree: Callable[[Tensor], Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Return `x [T, in]` as int8 numbers and fp32 scales `[T, 1]`, chosen from these very numbers.
 
     Each token has its own scale, its largest number / 127; `per="tensor"` gives all tokens one scale `[1, 1]`.
+    `agree` as in `quantise_int8`.
     """
     if per not in PER:
         raise ValueError(f"activations have one scale per 'token' or per 'tensor', got {per!r}")
-    codes, scale = quantise_int8(x if per == "token" else x.reshape(1, -1))
+    codes, scale = quantise_int8(x if per == "token" else x.reshape(1, -1), agree)
     return codes.reshape(x.shape), scale.unsqueeze(-1)
 
 

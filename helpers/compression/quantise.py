@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
 
 import torch
@@ -17,18 +18,22 @@ from helpers.compression.products import (
     is_int8_by_row,
     product_of,
 )
-from helpers.compression.quantised import Quantised, quantise_matrix
+from helpers.compression.quantised import Agree, Quantised, quantise_matrix
 from helpers.compression.recipe import INT8, Recipe
+from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.model.decoder import DecoderLM, Linear
 from helpers.ops.torch_ops import pack_weight
 
 
 @torch.no_grad()
-def quantise(model: DecoderLM, recipe: Recipe) -> DecoderLM:
+def quantise(
+    model: DecoderLM, recipe: Recipe, agree_of: Callable[[str, NumberFormat], Agree | None] | None = None
+) -> DecoderLM:
     """Return a model with the matrices of a recipe; `model` stays as it is, and what is not quantised is shared.
 
-    Every use of a model takes the result: caches, the engine, `generate`. Raises ValueError, before anything is
-    made, for layers that the model does not have and for int8 activations with weights of another format.
+    Every use of a model takes the result: caches, the engine, `generate`. For a part of a model, `agree_of` gives
+    each matrix's `agree` of `quantise_matrix`. Raises ValueError, before anything is made, for layers that the
+    model does not have and for int8 activations with weights of another format.
     """
     _check(model, recipe)
     dtype = recipe.computes_in or model.dtype
@@ -39,11 +44,16 @@ def quantise(model: DecoderLM, recipe: Recipe) -> DecoderLM:
         if fmt is None:
             return linear if dtype == model.dtype else linear_of(plain_weight(linear), linear, dtype)
         # Packing needs integer operators that not every device has: it is done on the host.
-        return _quantised_linear(quantise_matrix(plain_weight(linear).cpu(), fmt), linear, recipe, like)
+        quantised = quantise_matrix(
+            plain_weight(linear).cpu(), fmt, agree_of(name, fmt) if agree_of else None
+        )
+        return _quantised_linear(quantised, linear, recipe, like)
 
     twin = replaced(model, replace)
     if twin.lm_head is None:
-        _quantise_tied(twin, recipe, like)
+        _quantise_tied(
+            twin, recipe, like, agree_of("lm_head", recipe.head) if agree_of and recipe.head else None
+        )
     _convert(twin, dtype)
     return twin
 
@@ -85,14 +95,14 @@ def _quantised_linear(quantised: Quantised, linear: Linear, recipe: Recipe, like
     return QuantisedLinear(product, bias, wide, recipe.most_rows or 0).to(like.device)
 
 
-def _quantise_tied(twin: DecoderLM, recipe: Recipe, like: Tensor) -> None:
+def _quantise_tied(twin: DecoderLM, recipe: Recipe, like: Tensor, agree: Agree | None) -> None:
     """Give a model whose output matrix is its embedding one quantised matrix for both, or both in a new type."""
     weight = twin.embed_tokens.weight.data
     if recipe.head is None:
         if weight.dtype != like.dtype and twin._packed_embedding is not None:
             twin._packed_embedding = pack_weight(weight.to(like.dtype))
         return
-    quantised = quantise_matrix(weight.cpu(), recipe.head)
+    quantised = quantise_matrix(weight.cpu(), recipe.head, agree)
     product = product_of(quantised, like).to(like.device)
     rows = product if isinstance(product, RowProduct) else DequantisedProduct(quantised)
     twin._packed_embedding = None

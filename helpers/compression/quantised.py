@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 from helpers.compression.bit_packing import pack_codes, unpack_codes
 from helpers.compression.grid import DTYPES, Grid, grid_between
 from helpers.estimates.quantisation.number_format import NumberFormat
+
+Agree = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Takes the smallest and the largest weight of each group of a part of a matrix, and returns those of the whole."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,18 @@ class Quantised:
         return grouped.reshape(len(codes), -1)[:, : self.shape[1]]
 
 
-def quantise_matrix(weight: Tensor, fmt: NumberFormat) -> Quantised:
+def quantise_matrix(weight: Tensor, fmt: NumberFormat, agree: Agree | None = None) -> Quantised:
     """Return `weight [rows, columns]` in a format: each weight becomes the nearest value of its group's grid.
 
-    No weight moves by more than half a step, the scale of its group. Raises ValueError for what is no matrix,
-    for weights that are not finite, and for weights too large for the scale's type.
+    No weight moves by more than half a step, the scale of its group. `agree` serves a part of a larger matrix,
+    whose groups have weights elsewhere. Raises ValueError for what is no matrix, for weights that are not finite,
+    and for weights too large for the scale's type.
     """
     if weight.dim() != 2 or not weight.numel():
         raise ValueError(f"expected a matrix, got a tensor of shape {tuple(weight.shape)}")
     grouped = in_groups(weight.float(), fmt)
-    grid = grid_between(grouped.amin(-1), grouped.amax(-1), fmt)
+    low, high = grouped.amin(-1), grouped.amax(-1)
+    grid = grid_between(*(agree(low, high) if agree else (low, high)), fmt)
     codes = grid.inside.codes(grouped).reshape(len(weight), -1)[:, : weight.shape[1]]
     return Quantised.of(codes, grid, fmt)
 

@@ -6,7 +6,7 @@ lie where FIA, the NPU's attention operator, expects them (`key_quant_mode` 5 fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,13 +25,15 @@ class Int8(NamedTuple):
     """fp32: pages `[num_pages, KV, page_size]` or rows `[B, KV, max_seq_len]`."""
 
 
-def quantise_int8(x: Tensor) -> tuple[Tensor, Tensor]:
+def quantise_int8(x: Tensor, agree: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """Return `x [..., n]` as int8 codes `[..., n]` and fp32 scales `[...]`, each the largest number / 127.
 
-    Where all `n` numbers are 0, codes are 0. A NaN makes the scale NaN, so that no NaN is lost.
+    Where all `n` numbers are 0, codes are 0. A NaN makes the scale NaN, so that no NaN is lost. `agree` may raise the
+    scales, where these numbers are a part of a row.
     """
     wide = x.float()
     scale = (wide.abs().amax(-1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    scale = scale if agree is None else agree(scale)
     return (wide / scale.unsqueeze(-1)).round().to(torch.int8), scale
 
 

@@ -41,9 +41,12 @@ def linear_int4(x: Tensor, packed: Tensor, scale_and_zero: Tensor, group: int) -
     return product
 
 
-def serves_int8(like: Tensor) -> bool:
-    """Return whether `linear_int8` multiplies inputs like `like`, and fast."""
-    return _vectorised("_weight_int8pack_mm", like.device.type, like.dtype)
+def serves_int8(like: Tensor, columns: int = 32) -> bool:
+    """Return whether `linear_int8` multiplies a matrix of so many columns by inputs like `like`, and fast.
+
+    The kernel reads columns in vectors, and beyond the end of a matrix whose rows are no whole number of vectors.
+    """
+    return columns % 32 == 0 and _vectorised("_weight_int8pack_mm", like.device.type, like.dtype)
 
 
 def linear_int8(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

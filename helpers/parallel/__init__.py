@@ -7,6 +7,8 @@ from helpers.parallel.collectives import Collectives
 from helpers.parallel.grid import Grid
 from helpers.parallel.loading import load_shard, read_parts
 from helpers.parallel.on_ranks import ending, stage_engine, tensor_engine, wire_times, with_dtensor
+from helpers.parallel.low_bit.quantise_shard import quantise_shard
+from helpers.parallel.low_bit.summed import SummedEmbedding, SummedProduct
 from helpers.parallel.pipeline_batching import PipelineBatcher, PipelineGroup
 from helpers.parallel.pipeline_clock import Slot, idle_shares, pipeline_slots
 from helpers.parallel.rank_process import own_device
@@ -32,6 +34,8 @@ __all__ = [
     "SlicedTensors",
     "Slot",
     "StageLM",
+    "SummedEmbedding",
+    "SummedProduct",
     "TensorParallelLM",
     "VocabularyEmbedding",
     "ending",
@@ -43,6 +47,7 @@ __all__ = [
     "own_device",
     "pipeline_slots",
     "plan_shards",
+    "quantise_shard",
     "read_parts",
     "run_ranks",
     "split_layers",

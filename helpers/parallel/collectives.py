@@ -44,6 +44,13 @@ class Collectives:
             dist.all_reduce(x, group=self._group)
         return x
 
+    def all_max(self, x: Tensor) -> Tensor:
+        """Return the largest of all ranks' `x`, element by element, the same on each; the result replaces `x`."""
+        self._count("all_max", x)
+        if self.world > 1:
+            dist.all_reduce(x, dist.ReduceOp.MAX, group=self._group)
+        return x
+
     def all_gather(self, x: Tensor, widths: Sequence[int]) -> Tensor:
         """Return all ranks' parts side by side: `x [B, widths[rank]]` -> `[B, sum(widths)]`.
 

@@ -64,7 +64,7 @@ class TensorParallelLM(DecoderLM):
         """Make the part of this rank of the group; `cfg` is the whole model's config, `shards` has one for each rank."""
         shard = shards[collectives.rank]
         super().__init__(shard.config(cfg))
-        self.shard, self.collectives = shard, collectives
+        self.shard, self.shards, self.collectives = shard, tuple(shards), collectives
         self._widths = [len(each.vocab) for each in shards]
         self.embed_tokens = VocabularyEmbedding(shard.vocab, cfg.hidden_size, collectives)
         if self.lm_head is not None:

@@ -947,6 +947,123 @@ def cache_fraction(heads, head_dim, layers, weight_bytes, bandwidth, unpack, spe
     return np.float64(2 * numbers / narrow), tokens and float(math.ceil(tokens))
 
 
+def rows_numpy(heads, kv_heads, head_dim, world, rank):
+    """The matrix's rows as a table, one line a KV head."""
+    group = heads // kv_heads
+    numbers = np.arange((heads + 2 * kv_heads) * head_dim)
+    queries, keys, values = np.split(numbers, [heads * head_dim, (heads + kv_heads) * head_dim])
+    own = np.array_split(np.arange(kv_heads), world)[rank]
+    parts = [part.reshape(kv_heads, -1)[own].ravel() for part in (queries, keys, values)]
+    assert parts[0].size == group * len(own) * head_dim
+    return np.concatenate(parts)
+
+
+def rows_filtered(heads, kv_heads, head_dim, world, rank):
+    """Ask of each row whose it is."""
+    owners = [r for r in range(world) for _ in range(kv_heads // world + (kv_heads % world > r))]
+
+    def owner(row):
+        head = row // head_dim
+        return owners[head * kv_heads // heads if head < heads else (head - heads) % kv_heads]
+
+    return tuple(filter(lambda row: owner(row) == rank, range((heads + 2 * kv_heads) * head_dim)))
+
+
+def mlp_first_rank(x, residual, up, down, bias, rank, all_reduce):
+    summand = torch.nn.functional.linear(torch.nn.functional.linear(x, up).clamp_min(0), down)
+    if not rank:
+        summand = summand + bias + residual
+    return all_reduce(summand)
+
+
+def mlp_shared_out(x, residual, up, down, bias, rank, all_reduce):
+    """Columns one by one, the residual's memory used up."""
+    product = torch.zeros_like(x, dtype=torch.float64)
+    for row, column in zip(up, down.T, strict=True):
+        product += torch.outer((x.double() @ row.double()).maximum(torch.tensor(0.0)), column.double())
+    residual += all_reduce(product.float())
+    residual += bias
+    return residual
+
+
+def idle_events(seconds, groups, passes):
+    """A heap of what is next, by moment, in the order in which each stage must take it."""
+    order = [(p, g) for p in range(passes) for g in range(groups)]
+    done, now = {}, dict.fromkeys(range(len(seconds)), fractions.Fraction(0))
+    for p, g in order:
+        for s, cost in enumerate(seconds):
+            inputs = done.get((p, g, s - 1) if s else (p - 1, g, len(seconds) - 1), fractions.Fraction(0))
+            now[s] = done[p, g, s] = max(inputs, now[s]) + fractions.Fraction(cost)
+    waited = sum(max(now.values()) - len(order) * fractions.Fraction(cost) for cost in seconds)
+    return waited / (len(seconds) * max(now.values()))
+
+
+def idle_numpy(seconds, groups, passes):
+    free, token = np.zeros(len(seconds)), np.zeros(groups)
+    for turn in range(passes * groups):
+        moment = token[turn % groups]
+        for stage in range(len(seconds)):
+            free[stage] = np.maximum(moment, free[stage]) + seconds[stage]
+            moment = free[stage]
+        token[turn % groups] = moment
+    return np.float64(1) - np.sum(np.array(seconds)) * passes * groups / (free.max() * len(free))
+
+
+def balance_greedy(layers, head, stages):
+    """Give each further layer to the stage that is lightest."""
+    split = [1] * stages
+    for _ in range(layers - stages):
+        weights = [*split[:-1], split[-1] + head]
+        split[weights.index(min(weights))] += 1
+    return split
+
+
+def balance_numpy(layers, head, stages):
+    lasts = np.arange(1, layers - stages + 2) if stages > 1 else np.array([layers])
+    others = np.ceil((layers - lasts) / max(stages - 1, 1))
+    last = lasts[np.argmin(np.maximum(others, lasts + head))]
+    return np.array(
+        [*(len(part) for part in np.array_split(np.arange(layers - last), max(1, stages - 1))), last]
+    )[-stages:]
+
+
+def choose_counting(model, machine, limit):
+    """Let each group grow by one request until the next one would be too many."""
+
+    def bearable(tp, pp, group):
+        held = fractions.Fraction(model["weights"] + pp * group * model["cache"], tp * pp)
+        moment = fractions.Fraction(model["weights"] + group * model["cache"], tp * machine["bandwidth"])
+        moment += 2 * model["layers"] * machine["sums"][tp] + (pp - 1) * machine["hop"]
+        return held <= machine["memory"] and moment <= limit
+
+    found = {}
+    for tp in [tp for tp in machine["sums"] if model["kv_heads"] % tp == 0]:
+        for pp in range(1, min(model["layers"], machine["devices"] // tp) + 1):
+            group = bisect.bisect_left(
+                range(1, 5000), True, key=lambda n, tp=tp, pp=pp: not bearable(tp, pp, n)
+            )
+            replicas = machine["devices"] // (tp * pp)
+            found[tp, pp, replicas] = group * pp * replicas
+    best = max(found, key=found.get, default=None)
+    return best if best and found[best] else None
+
+
+def choose_numpy_plan(model, machine, limit):
+    """All plans as rows of one array."""
+    plans = np.array([
+        (tp, pp, r)
+        for tp, pp, r in itertools.product((1, 2, 4, 8), range(1, 17), range(1, 17))
+        if tp * pp * r <= machine["devices"] and pp <= model["layers"] and model["kv_heads"] % tp == 0
+    ], dtype=np.int64)  # fmt: skip
+    tp, pp, replicas = plans.T
+    sums = np.array([machine["sums"][n] for n in tp.tolist()])
+    fits = (machine["memory"] * tp * pp - model["weights"]) // (pp * model["cache"])
+    left = limit - 2 * model["layers"] * sums - (pp - 1) * machine["hop"]
+    fast = (left * machine["bandwidth"] * tp - model["weights"]) // model["cache"]
+    served = replicas * pp * np.minimum(fits, fast)
+    return list(plans[served.argmax()]) if served.max() > 0 else None
+
+
 RIGHT = {
     "lab01.check_kv_bytes": (kv_numpy, kv_by_layers),
     "lab01.check_int4_bytes": (int4_decimal, int4_numpy),
@@ -994,6 +1111,11 @@ RIGHT = {
     "lab10.check_block": (block_apart, block_swapped),
     "lab10.check_budget": (choose_table, choose_ordered),
     "lab10.check_cache": (cache_search, cache_fraction),
+    "lab11.check_rows": (rows_numpy, rows_filtered),
+    "lab11.check_mlp": (mlp_first_rank, mlp_shared_out),
+    "lab11.check_idle": (idle_events, idle_numpy),
+    "lab11.check_balance": (balance_greedy, balance_numpy),
+    "lab11.check_choose": (choose_counting, choose_numpy_plan),
 }
 PAIRS = [(check, answer) for check, several in RIGHT.items() for answer in several]
 
@@ -1006,7 +1128,7 @@ def test_a_right_answer_of_any_style_is_accepted(check, answer, capsys):
 
 def test_every_exercise_that_asks_for_code_is_here():
     checks = set()
-    for number in range(1, 11):
+    for number in range(1, 13):
         module = importlib.import_module(f"helpers.checks.lab{number:02d}")
         checks |= {f"lab{number:02d}.{name}" for name in vars(module) if name.startswith("check_")}
     of_a_number = {

@@ -1212,4 +1212,88 @@ def f(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
 """,
         "tokens: the value is wrong",
     ),
+    (
+        "lab11.check_rows",
+        "f",
+        """
+def f(heads, kv_heads, head_dim, world, rank):
+    each, more = divmod(kv_heads, world)
+    own = list(range(rank * each, (rank + 1) * each)) + ([kv_heads - 1 - rank] if rank < more else [])
+    group = heads // kv_heads
+    found = [k * group + i for k in own for i in range(group)]
+    found += [heads + k for k in own] + [heads + kv_heads + k for k in own]
+    return [h * head_dim + i for h in found for i in range(head_dim)]
+""",
+        "rows: not the ones of this rank",
+    ),
+    (
+        "lab11.check_mlp",
+        "f",
+        """
+import torch
+
+def f(x, residual, up, down, bias, rank, all_reduce):
+    return residual + all_reduce(torch.relu(x @ up.T) @ down.T + bias / (rank + 1))
+""",
+        "wrong values",
+    ),
+    (
+        "lab11.check_mlp",
+        "f",
+        """
+import torch
+
+def f(x, residual, up, down, bias, rank, all_reduce):
+    product = torch.relu(x @ up.T) @ down.T
+    all_reduce(product)
+    return residual + product + bias
+""",
+        "Each rank's product is a summand. Are the products summed, and is the sum used?",
+    ),
+    (
+        "lab11.check_idle",
+        "f",
+        """
+def f(seconds, groups, passes):
+    slowest = max(seconds)
+    end = sum(seconds) + (groups * passes - 1) * slowest
+    return 1 - groups * passes * sum(seconds) / (len(seconds) * end)
+""",
+        "A group's next pass needs the token that the last stage has made. Does it begin before?",
+    ),
+    (
+        "lab11.check_balance",
+        "f",
+        """
+def f(layers, head, stages):
+    split, left = [], layers
+    target = (layers + head) / stages
+    for stage in range(stages - 1):
+        take = max(1, min(round(target), left - (stages - 1 - stage)))
+        split.append(take)
+        left -= take
+    return split + [left]
+""",
+        "another split makes it lighter",
+    ),
+    (
+        "lab11.check_choose",
+        "f",
+        """
+def f(model, machine, limit):
+    best = (0, None)
+    for tp in machine['sums']:
+        for pp in range(1, machine['devices'] // tp + 1):
+            if model['kv_heads'] % tp or pp > model['layers']:
+                continue
+            replicas = machine['devices'] // (tp * pp)
+            room = (machine['memory'] * tp * pp - model['weights']) // model['cache']
+            left = limit - 2 * model['layers'] * machine['sums'][tp] - (pp - 1) * machine['hop']
+            reads = (left * machine['bandwidth'] * tp - model['weights']) // model['cache']
+            served = replicas * min(room, reads)
+            best = max(best, (served, (tp, pp, replicas)), key=lambda one: one[0])
+    return best[1]
+""",
+        "another plan serves more requests",
+    ),
 ]

@@ -64,6 +64,9 @@ def test_what_the_int4_kernel_does_not_serve(rows, columns, group, dtype):
 
 def test_int8_is_not_served_in_fp32_nor_without_vectors(monkeypatch):
     assert not low_bit.serves_int8(torch.empty(0))
+    assert not low_bit.serves_int8(
+        torch.empty(0, dtype=torch.bfloat16), 36
+    )  # the kernel reads beyond such rows
     low_bit._vectorised.cache_clear()
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     assert not low_bit.serves_int8(torch.empty(0, dtype=torch.bfloat16))

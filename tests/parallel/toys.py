@@ -56,6 +56,7 @@ class Job:
     samples: int = 0
     """Samples of the first request, with a name of their own."""
     options: dict[str, Any] = field(default_factory=dict)
+    cache: type[PagedKVCache] = PagedKVCache
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def jobs(policies):
 
 def serve(model, job, clock):
     """Serve a job with the engine, as it is."""
-    cache = PagedKVCache.for_model(model, job.pages, page_size=4)
+    cache = job.cache.for_model(model, job.pages, page_size=4)
     engine = ContinuousBatcher(model, cache, policy=job.policy, clock=clock, **job.options)
     for request in job.requests:
         engine.add_request(request)
