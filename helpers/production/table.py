@@ -8,7 +8,7 @@ from helpers.display.tables import Table
 from helpers.production.ascend_options import GRAPHS, SCHEDULERS
 from helpers.production.option import Option
 from helpers.production.variables import VARIABLES
-from helpers.production.vllm_options import MEMORY, PASSES, PREFIXES, SCHEDULING
+from helpers.production.vllm_options import MEMORY, PASSES, PREFIXES, REPLICAS, SCHEDULING
 
 
 def collect(rows: Iterable[Option]) -> dict[str, Option]:
@@ -21,7 +21,7 @@ def collect(rows: Iterable[Option]) -> dict[str, Option]:
     return found
 
 
-OPTIONS = collect((*MEMORY, *PREFIXES, *SCHEDULING, *PASSES, *SCHEDULERS, *GRAPHS, *VARIABLES))
+OPTIONS = collect((*MEMORY, *PREFIXES, *SCHEDULING, *PASSES, *REPLICAS, *SCHEDULERS, *GRAPHS, *VARIABLES))
 
 
 def option(name: str) -> Option:
