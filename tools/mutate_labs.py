@@ -96,6 +96,8 @@ EQUIVALENT: dict[str, str] = {
     "histogram.items()))  # right operand left out": _OWN_ROWS,
     "9.stale: for kind in ('memory', 'numbers'):  # two things swapped": "the pairs are compared in order",
     "9.stale: first and second swapped in stale": "a difference is one from both sides",
+    "12.places: loads, homes, found = ([0] * engines, {}, [])  # 0 becomes 1": "loads are compared with each other alone",
+    "12.places: loads, homes, found = ([0] * engines, {}, [])  # 0 becomes -1": "loads are compared with each other alone",
 }
 """`lab.answer: the changed line` and why that answer is right all the same."""
 
@@ -368,7 +370,7 @@ def main(arguments: list[str]) -> int:
 
     family.SETTINGS.explain, limit.SECONDS = False, SECONDS
     total = alive = 0
-    for lab in map(int, arguments or range(1, 10)):
+    for lab in map(int, arguments or (*range(1, 10), 12)):
         count, found = survivors(lab)
         total, alive = total + count, alive + len(found)
         print(f"lab {lab}: {count - len(found)} of {count} wrong answers refused")

@@ -201,12 +201,12 @@ for slack in (0, 100, 300, 1000, 10_000):
     )
 
 # %% [markdown]
-# Some slack gives most of the hits. More slack gives a few more, and one engine drowns.
+# Some slack gives most of the hits. More slack gives a few more, and one engine is overloaded.
 #
 # ## 12.4 Choose replicas and router ●●● 20 minutes
 #
 # A service promises a time to the first token (TTFT) and a time per output token (TPOT). You have tried some choices, and for each request
-# you know `(ttft, tpot)` in seconds, or `None` for a request that was refused with 429. A request is **served well** when it was not
+# you know `(ttft, tpot)` in seconds, or `None` for a request that was refused, because the queue was full. A request is **served well** when it was not
 # refused and each of its two times is at most what was promised.
 #
 # A choice is good enough when at least `share` of its requests are served well. Of the choices that are good enough, take the one with the
