@@ -692,7 +692,7 @@ SweepPanel(
 # %% [markdown]
 # ## On Ascend
 #
-# A replica is an engine with devices of its own; `ASCEND_RT_VISIBLE_DEVICES` says which. The router and the event loop are
+# A replica is an engine with devices of its own; `ASCEND_RT_VISIBLE_DEVICES` says which (so do the examples of vLLM-Ascend 0.23). The router and the event loop are
 # the host's work and know no device. What a device must guarantee is that replicas are alike: the same request has
 # the same tokens, whichever replica gets it, and whatever else that replica computes. Two engines on this notebook's
 # device, four requests in turn, each beside its own run:
@@ -741,17 +741,15 @@ for name in ("HCCS (910B)", "UB (910C supernode)"):
 #
 # ## In production
 #
-# vLLM starts several engines behind one address with `--data-parallel-size`. Its own balancer looks at the engines'
-# running and waiting requests; that prefixes are ignored is written in its document (read in August and November 2026).
-# For models without experts, the same document advises independent servers and a router in front. For models with
-# experts all ranks must pass in step, and an idle one computes empty passes; there `--data-parallel-rank` gives each
-# rank an address of its own.
+# vLLM (0.23 and later; we read its branch main) starts several engines behind one address with `--data-parallel-size`. Its own
+# balancer looks at the engines' running and waiting requests, and not at prefixes. For models without experts, its document
+# advises independent servers and a router in front. For models with experts all ranks must pass in step, and an idle one
+# computes empty passes; there `--data-parallel-rank` gives each rank an address of its own.
 #
-# vLLM-Ascend's repository has two routers among its examples: `examples/external_online_dp` (0.23), for ranks with addresses of
-# their own, and `load_balance_proxy_server_example.py`, for disaggregated prefill: it scores prefill and decode
-# servers by the lengths of their requests, takes the least loaded of each, and knows nothing of prefixes.
-# Servers of the first kind run with `kv_role` set to `kv_producer`, the others with `kv_consumer`, both in
-# `--kv-transfer-config`.
+# vLLM-Ascend's repository (0.23) has two routers among its examples: one for ranks with addresses of their own, and one for
+# disaggregated prefill. The second one adds up scores of requests by their lengths, and takes the least loaded prefill
+# server and the least loaded decode server. Prefill servers run with `kv_role` set to `kv_producer`, the others with
+# `kv_consumer`, both in `--kv-transfer-config`.
 
 # %%
 from helpers.production import options_table

@@ -6,7 +6,7 @@ import pytest
 
 from helpers.serving.clients import EventParser
 
-STREAM = 'data: {"a": "né"}\r\n\r\n: a comment\n\ndata: one\ndata:two\nid: 7\n\nevent: x\rdata:  spaced\r\rdata\n\ndata: 日本🙂\n\n'
+STREAM = 'data: {"a": "né"}\r\n\r\n: a comment\n\ndata: one\r\ndata:two\nid: 7\n\nevent: x\rdata:  spaced\r\rdata\n\ndata: 日本🙂\n\n'
 EVENTS = ['{"a": "né"}', "one\ntwo", " spaced", "", "日本🙂"]
 
 

@@ -77,10 +77,10 @@ def events_cases(draw: random.Random) -> Iterator[Case]:
         yield {"pieces": [raw[i : i + size] for i in range(0, len(raw), size)]}
     while True:
         end = draw.choice(("\n", "\n", "\r\n"))
-        raw = "".join(_block(draw, end) for _ in range(draw.randrange(1, 7)))
+        story = "".join(_block(draw, end) for _ in range(draw.randrange(1, 7)))
         if draw.random() < 0.4:
-            raw += f"data: {_DONE}{end}{end}" + (_block(draw, end) if draw.random() < 0.3 else "")
-        stream = raw.encode()
+            story += f"data: {_DONE}{end}{end}" + (_block(draw, end) if draw.random() < 0.3 else "")
+        stream = story.encode()
         if draw.random() < 0.25:
             stream = stream[: -draw.choice((1, 2, 3))]
             while (stream and (stream[-1] & 0xC0) == 0x80) or (stream and stream[-1] >= 0xC0):

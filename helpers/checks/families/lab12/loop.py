@@ -70,9 +70,18 @@ def _cancels_first(turns: Sequence[Sequence[Action]], seats: int) -> Passes:
     return passes([sorted(turn, key=lambda action: action[0] == "begin") for turn in turns], seats)
 
 
+def begin(name: int, tokens: int) -> Action:
+    """Return the action of a call that comes."""
+    return "begin", name, tokens
+
+
+def cancel(name: int) -> Action:
+    """Return the action of a client that leaves."""
+    return "cancel", name, 0
+
+
 def loop_cases(draw: random.Random) -> Iterator[Case]:
     """Yield turns: none, idle ones, one call, more calls than seats, cancellations of every kind, names that come again."""
-    begin, cancel = (lambda name, tokens: ("begin", name, tokens)), (lambda name: ("cancel", name, 0))
     for turns, seats in (
         ([], 1), ([[]], 2), ([[begin(1, 2)]], 1), ([[begin(1, 1), begin(2, 3)]], 1), ([[begin(1, 3)], [], [cancel(1)]], 1),
         ([[begin(1, 3), begin(2, 2)], [cancel(2)]], 1), ([[begin(1, 2), begin(2, 2)], [cancel(1)]], 1), ([[begin(1, 1)], [], [cancel(1)]], 1),
@@ -81,17 +90,17 @@ def loop_cases(draw: random.Random) -> Iterator[Case]:
     ):  # fmt: skip
         yield {"turns": [list(turn) for turn in turns], "seats": seats}
     while True:
-        names, turns = 0, []
+        names, drawn = 0, list[list[Action]]()
         for _ in range(draw.randrange(1, 9)):
-            turn = []
+            turn = list[Action]()
             for _ in range(draw.choice((0, 0, 1, 2, 3))):
                 if names and draw.random() < 0.4:
                     turn.append(cancel(draw.randrange(1, names + 2)))
                 else:
                     names += 1
                     turn.append(begin(names, draw.randrange(1, 6)))
-            turns.append(turn)
-        yield {"turns": turns, "seats": draw.choice((1, 1, 2, 3))}
+            drawn.append(turn)
+        yield {"turns": drawn, "seats": draw.choice((1, 1, 2, 3))}
 
 
 def loop_kind(got: Any, case: Case) -> tuple[Passes]:
