@@ -180,7 +180,17 @@ CLIENTS = ("openai", "httpx")
 SERVER = ("fastapi", "uvicorn", "pydantic", "prometheus_client")
 # What each extra is known by; looked for at every start, and not imported.
 MODULES = {
-    "": ("torch", "transformers", "gguf", "safetensors", "matplotlib", "ipywidgets", "jupyterlab", "helpers"),
+    "": (
+        "torch",
+        "transformers",
+        "gguf",
+        "safetensors",
+        "matplotlib",
+        "ipywidgets",
+        "jupyterlab",
+        "helpers",
+        *SERVER,
+    ),
     "test": (
         "pytest",
         "pytest_cov",

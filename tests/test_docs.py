@@ -183,6 +183,8 @@ def examples():
         "a step on an accelerator": f"{1e3 * line:.1f} ms for {launches} launches of 20 µs beside {1e3 * waits:.1f} ms of reading",
         "padding of a batch $B$": f"{100 * padded / (padded + sum(batches)):.0f} % of all rows for batches of 3, 5 and 8, "
         "one step each, sizes 4 and 8",
+        "keys and values that move when prefill is disaggregated": f"{kv_cache_bytes(llama, 1, 2000) / 1e6:.0f} MB "
+        "for 2,000 tokens of Llama-3-8B",
         "pages of a request": f"{math.ceil(100 / 16)} for 100 tokens, pages of 16",
         "Jain's index of shares $x_1 \\ldots x_n$": f"{jain([8, 1, 1]):.2f} for shares 8, 1 and 1",
         "batch from which decoding is bound by compute": f"{compute_bound_batch(llama, 0, limits)} without context; "

@@ -106,6 +106,8 @@ EQUIVALENT: dict[str, str] = {
     "11.stage_layers: for last in range(1, layers - stages + 2):  # Sub becomes Add": _EMPTY_STAGE,
     "11.stage_layers: for last in range(1, layers - stages + 2):  # right operand left out": _EMPTY_STAGE,
     "11.stage_layers: for last in range(1, layers - stages + 2):  # 2 becomes 3": _EMPTY_STAGE,
+    "12.places: loads, homes, found = ([0] * engines, {}, [])  # 0 becomes 1": "loads are compared with each other alone",
+    "12.places: loads, homes, found = ([0] * engines, {}, [])  # 0 becomes -1": "loads are compared with each other alone",
 }
 """`lab.answer: the changed line` and why that answer is right all the same."""
 

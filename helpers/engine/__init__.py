@@ -14,7 +14,18 @@ from helpers.engine.policies import (
 )
 from helpers.engine.policy import Policy
 from helpers.engine.request import FinishReason, Request, RequestState, TokenLogprobs
-from helpers.engine.routing import PrefixRouter, RoundRobinRouter, Router, least_requests, least_tokens
+from helpers.engine.routing import (
+    ROUTERS,
+    BoundedPrefixRouter,
+    PrefixRouter,
+    Replica,
+    RoundRobinRouter,
+    Router,
+    TwoChoicesRouter,
+    least_requests,
+    least_tokens,
+    named_router,
+)
 from helpers.engine.samples import Samples
 from helpers.engine.sampling import choose, kept_tokens, logprobs_of
 from helpers.engine.scheduling import RequestScheduler
@@ -23,7 +34,9 @@ from helpers.engine.step import Chunk, Part, Step
 
 __all__ = [
     "POLICIES",
+    "ROUTERS",
     "Admission",
+    "BoundedPrefixRouter",
     "CacheAware",
     "Chunk",
     "ContinuousBatcher",
@@ -36,6 +49,7 @@ __all__ = [
     "Policy",
     "PrefixRouter",
     "Priority",
+    "Replica",
     "Request",
     "RequestScheduler",
     "RequestState",
@@ -47,6 +61,7 @@ __all__ = [
     "StaticBatcher",
     "Step",
     "TokenLogprobs",
+    "TwoChoicesRouter",
     "capped_length",
     "choose",
     "kept_tokens",
@@ -54,4 +69,5 @@ __all__ = [
     "least_tokens",
     "logprobs_of",
     "named_policy",
+    "named_router",
 ]

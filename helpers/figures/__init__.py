@@ -12,6 +12,8 @@ from helpers.figures.reports import COLUMNS, comparison, seconds_text
 from helpers.figures.rooflines import Point, roofline
 from helpers.figures.rows import draw_rows
 from helpers.figures.schedules import draw_curves, draw_percentiles, draw_predictions
+from helpers.figures.serving.lanes import Span, draw_lanes
+from helpers.figures.serving.replica_loads import draw_loads, draw_routers
 from helpers.figures.tiles import draw_steps, draw_tiles, known_weights
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "Chart",
     "PageMap",
     "Point",
+    "Span",
     "chart",
     "comparison",
     "draw_buckets",
@@ -31,6 +34,8 @@ __all__ = [
     "draw_grids",
     "draw_held",
     "draw_history",
+    "draw_lanes",
+    "draw_loads",
     "draw_messages",
     "draw_needs",
     "draw_over_length",
@@ -40,6 +45,7 @@ __all__ = [
     "draw_percentiles",
     "draw_predictions",
     "draw_quality",
+    "draw_routers",
     "draw_rows",
     "draw_shares",
     "draw_slots",

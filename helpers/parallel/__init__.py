@@ -6,9 +6,9 @@ Read `ranks` first: it starts the processes. `shards` says which rank holds what
 from helpers.parallel.collectives import Collectives
 from helpers.parallel.grid import Grid
 from helpers.parallel.loading import load_shard, read_parts
-from helpers.parallel.on_ranks import ending, stage_engine, tensor_engine, wire_times, with_dtensor
 from helpers.parallel.low_bit.quantise_shard import quantise_shard
 from helpers.parallel.low_bit.summed import SummedEmbedding, SummedProduct
+from helpers.parallel.on_ranks import ending, stage_engine, tensor_engine, wire_times, with_dtensor
 from helpers.parallel.pipeline_batching import PipelineBatcher, PipelineGroup
 from helpers.parallel.pipeline_clock import Slot, idle_shares, pipeline_slots
 from helpers.parallel.rank_process import own_device

@@ -9,7 +9,7 @@ from helpers.production.ascend_options import GRAPHS, SCHEDULERS
 from helpers.production.option import Option
 from helpers.production.sharing_options import SHARING
 from helpers.production.variables import VARIABLES
-from helpers.production.vllm_options import MEMORY, PASSES, PREFIXES, SCHEDULING
+from helpers.production.vllm_options import MEMORY, PASSES, PREFIXES, REPLICAS, SCHEDULING
 
 
 def collect(rows: Iterable[Option]) -> dict[str, Option]:
@@ -22,7 +22,9 @@ def collect(rows: Iterable[Option]) -> dict[str, Option]:
     return found
 
 
-OPTIONS = collect((*MEMORY, *PREFIXES, *SCHEDULING, *PASSES, *SHARING, *SCHEDULERS, *GRAPHS, *VARIABLES))
+OPTIONS = collect(
+    (*MEMORY, *PREFIXES, *SCHEDULING, *PASSES, *SHARING, *REPLICAS, *SCHEDULERS, *GRAPHS, *VARIABLES)
+)
 
 
 def option(name: str) -> Option:

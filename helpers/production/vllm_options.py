@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from helpers.production.opened import ASCEND_MAIN, ASCEND_RELEASE, EARLIER, ascend, new_vllm, vllm
+from helpers.production.opened import ASCEND_MAIN, ASCEND_RELEASE, EARLIER, READ, ascend, new_vllm, vllm
 from helpers.production.option import Option
+from helpers.production.source import Source
 
 _CACHE, _SCHEDULER, _ARGUMENTS = "config/cache.py", "config/scheduler.py", "engine/arg_utils.py"
 _PLATFORM, _UTILS = "vllm_ascend/platform.py", "vllm_ascend/utils.py"
+_EXTERNAL = "docs/source/user_guide/feature_guide/external_dp.md"
+_DISAGGREGATED = "docs/source/tutorials/features/pd_disaggregation_mooncake_multi_node.md"
+_REPLICAS = (
+    Source("vLLM", "main 00193b82b0", "vllm/config/parallel.py", READ),
+    Source("vLLM", "main 01e4fce074", "docs/serving/data_parallel_deployment.md", READ),
+)
 
 MEMORY = (
     Option(
@@ -130,5 +137,23 @@ PASSES = (
     Option(
         "--additional-config", "flag", "options of the platform, as JSON", "empty", EARLIER, None,
         vllm("config/vllm.py") + ascend("docs/source/user_guide/configuration/additional_config.md"),
+    ),
+)  # fmt: skip
+
+REPLICAS = (
+    Option(
+        "--data-parallel-size", "flag", "engines behind one address, each with a queue and a KV cache of its own",
+        "1", EARLIER, None, _REPLICAS + ascend(_DISAGGREGATED),
+    ),
+    Option(
+        "--data-parallel-rank", "flag",
+        "serves one of these engines at an address of its own, for a router in front; for models with experts",
+        "none", EARLIER, None,
+        _REPLICAS + ascend(_DISAGGREGATED) + ascend(_EXTERNAL, versions=(ASCEND_RELEASE,)),
+    ),
+    Option(
+        "kv_role", "config key", "what an engine does with keys and values; in --kv-transfer-config", "none",
+        EARLIER, None, ascend(_DISAGGREGATED),
+        values=("kv_producer", "kv_consumer"),
     ),
 )  # fmt: skip

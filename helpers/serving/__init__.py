@@ -8,12 +8,13 @@ from helpers.serving.answers import Answers, Piece
 from helpers.serving.app import EventStream, Service, make_app
 from helpers.serving.bodies import ChatBody, CompletionBody, TokenizeBody, parsed
 from helpers.serving.calls import Limits, Serves
-from helpers.serving.engine_loop import EngineLoop, Observer
+from helpers.serving.engine_loop import EngineLoop, Loop, Observer
 from helpers.serving.errors import (
     ApiError,
     BadRequest,
     Busy,
     Draining,
+    EngineLost,
     RequestFailed,
     TooLarge,
     TooSlow,
@@ -26,7 +27,7 @@ from helpers.serving.logprob_lists import LogprobLists
 from helpers.serving.metrics import ServerMetrics
 from helpers.serving.prompts import Prompts
 from helpers.serving.replies import ChatReply, Reply, TextReply
-from helpers.serving.server import Server, bind, main, make_service, parse
+from helpers.serving.server import Server, bind, main, make_engine, make_service, parse, serves_of
 
 __all__ = [
     "Answers",
@@ -38,10 +39,12 @@ __all__ = [
     "CompletionBody",
     "Draining",
     "EngineLoop",
+    "EngineLost",
     "EventStream",
     "Gate",
     "Limits",
     "LogprobLists",
+    "Loop",
     "Observer",
     "Piece",
     "Prompts",
@@ -62,7 +65,9 @@ __all__ = [
     "error_response",
     "main",
     "make_app",
+    "make_engine",
     "make_service",
     "parse",
     "parsed",
+    "serves_of",
 ]

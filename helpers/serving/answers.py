@@ -22,6 +22,8 @@ class Piece(NamedTuple):
     """Why the answer ends here, or None."""
     cached_tokens: int = 0
     """Prompt tokens that were cached already; told with the last piece of the first answer to a prompt."""
+    token_id: int = -1
+    """The new token."""
 
 
 class Answers(AsyncIterator[Piece]):

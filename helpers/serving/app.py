@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from helpers.serving.answers import Answers, Piece
 from helpers.serving.bodies import ChatBody, CompletionBody, TokenizeBody, parsed
 from helpers.serving.calls import Serves
-from helpers.serving.engine_loop import EngineLoop
+from helpers.serving.engine_loop import Loop
 from helpers.serving.errors import ApiError, BadRequest, Draining
 from helpers.serving.gate import Gate, error_response, read_body
 from helpers.serving.logprob_lists import LogprobLists
@@ -32,7 +32,7 @@ from helpers.serving.replies import ChatReply, Reply, TextReply
 class Service:
     """Hold what the routes need."""
 
-    loop: EngineLoop
+    loop: Loop
     serves: Serves
     prompts: Prompts
     metrics: ServerMetrics

@@ -13,12 +13,44 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 from weakref import WeakSet
 
 from helpers.engine.batching import ContinuousBatcher
 from helpers.engine.request import Request, RequestState
 from helpers.serving.answers import Answers, Piece
-from helpers.serving.errors import ApiError, BadRequest, Busy, Draining, RequestFailed
+from helpers.serving.errors import ApiError, BadRequest, Busy, Draining, EngineLost, RequestFailed
+
+
+class Loop(Protocol):
+    """Compute answers for the routes: one engine's loop, or several behind a router."""
+
+    @property
+    def alive(self) -> bool:
+        """Return whether calls are taken."""
+
+    @property
+    def capacity(self) -> int:
+        """The most answers that may be on their way."""
+
+    @property
+    def num_answers(self) -> int:
+        """Return how many answers are waiting or being computed."""
+
+    def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
+        """Return the tokens of a prompt that a cache holds."""
+
+    def submit(self, requests: Sequence[Request], samples: int = 1, admitted: bool = False) -> Answers:
+        """Begin `samples` answers to each request; return them. Raises ApiError.
+
+        Answers that another loop had `admitted` are taken although the queue is full.
+        """
+
+    def drain(self, seconds: float) -> None:
+        """Take no more requests; those that are not answered after `seconds` end with an error."""
+
+    def close(self, seconds: float = 0.0) -> None:
+        """Drain, and end."""
 
 
 class Observer:
@@ -78,21 +110,29 @@ class EngineLoop:
         """Return how many answers are waiting or being computed."""
         return self._on_the_way
 
-    def submit(self, requests: Sequence[Request], samples: int = 1) -> Answers:
+    def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
+        """Return the tokens of a prompt that the engine's cache holds.
+
+        Reads without waiting for the engine's thread: in the middle of a pass, the number may be out of date.
+        """
+        return self.engine.cache.offer(tokens, salt).num_cached
+
+    def submit(self, requests: Sequence[Request], samples: int = 1, admitted: bool = False) -> Answers:
         """Begin `samples` answers to each request; return them, to be iterated over in this event loop.
 
-        Sample `s` of request `r` is choice `r * samples + s`. Raises Busy when the queue is full, Draining
+        Sample `s` of request `r` is choice `r * samples + s`. Answers that another loop had `admitted` are
+        taken although the queue is full. Raises Busy when the queue is full, Draining
         after `drain` or the thread's end, and BadRequest for more answers than could ever be taken. What the
         engine refuses is raised by the first piece.
         """
         count = len(requests) * samples
-        if count > self.capacity:
+        if count > self.capacity and not admitted:
             raise BadRequest(f"{count} answers were asked for, and {self.capacity} are computed at most", "n")
         answers = Answers(count, time.perf_counter(), self._cancel)
         with self._wake:
             if self._closing or not self.alive:
                 raise Draining("the server takes no more requests")
-            if self._on_the_way + count > self.capacity:
+            if self._on_the_way + count > self.capacity and not admitted:
                 raise Busy(f"{self._on_the_way} answers are on their way already, try again later")
             self._on_the_way += count
             self._calls.add(answers)
@@ -135,7 +175,7 @@ class EngineLoop:
                 self._turn(inbox)
         except Exception as error:  # a policy or an observer may raise anything
             logging.getLogger(__name__).exception("the engine's thread ends")
-            self._give_up(RequestFailed(f"{type(error).__name__}: {error}"))
+            self._give_up(EngineLost(f"{type(error).__name__}: {error}"))
 
     def _turn(self, inbox: list[Callable[[], None]]) -> None:
         """Do what came since the last pass, run one pass, and deliver what the pass brought."""
@@ -205,10 +245,10 @@ class EngineLoop:
         logprobs = state.logprobs[-1] if state.request.logprobs is not None else None
         reason = state.finish_reason
         if reason != "stop" and reason != "length":
-            return choice.answers, Piece(choice.index, new, logprobs)
+            return choice.answers, Piece(choice.index, new, logprobs, token_id=state.token_ids[-1])
         first = not (isinstance(state.name, tuple) and state.name[-1])
         cached = state.cached_tokens if first else 0
-        return choice.answers, Piece(choice.index, new, logprobs, reason, cached)
+        return choice.answers, Piece(choice.index, new, logprobs, reason, cached, state.token_ids[-1])
 
     def _ended(self, state: RequestState) -> None:
         """Forget a finished request; one that failed ends its whole call."""

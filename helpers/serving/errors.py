@@ -89,3 +89,7 @@ class Draining(ApiError):
 
 class RequestFailed(ApiError):
     """The engine could not compute this request: status 500. Other requests go on."""
+
+
+class EngineLost(RequestFailed):
+    """The engine ended before the answer did: status 500. Another engine can go on with the answer."""

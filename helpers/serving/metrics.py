@@ -37,32 +37,45 @@ _REASONS = {"stop": "stop", "length": "length", "cancelled": "abort", "failed": 
 """What vLLM calls each end of a request."""
 
 
+class _Page:
+    """The metrics that `/metrics` shows, for any number of engines."""
+
+    def __init__(self) -> None:
+        """Begin without engines."""
+        self.engines = 0
+        self.registry = here = CollectorRegistry()
+        self.gauges = {
+            name: Gauge(f"vllm:{name}", text, _LABELS, registry=here) for name, text in _GAUGES.items()
+        }
+        self.counters = {
+            name: Counter(f"vllm:{name}", text, _LABELS, registry=here) for name, text in _COUNTERS.items()
+        }
+        self.histograms = {
+            name: Histogram(f"vllm:{name}", text, _LABELS, registry=here, buckets=buckets)
+            for name, (text, buckets) in _HISTOGRAMS.items()
+        }
+        ends = "vllm:request_success"
+        self.ends = Counter(ends, "Ended requests", (*_LABELS, "finished_reason"), registry=here)
+
+
 class ServerMetrics(Observer):
     """Count what one engine does; the engine's thread writes, any thread reads.
 
-    Times are in seconds. A request that is cancelled before its first token is in `request_success` alone.
+    Engines beside each other share a page: the label `engine` tells their numbers apart, as in vLLM. Times are in seconds. A request that is cancelled before its first token is in `request_success` alone.
     """
 
-    def __init__(self, model: str):
-        """Begin at 0, for the model of that name."""
-        self.registry = CollectorRegistry()
-        labels = {"model_name": model, "engine": "0"}
-        here = self.registry
-        self._gauges = {
-            name: Gauge(f"vllm:{name}", text, _LABELS, registry=here).labels(**labels)
-            for name, text in _GAUGES.items()
-        }
-        self._counters = {
-            name: Counter(f"vllm:{name}", text, _LABELS, registry=here).labels(**labels)
-            for name, text in _COUNTERS.items()
-        }
-        self._histograms = {
-            name: Histogram(f"vllm:{name}", text, _LABELS, registry=here, buckets=buckets).labels(**labels)
-            for name, (text, buckets) in _HISTOGRAMS.items()
-        }
-        ends = Counter("vllm:request_success", "Ended requests", (*_LABELS, "finished_reason"), registry=here)
+    def __init__(self, model: str, beside: ServerMetrics | None = None):
+        """Begin at 0, for the model of that name; with `beside`, on the page of another engine's metrics."""
+        self._page: _Page = _Page() if beside is None else beside._page
+        self._page.engines += 1
+        self.registry = self._page.registry
+        labels = {"model_name": model, "engine": str(self._page.engines - 1)}
+        self._gauges = {name: gauge.labels(**labels) for name, gauge in self._page.gauges.items()}
+        self._counters = {name: counter.labels(**labels) for name, counter in self._page.counters.items()}
+        self._histograms = {name: one.labels(**labels) for name, one in self._page.histograms.items()}
         self._ends = {
-            reason: ends.labels(**labels, finished_reason=name) for reason, name in _REASONS.items()
+            reason: self._page.ends.labels(**labels, finished_reason=name)
+            for reason, name in _REASONS.items()
         }
         self._looked_up = self._hits = 0
 

@@ -51,16 +51,40 @@ def make_service(
 
     Raises ValueError for a size under 1 and an unknown policy.
     """
+    engine = make_engine(model, tokenizer, policy, max_batch_size, token_budget, num_pages, page_size)
+    metrics = ServerMetrics(name)
+    loop = EngineLoop(engine, max_waiting, metrics)
+    return Service(loop, serves_of(engine, tokenizer, name, limits), Prompts(tokenizer), metrics)
+
+
+def make_engine(
+    model: DecoderLM,
+    tokenizer: PreTrainedTokenizerBase,
+    policy: str = "fcfs",
+    max_batch_size: int = 32,
+    token_budget: int = 512,
+    num_pages: int = 512,
+    page_size: int = 16,
+) -> ContinuousBatcher:
+    """Return an engine as a server uses it. Raises ValueError for a size under 1 and an unknown policy."""
     cache = PagedKVCache.for_model(model, num_pages, page_size)
-    engine = ContinuousBatcher(
+    return ContinuousBatcher(
         model, cache, max_batch_size, token_budget, policy=policy, log=1, tokenizer=tokenizer
     )
-    room = min(model.cfg.max_positions, cache.capacity)
-    ends = tuple(end_tokens(model, tokenizer))
+
+
+def serves_of(
+    engine: ContinuousBatcher,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    limits: Limits | None = None,
+) -> Serves:
+    """Return what an engine can serve, under the model's name."""
+    cfg = engine.model.cfg
+    ends = tuple(end_tokens(engine.model, tokenizer))
     priorities = isinstance(engine.scheduler.policy, Priority)
-    serves = Serves(name, room, model.cfg.vocab_size, ends, priorities, limits or Limits())
-    metrics = ServerMetrics(name)
-    return Service(EngineLoop(engine, max_waiting, metrics), serves, Prompts(tokenizer), metrics)
+    room = min(cfg.max_positions, engine.cache.capacity)
+    return Serves(name, room, cfg.vocab_size, ends, priorities, limits or Limits())
 
 
 class Server(uvicorn.Server):

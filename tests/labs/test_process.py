@@ -105,7 +105,7 @@ def test_solutions_pass_with_other_seeds(seed, monkeypatch):
 
     monkeypatch.setattr(limit, "SECONDS", 30.0)
     monkeypatch.setenv("COURSE_CHECK_SEED", seed)
-    for lab in (*range(1, 10), 11):
+    for lab in range(1, 13):
         names = mutate_labs.space(lab)
         for answer in {(a.name, a.check) for a in mutate_labs.answers(lab)}:
             module, check = answer[1].split(".")

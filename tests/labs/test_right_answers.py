@@ -1,6 +1,7 @@
 """Right answers in unusual styles are accepted: numpy's numbers, tuples for lists, other types of infinity, other ways."""
 
 import bisect
+import codecs
 import collections
 import decimal
 import fractions
@@ -1064,6 +1065,128 @@ def choose_numpy_plan(model, machine, limit):
     return list(plans[served.argmax()]) if served.max() > 0 else None
 
 
+def passes_recursive(turns, seats, queue=(), seated=()):
+    if not turns and not queue and not seated:
+        return []
+    queue, seated = dict(queue), dict(seated)
+    for what, name, tokens in turns[0] if turns else ():
+        if what == "begin":
+            queue[name] = tokens
+        else:
+            queue.pop(name, None), seated.pop(name, None)
+    for name in [*queue][: max(0, seats - len(seated))]:
+        seated[name] = queue.pop(name)
+    left = {name: tokens - 1 for name, tokens in seated.items() if tokens > 1}
+    return [tuple(seated), *passes_recursive(turns[1:], seats, queue, left)]
+
+
+def turns_numpy(turns, seats):
+    names = [name for turn in turns for what, name, _ in turn if what == "begin"]
+    left, here, gone = np.zeros(len(names), int), [], set()
+    place, found, turn = {name: i for i, name in enumerate(names)}, [], 0
+    while turn < len(turns) or any(left[place[name]] > 0 and name not in gone for name in here):
+        for what, name, tokens in turns[turn] if turn < len(turns) else ():
+            if what == "begin":
+                here.append(name)
+                left[place[name]] = tokens
+            elif name in here:
+                gone.add(name)
+        alive = [name for name in here if left[place[name]] > 0 and name not in gone]
+        found.append(alive[:seats])
+        for name in alive[:seats]:
+            left[place[name]] -= 1
+        turn += 1
+    return found
+
+
+def events_bytewise(pieces):
+    found, line, data = [], bytearray(), []
+    for byte in b"".join(pieces):
+        if byte != 10:
+            line.append(byte)
+            continue
+        text = line.removesuffix(b"\r").decode()
+        line.clear()
+        if text.startswith("data: "):
+            data.append(text[6:])
+        elif text.startswith("data:"):
+            data.append(text[5:])
+        if text == "" and data:
+            if data == ["[DONE]"]:
+                break
+            found.append("\n".join(data))
+            data = []
+    return found
+
+
+def events_incremental(pieces):
+    decoder, rest, found, data = codecs.getincrementaldecoder("utf-8")(), "", [], None
+    for piece in pieces:
+        rest += decoder.decode(piece)
+        while "\n" in rest:
+            line, rest = rest.split("\n", 1)
+            name, colon, value = line.rstrip("\r").partition(":")
+            if name == "data" and colon:
+                value = value[1:] if value[:1] == " " else value
+                data = value if data is None else f"{data}\n{value}"
+            elif not name and not colon and data is not None:
+                if data == "[DONE]":
+                    return tuple(found)
+                found.append(data)
+                data = None
+    return tuple(found)
+
+
+def places_numpy(requests, engines, slack):
+    loads, homes = np.zeros(engines, int), {}
+    found = np.zeros(len(requests), int)
+    for i, (talk, tokens) in enumerate(requests):
+        home = homes.get(talk, -1)
+        stays = home >= 0 and loads[home] - loads.min() <= slack
+        found[i] = homes[talk] = home if stays else int(loads.argmin())
+        loads[found[i]] += tokens
+    return found
+
+
+def places_recursive(requests, engines, slack):
+    if not requests:
+        return []
+    *before, (talk, _) = requests
+    found = places_recursive(before, engines, slack)
+    loads = [
+        sum(n for (_, n), where in zip(before, found, strict=True) if where == i) for i in range(engines)
+    ]
+    homes = [where for (name, _), where in zip(before, found, strict=True) if name == talk]
+    if homes and loads[homes[-1]] <= min(loads) + slack:
+        return [*found, homes[-1]]
+    return [*found, min((load, i) for i, load in enumerate(loads))[1]]
+
+
+def plan_sorted(choices, ttft, tpot, share):
+    def late(choice):
+        return sum(one is None or one[0] > ttft or one[1] > tpot for one in choice["requests"])
+
+    for choice in sorted(
+        choices, key=lambda one: (one["replicas"], fractions.Fraction(late(one), len(one["requests"])))
+    ):
+        if 1 - late(choice) / len(choice["requests"]) >= share:
+            return [choice["replicas"], choice["router"]]
+    return None
+
+
+def plan_numpy12(choices, ttft, tpot, share):
+    best = None
+    for choice in choices:
+        times = np.array([(math.inf, math.inf) if one is None else one for one in choice["requests"]])
+        met = ((times <= (ttft, tpot)).all(axis=1)).mean()
+        better = (
+            best is None or choice["replicas"] < best[0] or (choice["replicas"] == best[0] and met > best[2])
+        )
+        if met >= share and better:
+            best = choice["replicas"], choice["router"], met
+    return best and best[:2]
+
+
 RIGHT = {
     "lab01.check_kv_bytes": (kv_numpy, kv_by_layers),
     "lab01.check_int4_bytes": (int4_decimal, int4_numpy),
@@ -1116,6 +1239,10 @@ RIGHT = {
     "lab11.check_idle": (idle_events, idle_numpy),
     "lab11.check_balance": (balance_greedy, balance_numpy),
     "lab11.check_choose": (choose_counting, choose_numpy_plan),
+    "lab12.check_loop": (passes_recursive, turns_numpy),
+    "lab12.check_events": (events_bytewise, events_incremental),
+    "lab12.check_route": (places_numpy, places_recursive),
+    "lab12.check_plan": (plan_sorted, plan_numpy12),
 }
 PAIRS = [(check, answer) for check, several in RIGHT.items() for answer in several]
 

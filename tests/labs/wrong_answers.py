@@ -1296,4 +1296,74 @@ def f(model, machine, limit):
 """,
         "another plan serves more requests",
     ),
+    (
+        "lab12.check_loop",
+        "f",
+        """
+def f(turns, seats):
+    queue, seated, found, turn = [], {}, [], 0
+    while turn < len(turns) or queue or seated:
+        for what, name, tokens in turns[turn] if turn < len(turns) else []:
+            if what == 'begin':
+                queue.append((name, tokens))
+            elif name in seated:
+                del seated[name]
+        while queue and len(seated) < seats:
+            name, tokens = queue.pop(0)
+            seated[name] = tokens
+        found.append(list(seated))
+        seated = {name: left - 1 for name, left in seated.items() if left > 1}
+        turn += 1
+    return found
+""",
+        "Does cancellation look at the queue?",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found = []
+    for block in text.split('\\n\\n')[:-1]:
+        data = '\\n'.join(line[5:].strip() for line in block.split('\\n') if line.startswith('data:'))
+        if data == '[DONE]':
+            break
+        if data:
+            found.append(data)
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = [0] * engines, {}, []
+    for talk, tokens in requests:
+        least = loads.index(min(loads))
+        home = homes.setdefault(talk, least)
+        if loads[home] - loads[least] > slack:
+            home = least
+        loads[home] += tokens
+        found.append(home)
+    return found
+""",
+        "Is its home still the first one?",
+    ),
+    (
+        "lab12.check_plan",
+        "f",
+        """
+def f(choices, ttft, tpot, share):
+    def met(one):
+        served = [r for r in one['requests'] if r is not None]
+        return sum(a <= ttft and b <= tpot for a, b in served) / max(1, len(served))
+    good = [one for one in choices if met(one) >= share]
+    best = min(good, key=lambda one: (one['replicas'], -met(one)), default=None)
+    return best and (best['replicas'], best['router'])
+""",
+        "Is it left out of the share?",
+    ),
 ]

@@ -130,6 +130,12 @@ def until(condition, seconds=10.0):
         time.sleep(0.005)
 
 
+def is_empty(server):
+    """Whether the server has nothing on its way and no page in use."""
+    loop = server.service.loop
+    return loop.num_answers == 0 and loop.engine.cache.used_pages == 0
+
+
 async def gather(answers):
     """All pieces of a call, as text and reason for each choice."""
     texts, reasons = {}, {}

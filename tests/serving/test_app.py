@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from helpers.model import generate
-from tests.serving.service import HTTP, NAME, ROOM, alone, model, running, tokenizer, until
+from tests.serving.service import HTTP, NAME, ROOM, alone, is_empty, model, running, tokenizer, until
 
 QUESTION = [{"role": "user", "content": "Name three rivers."}]
 
@@ -360,12 +360,6 @@ def test_many_streams_at_once_are_each_as_generate_answers(server):
 
     texts = asyncio.run(all_of_them())
     assert texts == [alone(prompt, 4 + i % 9).answer for i, prompt in enumerate(prompts)]
-
-
-def is_empty(server):
-    """Whether the server has nothing on its way and no page in use."""
-    loop = server.service.loop
-    return loop.num_answers == 0 and loop.engine.cache.used_pages == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])

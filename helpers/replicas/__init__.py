@@ -1,0 +1,12 @@
+"""Several engines behind one address: routing, and answers that outlive a replica. Chapter 12.
+
+Read in this order: `replica` (an engine as a router sees it), `group` (several engines in place of one),
+`relay` (an answer's way, across the death of replicas), `service` (a server with several engines).
+"""
+
+from helpers.replicas.group import ReplicaGroup
+from helpers.replicas.relay import Relay, Strand
+from helpers.replicas.replica import Replica, Share
+from helpers.replicas.service import make_group_service
+
+__all__ = ["Relay", "Replica", "ReplicaGroup", "Share", "Strand", "make_group_service"]
