@@ -4,9 +4,22 @@ Read in this order: `replica` (an engine as a router sees it), `group` (several 
 `relay` (an answer's way, across the death of replicas), `service` (a server with several engines).
 """
 
+from helpers.replicas.accounts import Account, Accounts
 from helpers.replicas.group import ReplicaGroup
+from helpers.replicas.prompt_history import PromptHistory
 from helpers.replicas.relay import Relay, Strand
-from helpers.replicas.replica import Replica, Share
+from helpers.replicas.replica import CachingLoop, Replica, Share
 from helpers.replicas.service import make_group_service
 
-__all__ = ["Relay", "Replica", "ReplicaGroup", "Share", "Strand", "make_group_service"]
+__all__ = [
+    "Account",
+    "Accounts",
+    "CachingLoop",
+    "PromptHistory",
+    "Relay",
+    "Replica",
+    "ReplicaGroup",
+    "Share",
+    "Strand",
+    "make_group_service",
+]
