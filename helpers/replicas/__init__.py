@@ -9,7 +9,9 @@ from helpers.replicas.group import ReplicaGroup
 from helpers.replicas.prompt_history import PromptHistory
 from helpers.replicas.relay import Relay, Strand
 from helpers.replicas.replica import CachingLoop, Replica, Share
+from helpers.replicas.server import main, replica_command_line, service_in_process, service_on_ray
 from helpers.replicas.service import make_group_service
+from helpers.replicas.watched_answers import WatchedAnswers
 
 __all__ = [
     "Account",
@@ -21,5 +23,10 @@ __all__ = [
     "ReplicaGroup",
     "Share",
     "Strand",
+    "WatchedAnswers",
+    "main",
     "make_group_service",
+    "replica_command_line",
+    "service_in_process",
+    "service_on_ray",
 ]

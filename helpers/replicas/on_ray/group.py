@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
@@ -13,8 +13,10 @@ from ray.serve.handle import DeploymentHandle
 from helpers.engine.request import Request
 from helpers.replicas.relay import Relay
 from helpers.replicas.replica import Share
+from helpers.replicas.watched_answers import WatchedAnswers
 from helpers.serving.answers import Answers, Piece
 from helpers.serving.errors import ApiError, BadRequest, Busy, Draining, EngineLost, RequestFailed
+from helpers.serving.metrics import ServerMetrics
 
 
 class Stream(AsyncIterator[Piece]):
@@ -57,9 +59,20 @@ class RayGroup:
     on their way; above that `submit` raises Busy.
     """
 
-    def __init__(self, handle: DeploymentHandle, capacity: int, most_deaths: int = 3):
-        """Take a handle to the deployment of `EngineActor`. `most_deaths` as in `Relay`."""
+    def __init__(
+        self,
+        handle: DeploymentHandle,
+        capacity: int,
+        metrics: ServerMetrics | None = None,
+        stop: Callable[[], None] = lambda: None,
+        most_deaths: int = 3,
+    ):
+        """Take a handle to the deployment of `EngineActor`; `close` calls `stop` once.
+
+        `metrics` counts what clients see. `most_deaths` is that of `Relay`.
+        """
         self._handle, self.capacity, self._most_deaths = handle.options(stream=True), capacity, most_deaths
+        self._metrics, self._stop = metrics or ServerMetrics("unnamed"), stop
         self.num_answers = self.tokens_asked = 0
         self._draining, self._deadline = False, Deadline()
 
@@ -77,7 +90,7 @@ class RayGroup:
             raise BadRequest(f"{count} answers were asked for, and {self.capacity} are computed at most", "n")
         if self.num_answers + count > self.capacity and not admitted:
             raise Busy(f"{self.num_answers} answers are on their way already, try again later")
-        answers = Answers(count, time.perf_counter(), lambda _: relay.cancel())
+        answers = WatchedAnswers(requests, samples, lambda _: relay.cancel(), self._metrics)
         relay = Relay(answers, self._begin, self._most_deaths)
         for place, request in enumerate(requests):
             relay.start(request, samples, place * samples)
@@ -89,9 +102,11 @@ class RayGroup:
         self._draining = True
 
     def close(self, seconds: float = 0.0) -> None:
-        """Drain; the deployment itself belongs to the caller."""
+        """Drain, and end what `stop` ends; closing again changes nothing."""
         if not self._draining:
             self.drain(seconds)
+        stop, self._stop = self._stop, lambda: None
+        stop()
 
     def _begin(self, request: Request, samples: int, admitted: bool) -> Share:
         """Send a request to the deployment."""
@@ -102,3 +117,4 @@ class RayGroup:
         """Change the load."""
         self.num_answers += requests
         self.tokens_asked += tokens
+        self._metrics.gauge("num_requests_running", self.num_answers)
