@@ -3,8 +3,8 @@
 SmolLM2-135M, greedy, forced lengths, the same threads; contenders take turns. Two workloads: 16 ragged requests
 (prompts of 32 to 512 tokens, answers of 16 to 128), and 64 requests behind a system prompt of 256 tokens. Bars: ragged at
 least 2.0x the better of transformers' static and continuous batching, in fp32 and bf16, and 1.5x llama.cpp's server (F16, 16
-slots) in bf16; shared at least 3.5x the better of transformers' two. llama.cpp runs in an environment of its own, as `benchmarks.rivals` makes it;
-other engines are compared there.
+slots) in bf16; shared at least 3.5x the better of transformers' two. llama.cpp runs in an environment of its own, which
+`benchmarks.rivals` makes; other engines are compared there.
 
 One workload in one type is one run, recorded with the environment that it ran in. `--only` replaces the runs it names in
 results/engine.json and leaves the others.

@@ -1,4 +1,7 @@
-"""Puts the engines' table into the README, from benchmarks/results/rivals.json: `python tools/rivals_table.py [--check]`."""
+"""Puts the table of engines into the README: `python tools/rivals_table.py [--check]`.
+
+It is made from benchmarks/results/rivals.json, which `python -m benchmarks.rivals` writes.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +61,8 @@ def conditions(results: dict[str, Any]) -> str:
     counts = sorted({len(entry["samples"]) for _, entry in entries})
     machine, days = results["machine"], sorted({sample["day"] for sample in samples})
     loads = [sample["other cores"] for sample in samples]
-    versions = {
-        f"{package} {number}" for name, entry in entries for package, number in entry["versions"].items() if name != "ours"
-    }  # fmt: skip
+    others = [entry["versions"] for name, entry in entries if name != "ours"]
+    versions = {f"{package} {number}" for by_package in others for package, number in by_package.items()}
     return (
         f"Medians of {_range(counts)} samples, contenders in turns; {machine['processor'] or machine['platform']}, "
         f"{machine['cpus']} cores, {machine['threads']} threads each; {_range(days)}. Other programs used "
@@ -112,7 +114,7 @@ def main(arguments: list[str]) -> int:
         TARGET.write_text(wanted)
     elif text != wanted:
         print(
-            "the README's table is not that of benchmarks/results/rivals.json; run: python tools/rivals_table.py"
+            "the README's table is older than benchmarks/results/rivals.json; run: python tools/rivals_table.py"
         )
         return 1
     print("the README's table is that of benchmarks/results/rivals.json")

@@ -1,13 +1,17 @@
-"""Other engines beside the course's: `python -m benchmarks.rivals [--minutes 9] [--only NAME ...] [--workloads NAME ...]`.
+"""Measure other engines beside the course's: `python -m benchmarks.rivals [--minutes 9] [--only NAME ...]`.
 
-SmolLM2-135M-Instruct, greedy, forced lengths, the same number of threads. Contenders take turns: one sample of each, then
-the next turn with other words. Each is a process of its own in an environment of its own, made on demand in the cache
-folder, and driven by lines of JSON. What `--only`, `--formats` and `--workloads` leave out stays as it is in
-results/rivals.json; a sample that is there is not taken again, and each is written as soon as it is taken. So the same
-command, given again, goes on where a slice of `--minutes` ended or was interrupted. A sample counts only when machine,
-versions and threads are those of the file; `--again` forgets the samples that the command names.
+SmolLM2-135M-Instruct, greedy, forced lengths, the same number of threads. Contenders take turns: one sample
+of each, then the next turn with other words. Each contender is a process of its own, in an environment of its
+own that is made on demand in the cache folder, and is driven by lines of JSON. Recorded with each sample:
+seconds, tokens, how many answers equal transformers' in fp32, and how many cores other programs used.
 
-`--prepare` measures nothing: it makes the environments and converts the model (some minutes and 6 GB, once).
+Each sample is written to results/rivals.json as soon as it is taken, and none that is there is taken again.
+So a run ends after `--minutes`, or is interrupted, and the same command goes on from there. `--only`,
+`--formats` and `--workloads` name what to measure; all else in the file stays. A file of another machine, or
+with other threads, is begun anew; samples of other versions of a contender are replaced; `--again` forgets
+the samples that are named.
+
+`--prepare` measures nothing: the environments are made, and the model is converted for each rival, once.
 Afterwards `python tools/rivals_table.py` puts the table into the README.
 
 | module | |

@@ -38,7 +38,7 @@ class Slice:
         return seconds
 
     def missing(self, format: str) -> list[tuple[str, int, str]]:
-        """Return the samples that the file does not have: workload, turn and contender, in the order of measuring."""
+        """Return what the file does not have, in the order of measuring: workload, turn and contender."""
         out = self.results.absent.get(format, {})
         names = [name for name in self.options.only if format in CONTENDERS[name].models and name not in out]
         return [
@@ -64,7 +64,8 @@ class Slice:
 
     def sample(self, stack: ExitStack, format: str, workload: str, turn: int, name: str) -> None:
         """Take one sample, and write it."""
-        self.left()  # nothing is begun when the time is up
+        if self.left() < self.results.longest(format, workload, name):
+            raise OutOfTime
         if name not in self.rivals:
             rival, versions = start(name, format, self.options.threads, self.left)
             self.rivals[name] = stack.enter_context(rival), versions

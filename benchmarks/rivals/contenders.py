@@ -42,7 +42,7 @@ CONTENDERS = {
     ),
     "llama.cpp": Contender("llama.cpp", "llama_cpp", GGUF, "llama"),
 }
-"""In the order in which they take turns; transformers first, because its answers are what others are compared with."""
+"""In the order in which they take turns; transformers first: others are compared with its answers."""
 
 
 def start(
@@ -50,8 +50,8 @@ def start(
 ) -> tuple[Rival, dict[str, str]]:
     """Return a contender's process, loaded and warm, and the versions that compute there.
 
-    RivalFailed, with the reason, where it cannot be installed, converted, loaded or run in this format; OutOfTime when
-    loading takes more than the seconds that are `left`.
+    Raise RivalFailed, with the reason, where it cannot be installed, converted, loaded or run in this format,
+    OutOfTime when loading takes more than the seconds that are `left`.
     """
     contender = CONTENDERS[name]
     if format not in contender.models:

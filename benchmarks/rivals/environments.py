@@ -1,7 +1,7 @@
 """Virtual environments of the rivals: one each, made on demand in the cache folder from pinned versions.
 
-`environments/NAME.txt` is a requirements file in which every package is pinned, as `pip freeze` wrote it. An environment
-whose file has changed is made anew.
+`environments/NAME.txt` is a requirements file in which every package is pinned, as `pip freeze` wrote it. An
+environment whose file has changed is made anew.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from benchmarks.rivals.process import RivalFailed
 from helpers.storage import cache_folder
 
 PINS = Path(__file__).parent / "environments"
+QUIETLY = ("--quiet", "--disable-pip-version-check")
 
 
 def folder() -> Path:
@@ -24,7 +25,7 @@ def folder() -> Path:
 
 
 def python_of(name: str) -> str:
-    """Return the interpreter of an environment, made if need be; RivalFailed with the reason where that fails."""
+    """Return the interpreter of an environment, made if need be; RivalFailed where that fails."""
     pins, where = (PINS / f"{name}.txt").read_text(), folder() / name
     made, python = where / "made-from.txt", where / "bin" / "python"
     if not (made.exists() and made.read_text() == pins):
@@ -40,8 +41,8 @@ def _install(python: Path, where: Path, file: Path, pins: str) -> None:
     options = course.Environment().choose_torch() if "torch==" in pins else []
     commands = [
         [sys.executable, "-m", "venv", str(where)],
-        [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", *options, "-r", str(file)],
-    ]  # fmt: skip
+        [str(python), "-m", "pip", "install", *QUIETLY, "--no-deps", *options, "-r", str(file)],
+    ]
     for command in commands:
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:

@@ -1,7 +1,7 @@
 """The course's model in each rival's own format, converted once and kept in the cache folder.
 
-All come from the same weights: the fp32 safetensors that the course itself loads, which are an expanded Q4_1. So Q4_1
-loses nothing, and a rival that rounds other tokens than these does so while computing.
+All come from the same weights: the fp32 safetensors that the course itself loads, an expanded Q4_1. So Q4_1 loses
+nothing, and where a rival's tokens differ in fp32, that is because of how it computes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FILE_TYPES = {
 
 
 def located(kind: str) -> Path:
-    """Return the model as a rival of this kind reads it, converted if need be; RivalFailed where that fails."""
+    """Return the model as this kind of file, converted if need be; RivalFailed where that fails."""
     if kind == "safetensors":
         return checkpoint.locate()
     if kind == "q4_1.gguf":
@@ -46,7 +46,7 @@ def located(kind: str) -> Path:
 
 
 def to_openvino(weights: str) -> Callable[[Path], None]:
-    """Return what writes OpenVINO's intermediate representation; groups of 64, the largest that divide 576."""
+    """Return what writes OpenVINO's own format; int4 in groups of 64, the largest that divide 576."""
     groups = ["--group-size", "64", "--ratio", "1.0"] if weights == "int4" else []
 
     def convert(target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Our side of the pipe: a rival as a process in its own environment, and what other programs used meanwhile."""
+"""Our side of the pipe: a rival as a process in its own environment, and the machine's other load."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Rival:
         variables = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with log.open("w") as errors:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables,
-                start_new_session=True,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                env=variables, start_new_session=True,
             )  # fmt: skip
         self.pid = self._process.pid
 
@@ -122,7 +122,7 @@ class OtherLoad:
         self.cores = max(0.0, busy - own) / wall
 
     def _now(self) -> tuple[float, float, float]:
-        """Return seconds of the clock, of all processors while busy, and of this process and the rival's processes."""
+        """Return seconds of the clock, of all processors while busy, and of this process and the rival's."""
         times, own = psutil.cpu_times(), 0.0
         idle = ("idle", "iowait", "guest", "guest_nice")  # guests are counted as users, too
         busy = sum(times) - sum(getattr(times, name, 0.0) for name in idle)

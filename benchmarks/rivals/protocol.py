@@ -1,7 +1,7 @@
 """The rival's side of the pipe: a call is one line of JSON on stdin, its answer one line on stdout.
 
-Every rival runs this in its own environment, so that only the standard library is imported. A call is an object with
-`call` and arguments; the answer has `result`, or `problem`: one sentence.
+Every rival runs this in its own environment, so that only the standard library is imported. A call is an object
+with `call` and arguments; the answer has `result`, or `problem`: one sentence.
 
 | call | arguments | result |
 |---|---|---|
@@ -56,7 +56,7 @@ class Adapter:
         self.answers([tokens(rng, 32) for _ in range(16)], [4] * 16)
 
     def decode(self, context: int, batch: int, turn: int) -> dict[str, Any]:
-        """Return the time of `STEPS` decode steps of equal requests: a longer answer's time less that of one token."""
+        """Return the time of `STEPS` decode steps: that of longer answers, less that of answers of one token."""
         rng = random.Random(f"decode {context} {batch} {turn}")
         times, answers = [], []
         for length in (1, 1 + STEPS):  # with prompts of their own: no cache helps
@@ -95,7 +95,7 @@ def serve(adapter: Adapter) -> None:
 
 
 def _answer(adapter: Adapter, call: dict[str, Any]) -> dict[str, Any]:
-    """Return a call's result, or the problem: a rival may raise anything, and the benchmark goes on without it."""
+    """Return a call's result, or the problem: a rival may raise anything, and the benchmark goes on."""
     name = call.pop("call")
     try:
         result = getattr(adapter, name)(**call)

@@ -1,4 +1,4 @@
-"""Samples in results/rivals.json: merged, never mixed between machines or versions; and transformers' answers."""
+"""Samples in results/rivals.json, merged, never mixed between machines or versions; transformers' answers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Answers = list[list[int]]
 class Results:
     """What is in the file, and what a run adds to it: every sample is written at once.
 
-    `entries[format][workload][name]` has versions and samples by turn, `absent[format][name]` the reason of a contender
-    that could not take part.
+    `entries[format][workload][name]` has versions and samples by turn, `absent[format][name]` the reason of a
+    contender that could not take part.
     """
 
     def __init__(self, machine: dict[str, Any]):
@@ -31,6 +31,11 @@ class Results:
     def has(self, format: str, workload: str, name: str, turn: int) -> bool:
         """Return whether a sample is there."""
         return str(turn) in self._entry(format, workload, name).get("samples", {})
+
+    def longest(self, format: str, workload: str, name: str) -> float:
+        """Return the seconds of a contender's longest sample; 0 without one."""
+        samples = self._entry(format, workload, name).get("samples", {})
+        return max((float(sample["seconds"]) for sample in samples.values()), default=0.0)
 
     def add(
         self,
@@ -72,7 +77,7 @@ class Results:
 
 
 class Truth:
-    """transformers' answers in fp32, kept in a folder by what was asked, so that later slices compare with them, too."""
+    """transformers' answers in fp32, kept by what was asked, so that later slices compare with them, too."""
 
     def __init__(self, folder: Path):
         """Answers are kept in `folder`."""
@@ -84,7 +89,7 @@ class Truth:
         self._path(asked).write_text(json.dumps(answers))
 
     def equal(self, asked: dict[str, Any], answers: Answers) -> list[int] | None:
-        """Return how many answers equal transformers', and of how many; None where it was never asked this."""
+        """Return how many answers equal transformers', and of how many; None where those are unknown."""
         if not self._path(asked).exists():
             return None
         truth = json.loads(self._path(asked).read_text())

@@ -21,7 +21,7 @@ class Workload:
     """Requests, whose seconds count; other workloads count tokens per second."""
 
     def asked(self, turn: int) -> dict[str, Any]:
-        """Return the call's arguments in a turn: other words each time, so that no cache of a turn helps the next."""
+        """Return the call's arguments in a turn: other words each time, so that no turn's cache helps the next."""
         if self.jobs is None:
             return {**self.arguments, "turn": turn}
         jobs = reworded(self.jobs(), turn)

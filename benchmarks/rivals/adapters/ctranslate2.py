@@ -1,4 +1,4 @@
-"""CTranslate2's generator: static batches of 16, which run to their longest answer; it has no other batches."""
+"""CTranslate2's generator: static batches of 16, the only ones that it has, run to their longest answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""llama.cpp's server out of the package `xllamacpp`: 16 slots of 1,024 tokens, its cache in F16 as by default.
+"""llama.cpp's server out of the package `xllamacpp`: 16 slots of 1,024 tokens, a cache in F16 as by default.
 
 `bf16` stands for F16 here, the 16 bits that llama.cpp's own converter chooses.
 """

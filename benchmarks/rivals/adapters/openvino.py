@@ -1,4 +1,4 @@
-"""OpenVINO GenAI's continuous batching: 64 sequences, prefix caching, caches in the format that it computes in.
+"""OpenVINO GenAI's continuous batching: 64 sequences, prefix caching, a cache of the type that it computes in.
 
 In int8 and int4 the weights have few bits, and everything else is OpenVINO's default (a cache in 8 bits).
 """
