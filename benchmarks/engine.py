@@ -3,7 +3,8 @@
 SmolLM2-135M, greedy, forced lengths, the same threads; contenders take turns. Two workloads: 16 ragged requests
 (prompts of 32 to 512 tokens, answers of 16 to 128), and 64 requests behind a system prompt of 256 tokens. Bars: ragged at
 least 2.0x the better of transformers' static and continuous batching, in fp32 and bf16, and 1.5x llama.cpp's server (F16, 16
-slots) in bf16; shared at least 3.5x the better of transformers' two. llama.cpp comes with the extra `bench`.
+slots) in bf16; shared at least 3.5x the better of transformers' two. llama.cpp runs in an environment of its own, which
+`benchmarks.rivals` makes; other engines are compared there.
 
 One workload in one type is one run, recorded with the environment that it ran in. `--only` replaces the runs it names in
 results/engine.json and leaves the others.
@@ -15,29 +16,21 @@ import argparse
 import json
 import random
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig
 
 from benchmarks.record import RESULTS, environment, write
-from benchmarks.serving_rivals import (
-    Answers,
-    Job,
-    LlamaServer,
-    continuous_batches,
-    static_batches,
-    timed,
-    write_f16,
-)
+from benchmarks.rivals.contenders import start
+from benchmarks.rivals.process import Rival
+from benchmarks.rivals.protocol import tokens
+from benchmarks.transformers_batches import Answers, Job, continuous_batches, static_batches, timed
 from helpers import ContinuousBatcher, PagedKVCache
 from helpers.engine import Request
 from helpers.model import DecoderConfig, DecoderLM, checkpoint
-from helpers.storage import smollm2
 
 SEATS, SYSTEM = 16, 256
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -46,14 +39,14 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 def ragged16() -> list[Job]:
     """16 requests of very different lengths."""
     rng = random.Random(16)
-    return [Job(_tokens(rng, rng.randint(32, 512)), rng.randint(16, 128)) for _ in range(16)]
+    return [Job(tokens(rng, rng.randint(32, 512)), rng.randint(16, 128)) for _ in range(16)]
 
 
 def shared64(system: int = SYSTEM) -> list[Job]:
     """64 requests that begin alike."""
     rng = random.Random(64)
-    prefix = _tokens(rng, SYSTEM)[:system]
-    return [Job(prefix + _tokens(rng, rng.randint(16, 96)), rng.randint(32, 96)) for _ in range(64)]
+    prefix = tokens(rng, SYSTEM)[:system]
+    return [Job(prefix + tokens(rng, rng.randint(16, 96)), rng.randint(32, 96)) for _ in range(64)]
 
 
 class Ours:
@@ -79,18 +72,18 @@ class Ours:
 
 
 def compare(
-    contenders: dict[str, Callable[[Sequence[Job]], Answers | None]],
+    contenders: dict[str, Callable[[Sequence[Job]], Answers]],
     jobs: list[Job],
     repeats: int,
     label: str,
 ) -> dict[str, Any]:
     """All samples of one workload, in turns, and how often each answer equals ours."""
     samples: dict[str, list[float]] = {name: [] for name in contenders}
-    answers: dict[str, Answers] = {}  # of those that give tokens
+    answers: dict[str, Answers] = {}
     for _ in range(repeats):
         for name, serve in contenders.items():
             seconds, given = timed(serve, jobs)
-            answers |= {} if given is None else {name: given}
+            answers[name] = given
             samples[name].append(seconds)
             print(f"{label:<15} {name:<24} {seconds:6.1f} s", flush=True)
     ours = answers["ours"]
@@ -113,12 +106,12 @@ def verdicts(results: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def run(workload: str, dtype: str, repeats: int, llama: LlamaServer | None) -> dict[str, Any]:
+def run(workload: str, dtype: str, repeats: int, llama: Rival | None = None) -> dict[str, Any]:
     """One workload in one type: everybody in turns."""
     model, reference = checkpoint.load(DTYPES[dtype]).model, checkpoint.load_reference(DTYPES[dtype])
     jobs, seats = (ragged16(), SEATS) if workload == "ragged16" else (shared64(), 64)
     engine = Ours(model, seats)
-    contenders: dict[str, Callable[[Sequence[Job]], Answers | None]] = {
+    contenders: dict[str, Callable[[Sequence[Job]], Answers]] = {
         "ours": engine.serve,
         "transformers, static": lambda jobs: static_batches(reference, jobs, SEATS),
         "transformers, continuous": lambda jobs: continuous_batches(reference, jobs, SEATS),
@@ -151,19 +144,13 @@ def counts() -> dict[str, int]:
     return found
 
 
-def llama_server(scratch: Path) -> LlamaServer:
-    """llama.cpp over the course's model in F16."""
-    gguf = scratch / "f16.gguf"
-    write_f16(checkpoint.locate() / Path(smollm2.MEMBER).name, gguf)
-    return LlamaServer(gguf, SEATS, torch.get_num_threads())
-
-
 def record(name: str, entry: dict[str, Any]) -> None:
     """Puts one run into results/engine.json, with its environment, and works out the ratios anew."""
-    packages = ("torch", "transformers", "xllamacpp")
+    packages = ("torch", "transformers")
     path = RESULTS / "engine.json"
     runs = json.loads(path.read_text())["runs"] if path.exists() else {}
     settings = {**environment(packages), "threads": torch.get_num_threads()}
+    settings["packages"] |= entry.pop("versions", {})
     runs[name] = {**entry, "environment": settings}
     timed_runs = {label: run for label, run in sorted(runs.items()) if "seconds" in run}
     print(write("engine", {"times as fast": verdicts(timed_runs), "runs": runs}, packages))
@@ -176,21 +163,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=every, choices=every)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in options.only:
-            if name == "counts":
-                record(name, {"tokens computed": counts()})
-                continue
-            workload, dtype = name.split()
-            llama = llama_server(Path(scratch)) if dtype == "bf16" else None
-            record(name, run(workload, dtype, options.repeats, llama))
+    for name in options.only:
+        if name == "counts":
+            record(name, {"tokens computed": counts()})
+            continue
+        workload, dtype = name.split()
+        if dtype == "fp32":
+            record(name, run(workload, dtype, options.repeats))
+            continue
+        llama, versions = start("llama.cpp", dtype, torch.get_num_threads())
+        with llama:
+            record(name, {**run(workload, dtype, options.repeats, llama), "versions": versions})
     for name, ratio in json.loads((RESULTS / "engine.json").read_text())["times as fast"].items():
         print(f"{name}: {ratio:.2f}")
-
-
-def _tokens(rng: random.Random, count: int) -> list[int]:
-    """Random tokens, none of them special."""
-    return [rng.randrange(100, 49_000) for _ in range(count)]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parent / "results"
 def environment(packages: Sequence[str] = ("torch", "transformers", "numpy")) -> dict[str, Any]:
     """What the numbers depend on, without a name of the machine or of its user."""
     return {
-        "command": " ".join(["python", "-m", "benchmarks." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
+        "command": " ".join(["python", "-m", "benchmarks." + _called(Path(sys.argv[0])), *sys.argv[1:]]),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
@@ -33,8 +33,15 @@ def write(name: str, results: Mapping[str, Any], packages: Sequence[str] = ("tor
     content = {"environment": environment(packages), **results}
     if "torch" in sys.modules:
         content["environment"]["threads"] = sys.modules["torch"].get_num_threads()
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(unfinished, path)  # so that a run may be interrupted at any time
     return path
+
+
+def _called(path: Path) -> str:
+    """The benchmark's name: its file's, or its folder's."""
+    return path.parent.name if path.stem == "__main__" else path.stem
 
 
 def _processor() -> str:
