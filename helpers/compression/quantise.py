@@ -7,19 +7,19 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from helpers.compression.coded_product import product_of, whole_product_of
 from helpers.compression.editing import linear_of, matrices, plain_weight, replaced
 from helpers.compression.layers import QuantisedEmbedding, QuantisedLinear
 from helpers.compression.products import (
     DequantisedProduct,
     Product,
     RowProduct,
-    W8A8Product,
     is_int8_by_row,
-    product_of,
 )
 from helpers.compression.quantised import Quantised, quantise_matrix
 from helpers.compression.recipe import INT8, Recipe
 from helpers.model.decoder import DecoderLM, Linear
+from helpers.model.native_passes.small_passes import SmallPasses
 from helpers.ops.torch_ops import pack_weight
 
 
@@ -45,6 +45,7 @@ def quantise(model: DecoderLM, recipe: Recipe) -> DecoderLM:
     if twin.lm_head is None:
         _quantise_tied(twin, recipe, like)
     _convert(twin, dtype)
+    twin.small_passes = SmallPasses.of(twin)
     return twin
 
 
@@ -77,7 +78,7 @@ def _quantised_linear(quantised: Quantised, linear: Linear, recipe: Recipe, like
     if recipe.activations is None:
         product = product_of(quantised, like)
     else:
-        product = W8A8Product(quantised, recipe.activations)
+        product = whole_product_of(quantised, like, recipe.activations)
     wide = None
     if recipe.most_rows is not None:
         wide = linear_of(quantised.dequantise(), linear, like.dtype, packed_from=1)
