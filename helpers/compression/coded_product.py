@@ -48,8 +48,9 @@ class CodedProduct(RowProduct):
         codes = signed(quantised) if whole else quantised.codes
         stored = Codes.pack(codes, quantised.scale, offset, fmt.bits, group)
         self._rest = stored[3:]
-        for name, tensor in zip(("codes", "scale", "offset"), stored, strict=False):
-            self.register_buffer(name, tensor)
+        self.register_buffer("codes", stored.codes)
+        self.register_buffer("scale", stored.scale)
+        self.register_buffer("offset", stored.offset)
         self.most_rows = faster_up_to(
             (str(fmt), whole, quantised.shape[1], str(like.dtype)),
             (self._few, self._many),
@@ -82,7 +83,7 @@ class CodedProduct(RowProduct):
     def forward(self, x: Tensor) -> Tensor:
         """Return the product."""
         if usable() is None or not can_read(self.native):
-            return self._plain()(x)
+            return self._plain(x)
         return self._few(x) if len(x) <= self.most_rows else self._many(x)
 
     def rows(self, numbers: Tensor) -> Tensor:
@@ -98,9 +99,11 @@ class CodedProduct(RowProduct):
             offset = pack_codes(offset.reshape(1, -1), bits)
         return Quantised(self.format, shape, pack_codes(codes, bits), scale, offset)
 
-    def _plain(self) -> Product:
+    def _plain(self, x: Tensor) -> Tensor:
         """Return the same product without kernels."""
-        return W8A8Product(self.quantised) if self.native.whole else DequantisedProduct(self.quantised)
+        kind = W8A8Product if self.native.whole else DequantisedProduct
+        result: Tensor = kind(self.quantised)(x)
+        return result
 
     def _few(self, x: Tensor) -> Tensor:
         """Return the product of few tokens."""
@@ -109,7 +112,7 @@ class CodedProduct(RowProduct):
     def _many(self, x: Tensor) -> Tensor:
         """Return the product of many tokens."""
         if self.native.whole:
-            return self._plain()(x)
+            return self._plain(x)
         rows, columns = self.native.shape
         dtype = x.dtype if can_pack(x.dtype) else torch.float32
         wide, out = x.to(dtype), torch.empty(len(x), rows, dtype=x.dtype)

@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle, islice
 
 import torch
@@ -69,7 +70,7 @@ def faster_up_to(settings: object, ways: tuple[Way, Way], like: Tensor) -> int:
 
     def measure() -> list[list[float]]:
         inputs = [torch.randn(rows, like.shape[1]).to(like.dtype) for rows in CODED_ROWS]
-        pairs = [fastest([lambda x=x, way=way: way(x) for way in ways]) for x in inputs]
+        pairs = [fastest([partial(way, x) for way in ways]) for x in inputs]
         return [list(times) for times in zip(*pairs, strict=True)]
 
     first, second = remembered("coded", (settings, CODED_ROWS), measure)

@@ -125,7 +125,7 @@ def _parts(model: DecoderLM) -> list[int]:
         assert layer is not None
         attn, mlp = layer._modules["attn"], layer._modules["mlp"]
         leaves = [*attn._modules.values(), *mlp._modules.values()]  # type: ignore[union-attr]
-        below = [part for leaf in leaves for part in leaf._modules.values()]  # type: ignore[union-attr]
+        below = [part for leaf in leaves for part in leaf._modules.values()]
         for part in (layer, attn, mlp, *leaves, *below):
             assert part is not None
             found += map(id, part._parameters.values())
@@ -159,7 +159,7 @@ def _matrix(part: nn.Module) -> Matrix:
         codes: Matrix | None = getattr(product, "native", None)
         return torch.empty(0, 0, device="meta") if codes is None else codes
     plain = getattr(part, "plain", None)
-    weight: Tensor = part.weight if plain is None else plain
+    weight: Tensor = getattr(part, "weight") if plain is None else plain  # noqa: B009
     return weight.detach()
 
 
