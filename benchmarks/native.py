@@ -1,7 +1,7 @@
 """The native kernels beside plain torch: `python -m benchmarks.native [--repeats N]`.
 
 Attention of one layer over scattered pages, and whole passes of SmolLM2-135M over them: a decode step of one stream and
-of 16 rows. Both ways compute the same input in turns, in one process; a pair gives a ratio, and the median of ratios
+of 16 rows. Then decode steps of the same model with weights in fp32, bf16, int8 and int4, each as it serves, in turns. Both ways compute the same input in turns, in one process; a pair gives a ratio, and the median of ratios
 counts. With one thread the processor's seconds of that thread count, which other work on the machine does not lengthen.
 Bars: attention of 16 rows at contexts of 300 to 600 tokens at least 3x; a decode step of 16 rows at most 60 % of its time.
 """
@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.record import write
 from helpers import PagedKVCache
+from helpers.compression import INT4, INT8, Q8_0, Recipe, quantise, weight_nbytes
 from helpers.model import FlatBatch, SmallPasses, checkpoint
 from helpers.native import kernels
 from helpers.ops import BlockTables, attention_pages, torch_attention
@@ -108,6 +109,51 @@ def step(model: Any, native: SmallPasses, rows: int, context: int, repeats: int)
     return found
 
 
+FORMATS = {
+    "int8": Recipe(INT8, head=INT8),
+    "int8 by int8": Recipe(INT8, head=INT8, activations="token"),
+    "int4": Recipe(INT4, head=Q8_0),
+}
+
+
+def streams(models: dict[str, Any], rows: int, repeats: int) -> dict[str, Any]:
+    """Return the samples of decode steps of some rows behind 32 tokens, the models in turns, beside fp32's."""
+    samples: dict[str, list[float]] = {name: [] for name in models}
+    ways = {}
+    for name, model in models.items():
+        cache = PagedKVCache.for_model(model, 4 * rows, PAGE)
+        for row in range(rows):
+            model(FlatBatch.pack([[100 + row] * 32], None, [row]), cache)
+        ways[name] = (model, cache, FlatBatch.pack([[7]] * rows, [32] * rows))
+        cache.prepare(ways[name][2])
+    for _ in range(repeats):
+        for name, (model, cache, batch) in ways.items():
+            begin = clock()
+            model.compute(batch, cache)
+            samples[name].append(clock() - begin)
+    ratios = {
+        name: statistics.median(a / b for a, b in zip(samples["fp32"], times, strict=True))
+        for name, times in samples.items()
+    }
+    speeds = {name: rows / statistics.median(times) for name, times in samples.items()}
+    return {"seconds": samples, "times fp32": ratios, "tokens/s": speeds}
+
+
+def measure_streams(results: dict[str, Any], repeats: int) -> None:
+    """Print and add what decode steps take with each format of weights."""
+    models = {"fp32": checkpoint.load(device="cpu").model}
+    models["bf16"] = checkpoint.load(torch.bfloat16, device="cpu").model
+    models |= {name: quantise(models["fp32"], recipe) for name, recipe in FORMATS.items()}
+    for rows in (1, 16):
+        found = results[f"streams, {rows}"] = streams(models, rows, repeats)
+        for name, model in models.items():
+            speed, ratio = found["tokens/s"][name], found["times fp32"][name]
+            print(
+                f"{rows:>3} rows, {name:<14} {speed:8.1f} tokens/s {ratio:5.2f} x fp32, "
+                f"{weight_nbytes(model) / 1e6:6.0f} MB, passes {model.small_passes or 'by operators'}"
+            )
+
+
 def main() -> None:
     """Measures attention and steps in both types, and writes results/native.json."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -116,6 +162,7 @@ def main() -> None:
     if kernels().functions is None:
         raise SystemExit(f"there is nothing to compare: native kernels {kernels().reason}")
     results: dict[str, Any] = {}
+    measure_streams(results, repeats)
     for dtype in (torch.float32, torch.bfloat16):
         model = checkpoint.load(dtype, device="cpu").model
         native = model.small_passes
@@ -125,6 +172,8 @@ def main() -> None:
             native.most = 64
             results[f"decode step, {name}, {dtype}"] = step(model, native, rows, context, repeats)
     for name, entry in results.items():
+        if "times as fast" not in entry:
+            continue
         medians = {way: 1e3 * statistics.median(values) for way, values in entry["seconds"].items()}
         print(
             f"{name:<60} {medians['plain']:8.2f} ms {medians['native']:8.2f} ms {entry['times as fast']:5.2f} x"

@@ -10,6 +10,7 @@ from helpers.compression.calibration.awq import activation_aware_scales
 from helpers.compression.calibration.gptq import gptq
 from helpers.compression.calibration.smoothing import rescaled, smooth
 from helpers.compression.calibration.statistics import InputStatistics, calibrate, output_error
+from helpers.compression.coded_product import CodedProduct, product_of, whole_product_of
 from helpers.compression.editing import matrices, plain_weight, replaced, reweighted
 from helpers.compression.grid import Grid, grid_between
 from helpers.compression.layers import QuantisedEmbedding, QuantisedLinear
@@ -22,7 +23,6 @@ from helpers.compression.products import (
     W8A8Product,
     WeightOnlyProduct,
     dynamic_int8,
-    product_of,
 )
 from helpers.compression.pruning import importance, keep_largest, keep_two_of_four, without_layers
 from helpers.compression.quality import Quality, Yardstick
@@ -38,6 +38,7 @@ __all__ = [
     "INT4",
     "INT8",
     "Q8_0",
+    "CodedProduct",
     "DequantisedProduct",
     "Grid",
     "InputStatistics",
@@ -81,5 +82,6 @@ __all__ = [
     "stacked",
     "unpack_codes",
     "weight_nbytes",
+    "whole_product_of",
     "without_layers",
 ]

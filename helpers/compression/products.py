@@ -205,13 +205,3 @@ def signed(quantised: Quantised) -> Tensor:
 def is_int8_by_row(fmt: NumberFormat) -> bool:
     """Return whether a format is symmetric int8 with one scale a row."""
     return fmt.bits == 8 and fmt.symmetric and fmt.group == "row"
-
-
-def product_of(quantised: Quantised, like: Tensor) -> Product:
-    """Return the fastest way to multiply inputs like `like` (their dtype and device) by a matrix."""
-    if WeightOnlyProduct.serves(quantised, like):
-        return WeightOnlyProduct(quantised, like.dtype)
-    for kind in (Int4Product, Int8Product):
-        if kind.serves(quantised, like):
-            return kind(quantised)
-    return DequantisedProduct(quantised)

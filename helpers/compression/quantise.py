@@ -8,20 +8,20 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from helpers.compression.coded_product import product_of, whole_product_of
 from helpers.compression.editing import linear_of, matrices, plain_weight, replaced
 from helpers.compression.layers import QuantisedEmbedding, QuantisedLinear
 from helpers.compression.products import (
     DequantisedProduct,
     Product,
     RowProduct,
-    W8A8Product,
     is_int8_by_row,
-    product_of,
 )
 from helpers.compression.quantised import Agree, Quantised, quantise_matrix
 from helpers.compression.recipe import INT8, Recipe
 from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.model.decoder import DecoderLM, Linear
+from helpers.model.native_passes.small_passes import SmallPasses
 from helpers.ops.torch_ops import pack_weight
 
 
@@ -55,6 +55,7 @@ def quantise(
             twin, recipe, like, agree_of("lm_head", recipe.head) if agree_of and recipe.head else None
         )
     _convert(twin, dtype)
+    twin.small_passes = SmallPasses.of(twin)
     return twin
 
 
@@ -87,7 +88,7 @@ def _quantised_linear(quantised: Quantised, linear: Linear, recipe: Recipe, like
     if recipe.activations is None:
         product = product_of(quantised, like)
     else:
-        product = W8A8Product(quantised, recipe.activations)
+        product = whole_product_of(quantised, like, recipe.activations)
     wide = None
     if recipe.most_rows is not None:
         wide = linear_of(quantised.dequantise(), linear, like.dtype, packed_from=1)

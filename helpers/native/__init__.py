@@ -5,10 +5,12 @@ kernels line by line.
 """
 
 from helpers.native.library import Kernels, built, kernels, processor, usable
+from helpers.native.matrices import Codes, can_read, numbers, product
 from helpers.native.page_attention import Sequences, attend, serves
-from helpers.native.small_pass import Layout, SmallPass, can_compute, product
+from helpers.native.small_pass import Layout, SmallPass, can_compute
 
 __all__ = [
+    "Codes",
     "Kernels",
     "Layout",
     "Sequences",
@@ -16,7 +18,9 @@ __all__ = [
     "attend",
     "built",
     "can_compute",
+    "can_read",
     "kernels",
+    "numbers",
     "processor",
     "product",
     "serves",

@@ -1,4 +1,4 @@
-"""A whole pass of a decoder over a few tokens in one native call, and the product of one matrix by itself."""
+"""A whole pass of a decoder over a few tokens in one native call."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from helpers.native import page_attention
 from helpers.native.library import kernels
+from helpers.native.matrices import CMatrix, Matrix, can_read
 from helpers.native.page_attention import Sequences
 
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
@@ -31,32 +32,28 @@ class Layout(NamedTuple):
 
 
 class LayerWeights(NamedTuple):
-    """One layer's tensors: matrices `[out, in]` of one type, norms and biases fp32; None for what is not there."""
+    """One layer's matrices `[out, in]`, norms and biases, these in fp32; None for what is not there."""
 
     input_norm: Tensor
     post_norm: Tensor
     q_norm: Tensor | None
     k_norm: Tensor | None
-    qkv: tuple[Tensor, Tensor | None]
-    o: tuple[Tensor, Tensor | None]
-    gate_up: tuple[Tensor, Tensor | None]
-    down: tuple[Tensor, Tensor | None]
-
-
-class _Matrix(ctypes.Structure):
-    _fields_ = (("weight", c_void_p), ("bias", c_void_p), ("rows", c_int32), ("columns", c_int32))
+    qkv: tuple[Matrix, Tensor | None]
+    o: tuple[Matrix, Tensor | None]
+    gate_up: tuple[Matrix, Tensor | None]
+    down: tuple[Matrix, Tensor | None]
 
 
 class _Layer(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("input_norm", "post_norm", "q_norm", "k_norm")),
-        *((name, _Matrix) for name in ("qkv", "o", "gate_up", "down")),
+        *((name, CMatrix) for name in ("qkv", "o", "gate_up", "down")),
     )
 
 
 class _Model(ctypes.Structure):
     _fields_ = (
-        ("layers", c_void_p), ("norm", c_void_p), ("head", _Matrix),
+        ("layers", c_void_p), ("norm", c_void_p), ("head", CMatrix),
         ("num_layers", c_int32), ("hidden", c_int32), ("eps", c_float),
     )  # fmt: skip
 
@@ -75,19 +72,20 @@ class SmallPass:
         self,
         layers: Sequence[LayerWeights],
         norm: Tensor,
-        head: Tensor,
+        head: Matrix,
         num_heads: int,
         head_dim: int,
         eps: float,
+        dtype: torch.dtype,
     ):
-        """Take the weights. Ask `can_compute` first."""
+        """Take the weights, for caches of a type, fp32 or bf16. Ask `can_compute` first."""
         self._kept = (list(layers), norm, head)  # C++ reads their memory
         self._layers = (_Layer * len(layers))(*map(_layer, layers))
         hidden, self._vocab = head.shape[1], head.shape[0]
         self._model = _Model(
-            ctypes.addressof(self._layers), norm.data_ptr(), _matrix((head, None)), len(layers), hidden, eps
+            ctypes.addressof(self._layers), norm.data_ptr(), CMatrix.of(head), len(layers), hidden, eps
         )
-        self.num_heads, self.head_dim, self.dtype = num_heads, head_dim, head.dtype
+        self.num_heads, self.head_dim, self.dtype = num_heads, head_dim, dtype
 
     def __call__(
         self, x: Tensor, rope: tuple[Tensor, Tensor], layout: Layout, outputs: Tensor, scale: float
@@ -107,42 +105,24 @@ class SmallPass:
         return logits
 
 
-def can_compute(matrices: Sequence[Tensor], head_dim: int) -> bool:
-    """Return whether the kernels are here and read these matrices: one type, fp32 or bf16, on the CPU.
+def can_compute(matrices: Sequence[Matrix], head_dim: int) -> bool:
+    """Return whether the kernels are here and read these matrices, of one format or of several.
 
-    Rows and the head dimension must be multiples of the processor's vector width.
+    The head dimension must be a multiple of the processor's vector width.
     """
     functions = kernels().functions
     return (
         functions is not None
-        and {m.dtype for m in matrices} in ({torch.float32}, {torch.bfloat16})
-        and all(m.device.type == "cpu" and not m.is_mkldnn and m.is_contiguous() for m in matrices)
-        and all(m.shape[1] % functions.vector_width() == 0 for m in matrices)
+        and all(map(can_read, matrices))
         and head_dim % functions.vector_width() == 0
         and head_dim <= _WIDEST_HEAD
     )
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """Return `x @ weight.T` in fp32, for fp32 `x [T, in]` and a weight `[out, in]` that `can_compute` knows."""
-    out = torch.empty(len(x), len(weight))
-    function = getattr(kernels().functions, f"product_{_SUFFIX[weight.dtype]}")
-    function.argtypes = [c_void_p, c_void_p, c_int32, c_void_p, c_int32]
-    matrix = ctypes.byref(_matrix((weight, None)))
-    function(matrix, x.data_ptr(), len(x), out.data_ptr(), torch.get_num_threads())
-    return out
-
-
-def _matrix(pair: tuple[Tensor, Tensor | None]) -> _Matrix:
-    """Return a matrix and its bias as C++ sees them."""
-    weight, bias = pair
-    return _Matrix(weight.data_ptr(), None if bias is None else bias.data_ptr(), *weight.shape)
-
-
 def _layer(layer: LayerWeights) -> _Layer:
     """Return a layer as C++ sees it."""
     norms = (None if t is None else t.data_ptr() for t in layer[:4])
-    return _Layer(*norms, *map(_matrix, layer[4:]))
+    return _Layer(*norms, *(CMatrix.of(*pair) for pair in layer[4:]))
 
 
 @functools.cache

@@ -2,7 +2,8 @@
 
 One processor's fastest kernel is another's slowest: oneDNN's packed layout makes single rows three times as fast
 on one machine, and half as fast on the next. `COURSE_KERNELS` overrides: `plain` and `packed` name the layout of all
-weights, `native` also lets the native pass compute up to 16 tokens.
+weights, `native` also lets the native pass compute up to 16 tokens. Codes of few bits are written out as numbers
+for each product with `plain`, and never with the other two.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import cycle, islice
 
 import torch
@@ -23,6 +25,7 @@ from helpers.ops.torch_ops import linear, pack_weight
 from helpers.storage.files import cache_folder, replacing
 
 ROWS = (1, 4, 16, 64)
+CODED_ROWS = (1, 4, 16, 64, 512)
 NEVER = 1 << 30
 _COLD = 64_000_000  # bytes of equal weights that take turns, because a model's weights come from memory
 _RUNS = 5
@@ -31,6 +34,9 @@ _WISHES = ("plain", "packed", "native")
 
 Shapes = Mapping[tuple[int, int], int]
 """How many weights of each shape `(out, in)` a model has."""
+
+Way = Callable[[Tensor], Tensor]
+"""A way to multiply inputs."""
 
 
 def wish() -> str:
@@ -51,6 +57,25 @@ def packed_from(shapes: Shapes, dtype: torch.dtype) -> int:
     settings = (str(dtype), sorted(shapes.items()), ROWS)
     plain, packed = remembered("products", settings, lambda: _times(shapes, dtype))
     return crossing(ROWS, packed, plain)
+
+
+def faster_up_to(settings: object, ways: tuple[Way, Way], like: Tensor) -> int:
+    """Return the rows up to which the first way to multiply is nowhere slower than the second; `NEVER` for all.
+
+    Ways take inputs `[rows, columns]` like `like [0, columns]`, and settings name what they multiply by. The
+    first call for some settings measures. Raises ValueError as `wish` does.
+    """
+    if wish():
+        return 0 if wish() == "plain" else NEVER
+
+    def measure() -> list[list[float]]:
+        inputs = [torch.randn(rows, like.shape[1]).to(like.dtype) for rows in CODED_ROWS]
+        pairs = [fastest([partial(way, x) for way in ways]) for x in inputs]
+        return [list(times) for times in zip(*pairs, strict=True)]
+
+    first, second = remembered("coded", (settings, CODED_ROWS), measure)
+    slower = [rows for rows, a, b in zip(CODED_ROWS, first, second, strict=True) if a > b * _SLOWER]
+    return max((rows for rows in CODED_ROWS if rows < slower[0]), default=0) if slower else NEVER
 
 
 def crossing(rows: Sequence[int], ours: Sequence[float], others: Sequence[float]) -> int:

@@ -33,14 +33,25 @@ def test_a_kernel_gives_the_plain_product_of_the_same_weights(fmt, rows):
     kind = Int8Product if fmt.bits == 8 else Int4Product
     if not kind.serves(quantised, BF16):
         pytest.skip("this torch or this processor has no vectorised kernel")
-    product, x = product_of(quantised, BF16), normal(rows, 128, seed=1).to(torch.bfloat16)
-    assert type(product) is kind
+    product, x = kind(quantised), normal(rows, 128, seed=1).to(torch.bfloat16)
     exact = x.double() @ quantised.dequantise().double().t()
     size = x.double().abs() @ quantised.dequantise().double().abs().t()
     assert ((product(x).double() - exact).abs() <= 2**-7 * size).all()
 
 
-def test_elsewhere_the_definition_is_computed():
+@pytest.fixture
+def without_kernels(monkeypatch):
+    monkeypatch.setattr("helpers.compression.coded_product.usable", lambda: None)
+
+
+def test_without_native_kernels_torchs_serve(without_kernels):
+    for fmt, kind in ((INT4, Int4Product), (INT8, Int8Product)):
+        quantised = quantise_matrix(normal(48, 128), fmt)
+        expected = kind if kind.serves(quantised, BF16) else DequantisedProduct
+        assert type(product_of(quantised, BF16)) is expected
+
+
+def test_elsewhere_the_definition_is_computed(without_kernels):
     quantised = quantise_matrix(normal(48, 128), INT4)
     x = normal(3, 128, seed=1)
     product = product_of(quantised, x)

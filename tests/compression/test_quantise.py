@@ -11,6 +11,7 @@ from helpers.compression import (
     INT4,
     INT8,
     Q8_0,
+    CodedProduct,
     Int4Product,
     Recipe,
     matrices,
@@ -22,7 +23,16 @@ from helpers.compression import (
 )
 from helpers.engine import ContinuousBatcher, Request
 from helpers.estimates import NumberFormat, weight_table
-from helpers.model import FlatBatch, build, checkpoint, generate
+from helpers.model import (
+    FlatBatch,
+    SmallPasses,
+    build,
+    checkpoint,
+    config_from_file,
+    generate,
+    read_tensors,
+)
+from helpers.native import kernels
 from tests.tiny import CONFIGS, SIZES, reference, twin
 
 TOKENS = [[5, 96, 3, 3, 41, 0, 17, 22, 9, 60, 11, 2], [7, 7, 80], [1]]
@@ -85,7 +95,9 @@ def test_bf16_activations_stay_near_fp32(recipe):
     assert (half(BATCH) - exact).abs().max() < 0.1 * exact.abs().max()
     if recipe.weights == INT4:
         kinds = {type(m.product) for m in half.modules() if hasattr(m, "product")}
-        assert kinds == {Int4Product} or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
+        assert kinds == {CodedProduct if kernels().functions else Int4Product} or (
+            torch.backends.cpu.get_cpu_capability() == "DEFAULT"
+        )
 
 
 def test_a_copy_serves_larger_batches_with_the_same_weights():
@@ -138,3 +150,22 @@ def test_the_default_model_is_on_its_own_grid():
         assert torch.equal(packed.get_submodule(name).product.quantised.dequantise(), plain_weight(linear))
     prompt = list(range(100, 108))
     assert generate(packed, prompt, 3).token_ids == generate(model, prompt, 3).token_ids
+    if not SmallPasses.serves(packed):
+        pytest.skip("the bits of native passes need native kernels")
+    plain = build(config_from_file(checkpoint.locate()), read_tensors(checkpoint.locate()))
+    logits = []
+    for own in (plain, packed):
+        own.small_passes = SmallPasses(own)
+        logits.append(
+            [own(batch, cache) for cache in [PagedKVCache.for_model(own, 20)] for batch in own_batches()]
+        )
+    torch.testing.assert_close(logits[0], logits[1], atol=0, rtol=0)
+
+
+def own_batches():
+    """A prompt, a token after it, and the token beside another sequence."""
+    return [
+        FlatBatch.pack([list(range(100, 108))]),
+        FlatBatch.pack([[7]], [8]),
+        FlatBatch.pack([[9], [50, 60, 70]], [9, 0]),
+    ]

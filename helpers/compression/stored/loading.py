@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from helpers.compression.coded_product import product_of, whole_product_of
 from helpers.compression.editing import replaced
 from helpers.compression.layers import QuantisedLinear
-from helpers.compression.products import Product, W8A8Product, product_of
+from helpers.compression.products import Product
 from helpers.compression.stored import layouts
 from helpers.compression.stored.matrix import StoredMatrix, stacked
 from helpers.estimates.quantisation.config_fields import format_of, group_number, groups, quantisation_fields
@@ -22,6 +23,7 @@ from helpers.model.checkpoint_files import read_tensors
 from helpers.model.config import DecoderConfig
 from helpers.model.decoder import DecoderLM, Linear
 from helpers.model.meta_model import checked, config_from_file
+from helpers.model.native_passes.small_passes import SmallPasses
 from helpers.model.weights import build, sources
 
 DESCRIPTION = "quant_model_description.json"
@@ -154,7 +156,9 @@ def _packed(model: DecoderLM, matrices: Mapping[str, StoredMatrix], cfg: Decoder
         if quantised is None:
             return linear
         asks = all(part.activations for part in parts)
-        product: Product = W8A8Product(quantised) if asks else product_of(quantised, like)
+        product: Product = (whole_product_of if asks else product_of)(quantised, like)
         return QuantisedLinear(product.to(like.device), None if linear.bias is None else linear.bias.data)
 
-    return replaced(model, replace)
+    twin = replaced(model, replace)
+    twin.small_passes = SmallPasses.of(twin)
+    return twin

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import NoCache
 from helpers.native.library import usable
+from helpers.native.matrices import Matrix
 from helpers.native.page_attention import Sequences
 from helpers.native.small_pass import LayerWeights, Layout, SmallPass, can_compute
 from helpers.ops.products import fastest, remembered, wish
@@ -33,16 +34,21 @@ class SmallPasses:
         """Take the model's weights before they are packed. Ask `serves` first."""
         self.most, self._model, self._parts = most, model, _parts(model)
         cfg, layers = model.cfg, [_weights(cast("DecoderLayer", layer)) for layer in model.layers]
-        head = model.embed_tokens.weight if model.lm_head is None else model.lm_head.weight
+        *_, head = _matrices(model)
         self._native = SmallPass(
-            layers, model.norm.float(), head.detach(), cfg.num_heads, cfg.head_dim, cfg.rms_norm_eps
+            layers, model.norm.float(), head, cfg.num_heads, cfg.head_dim, cfg.rms_norm_eps, model.dtype
         )
 
     @staticmethod
     def serves(model: DecoderLM) -> bool:
         """Return whether the kernels are here and can compute with this model's weights."""
-        matrices = [matrix.weight for matrix in model.matrices()]
-        return can_compute([*matrices, model.embed_tokens.weight], model.cfg.head_dim)
+        kinds = model.dtype in (torch.float32, torch.bfloat16)
+        return kinds and model.device.type == "cpu" and can_compute(_matrices(model), model.cfg.head_dim)
+
+    @classmethod
+    def of(cls, model: DecoderLM) -> SmallPasses | None:
+        """Return the native passes of a model whose weights have their final layout; None for never."""
+        return cls(model).where_faster() if model.alone and cls.serves(model) else None
 
     def where_faster(self) -> SmallPasses | None:
         """Return these passes, up to the tokens where operators become faster on this machine; None for never."""
@@ -51,7 +57,10 @@ class SmallPasses:
             return self if wish() == "native" else None
         cfg = self._model.cfg
         sizes = (cfg.num_layers, cfg.hidden_size, cfg.intermediate_size, cfg.vocab_size, cfg.num_heads)
-        native, others = remembered("passes", (str(self._model.dtype), sizes, TOKENS), self._times)
+        kinds = sorted({_kind(matrix) for matrix in _matrices(self._model)})
+        dtype = str(self._model.dtype)
+        settings = (dtype, sizes, TOKENS, *([] if kinds == [dtype] else kinds))
+        native, others = remembered("passes", settings, self._times)
         faster = [a <= b for a, b in zip(native, others, strict=True)]
         self.most = TOKENS[faster.index(False) - 1] if False in faster else TOKENS[-1]
         return self if faster[0] else None
@@ -115,13 +124,52 @@ def _parts(model: DecoderLM) -> list[int]:
     for layer in model.layers._modules.values():
         assert layer is not None
         attn, mlp = layer._modules["attn"], layer._modules["mlp"]
-        for part in (layer, attn, mlp, *attn._modules.values(), *mlp._modules.values()):  # type: ignore[union-attr]
+        leaves = [*attn._modules.values(), *mlp._modules.values()]  # type: ignore[union-attr]
+        below = [part for leaf in leaves for part in leaf._modules.values()]
+        for part in (layer, attn, mlp, *leaves, *below):
             assert part is not None
             found += map(id, part._parameters.values())
+            found += map(id, part._buffers.values())
             found.append(
                 len(part._forward_hooks) + len(part._forward_pre_hooks) + ("forward" in part.__dict__)
             )
     return found
+
+
+def _matrices(model: DecoderLM) -> list[Matrix]:
+    """Return all matrices that a pass multiplies by, the output matrix last."""
+    layers = [cast("DecoderLayer", layer) for layer in model.layers]
+    parts = [
+        part
+        for layer in layers
+        for part in (layer.attn.qkv_proj, layer.attn.o_proj, layer.mlp.gate_up_proj, layer.mlp.down_proj)
+    ]
+    head = model.embed_tokens.weight.detach() if model.lm_head is None else _matrix(model.lm_head)
+    return [*map(_matrix, parts), head]
+
+
+def _matrix(part: nn.Module) -> Matrix:
+    """Return the weight of a linear part in the form that the native pass reads, if there is one.
+
+    A part with a weight of few bits has a `product`, whose `native` is the codes. Any other product gives a
+    tensor that no kernel reads.
+    """
+    product = getattr(part, "product", None)
+    if product is not None:
+        codes: Matrix | None = getattr(product, "native", None)
+        return torch.empty(0, 0, device="meta") if codes is None else codes
+    plain = getattr(part, "plain", None)
+    weight: Tensor = getattr(part, "weight") if plain is None else plain  # noqa: B009
+    return weight.detach()
+
+
+def _kind(matrix: Matrix) -> str:
+    """Return a text that names how a matrix is stored."""
+    if isinstance(matrix, Tensor):
+        return str(matrix.dtype)
+    return (
+        f"{matrix.bits} bits, {matrix.group}, {matrix.whole}, {matrix.scale.dtype}, {matrix.offset is None}"
+    )
 
 
 def _weights(layer: DecoderLayer) -> LayerWeights:
@@ -136,6 +184,6 @@ def _weights(layer: DecoderLayer) -> LayerWeights:
     )
 
 
-def _pair(matrix: Linear) -> tuple[Tensor, Tensor | None]:
+def _pair(matrix: Linear) -> tuple[Matrix, Tensor | None]:
     """Return a matrix and its bias in fp32."""
-    return matrix.weight.detach(), None if matrix.bias is None else matrix.bias.float()
+    return _matrix(matrix), None if matrix.bias is None else matrix.bias.float()

@@ -17,8 +17,12 @@ constexpr int W = 8;
 constexpr int W = 4;
 #endif
 
+constexpr int AHEAD = 2048;  // bytes that a stream of weights is asked for in advance
+
 typedef float F __attribute__((vector_size(4 * W)));
 typedef uint32_t U __attribute__((vector_size(4 * W)));
+typedef int32_t I __attribute__((vector_size(4 * W)));
+typedef uint8_t Bytes __attribute__((vector_size(W)));
 typedef float Quad __attribute__((vector_size(16)));
 typedef uint16_t Halves __attribute__((vector_size(2 * W)));
 typedef uint16_t bf16;  // the upper half of a float
@@ -61,6 +65,88 @@ static inline F load(const bf16* p) {
   U bits = widen(p) << 16;
   F v; memcpy(&v, &bits, sizeof v); return v;
 }
+// Eight numbers of 16 bits with 5 bits of exponent (IEEE's fp16) as floats.
+static inline void halves(const uint16_t* p, float* out) {
+#if defined(__F16C__)
+  _mm256_storeu_ps(out, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)));
+#elif defined(__aarch64__)
+  for (int i = 0; i < 8; i += 4) vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + i))));
+#else
+  for (int i = 0; i < 8; i++) {
+    const uint32_t sign = (p[i] & 0x8000u) << 16, rest = p[i] & 0x7fffu;
+    const uint32_t bits = rest < 0x7c00u ? rest << 13 : rest << 13 | 0x7f800000u;
+    float v; memcpy(&v, &bits, sizeof v);
+    if (rest < 0x7c00u) v *= 5.192296858534828e33f;  // 2^112: the exponents count from different numbers
+    uint32_t all_bits; memcpy(&all_bits, &v, sizeof v);
+    all_bits |= sign, memcpy(out + i, &all_bits, sizeof v);
+  }
+#endif
+}
+// W bytes as 32 bits; convertvector alone would be compiled to code that takes byte after byte.
+static inline U bytes(const uint8_t* p) {
+#if defined(__AVX512F__)
+  return (U)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
+#elif defined(__AVX2__) && defined(__FMA__)
+  return (U)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p));
+#elif defined(__aarch64__)
+  uint32_t four; memcpy(&four, p, sizeof four);
+  return (U)vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))));
+#else
+  Bytes b; memcpy(&b, p, sizeof b);
+  return __builtin_convertvector(b, U);
+#endif
+}
+static inline F floats(U v) { return __builtin_convertvector((I)v, F); }  // of numbers below 2^31
+#if defined(__AVX512F__)
+static inline F counted() { return (F)_mm512_cvtepi32_ps(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)); }
+static inline F looked_up(F table, U i) { return (F)_mm512_permutexvar_ps((__m512i)i, (__m512)table); }  // table[i % 16]
+#endif
+
+// Sums of products of int8, exact in int32: 32 products more, and the whole sum.
+#if defined(__AVX2__)
+typedef __m256i Sums;
+static inline Sums add_products(Sums s, const int8_t* a, const int8_t* b) {
+#if (defined(__AVX512VNNI__) && defined(__AVX512VL__)) || defined(__AVXVNNI__)
+  const __m256i x = _mm256_loadu_si256((const __m256i*)a), y = _mm256_loadu_si256((const __m256i*)b);
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  return _mm256_dpbusd_epi32(s, _mm256_abs_epi8(x), _mm256_sign_epi8(y, x));  // |a| times b with the sign of a
+#else
+  return _mm256_dpbusd_avx_epi32(s, _mm256_abs_epi8(x), _mm256_sign_epi8(y, x));
+#endif
+#else
+  auto wide = [](const int8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)p)); };
+  s = _mm256_add_epi32(s, _mm256_madd_epi16(wide(a), wide(b)));
+  return _mm256_add_epi32(s, _mm256_madd_epi16(wide(a + 16), wide(b + 16)));
+#endif
+}
+static inline int32_t sum(Sums s) {
+  int32_t v[8]; memcpy(v, &s, sizeof v);
+  return v[0] + v[1] + v[2] + v[3] + v[4] + v[5] + v[6] + v[7];
+}
+#elif defined(__aarch64__)
+typedef int32x4_t Sums;
+static inline Sums add_products(Sums s, const int8_t* a, const int8_t* b) {
+  for (int i = 0; i < 32; i += 16) {
+    const int8x16_t x = vld1q_s8(a + i), y = vld1q_s8(b + i);
+#if defined(__ARM_FEATURE_DOTPROD)
+    s = vdotq_s32(s, x, y);
+#else
+    s = vpadalq_s16(s, vmull_s8(vget_low_s8(x), vget_low_s8(y)));
+    s = vpadalq_s16(s, vmull_high_s8(x, y));
+#endif
+  }
+  return s;
+}
+static inline int32_t sum(Sums s) { return vaddvq_s32(s); }
+#else
+typedef int32_t Sums;
+static inline Sums add_products(Sums s, const int8_t* a, const int8_t* b) {
+  for (int i = 0; i < 32; i++) s += a[i] * b[i];
+  return s;
+}
+static inline int32_t sum(Sums s) { return s; }
+#endif
+
 static inline void store(float* p, F v) { memcpy(p, &v, sizeof v); }
 static inline void store(bf16* p, F v) {  // to the nearest, of two equally near to the even one
   U bits; memcpy(&bits, &v, sizeof bits);
