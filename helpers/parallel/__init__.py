@@ -11,7 +11,7 @@ from helpers.parallel.low_bit.summed import SummedEmbedding, SummedProduct
 from helpers.parallel.on_ranks import ending, stage_engine, tensor_engine, wire_times, with_dtensor
 from helpers.parallel.pipeline_batching import PipelineBatcher, PipelineGroup
 from helpers.parallel.pipeline_clock import Slot, idle_shares, pipeline_slots
-from helpers.parallel.rank_process import own_device
+from helpers.parallel.rank_process import Place, own_device
 from helpers.parallel.ranks import RankFailed, Ranks, run_ranks
 from helpers.parallel.shards import Shard, plan_shards
 from helpers.parallel.shared_clock import SentClock, SharedClock
@@ -25,6 +25,7 @@ __all__ = [
     "Grid",
     "PipelineBatcher",
     "PipelineGroup",
+    "Place",
     "RankFailed",
     "Ranks",
     "RowParallel",

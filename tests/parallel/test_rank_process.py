@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from helpers.parallel import own_device
-from helpers.parallel.rank_process import Place, _chosen, _in_collective
+from helpers.parallel import Place, own_device
+from helpers.parallel.rank_process import _chosen, _in_collective
 
 
 @pytest.mark.parametrize(
