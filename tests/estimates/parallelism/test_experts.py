@@ -51,6 +51,15 @@ def test_placements_fill_devices_evenly_and_hold_no_expert_twice(seed):
     assert held == [(experts + copies) // world] * world
 
 
+def test_the_second_copy_goes_to_another_device_even_where_the_first_ones_is_the_least_loaded():
+    places = balanced([6.0, 5.0, 4.0, 1.0, 1.0, 1.0], world=3, copies=3)
+    assert (
+        [len(set(devices)) for devices in places]
+        == [len(devices) for devices in places]
+        == [2, 2, 2, 1, 1, 1]
+    )
+
+
 def test_copies_level_what_placing_alone_cannot():
     routes = draw_routes(1000, 32, 4, skew=1.2, seed=2)
     counts = expert_counts(routes, 32)
