@@ -64,6 +64,7 @@ def main(place: Place, pipe: Connection) -> None:
         while True:
             message = pipe.recv_bytes()
             pipe.send_bytes(_answer(place, message))
+    _remove(place.log)  # the parent may have been killed: then this thread can be first to end
     os._exit(0)
 
 
@@ -142,11 +143,17 @@ def _write_to(log: str) -> None:
 
 
 def _end_with_parent(log: str) -> None:
-    """End this process, however the parent went, SIGKILL included; the last rank removes the folder of logs."""
+    """End this process, however the parent went, SIGKILL included."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+    _remove(log)
+    os._exit(1)
+
+
+def _remove(log: str) -> None:
+    """Remove this rank's log; the last rank removes the folder of logs."""
     with contextlib.suppress(OSError):
         Path(log).unlink()
+    with contextlib.suppress(OSError):
         Path(log).parent.rmdir()
-    os._exit(1)
