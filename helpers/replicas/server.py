@@ -16,6 +16,8 @@ from helpers.serving.metrics import ServerMetrics
 from helpers.serving.prompts import Prompts
 from helpers.serving.server import DTYPES, command_line, parse, run, service_of, size, sizes_of
 
+_SECONDS = 120.0
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Serve the course's model with several engines until a signal comes; return an exit status."""
@@ -61,13 +63,17 @@ def service_on_ray(options: argparse.Namespace) -> Service:
     # Engines that each took all cores would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.replicas)))
     start_ray(options.ray_address)
-    pages = (options.pages, options.page_size)
-    handle = deploy(partial(service_of, options), options.replicas, options.router, pages, options.resources)
-    serves = handle.serves.remote().result()
+    try:
+        pages = (options.pages, options.page_size)
+        make = partial(service_of, options)
+        handle = deploy(make, options.replicas, options.router, pages, options.resources)
+        serves = handle.serves.remote().result(timeout_s=_SECONDS)
+        metrics, prompts = ServerMetrics(serves.model), Prompts(checkpoint.load_tokenizer())
+    except BaseException:
+        stop()
+        raise
     capacity = options.replicas * (options.max_batch_size + options.max_waiting)
-    metrics = ServerMetrics(serves.model)
-    group = RayGroup(handle, capacity, metrics, stop)
-    return Service(group, serves, Prompts(checkpoint.load_tokenizer()), metrics)
+    return Service(RayGroup(handle, capacity, metrics, stop), serves, prompts, metrics)
 
 
 def _resources(word: str) -> dict[str, float]:

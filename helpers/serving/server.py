@@ -114,11 +114,12 @@ def run(options: argparse.Namespace, make: Callable[[argparse.Namespace], Servic
 
     The address is taken first: a model that is loaded for nothing would be a long wait.
     """
-    for sig in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises a signal again when it has ended
-        signal.signal(sig, _end_now)
+    _take_signals()
     try:
         with bind(options.host, options.port) as taken:
-            return _serve(options, taken, make(options))
+            service = make(options)
+            _take_signals()  # Ray has taken them
+            return _serve(options, taken, service)
     except (CacheError, ValueError, RuntimeError, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
@@ -221,6 +222,12 @@ def _greeting(url: str, model: str, api_key: str | None) -> str:
         f"serving {model} at {url}/v1 (Ctrl+C ends)\n"
         f"try: curl {url}/v1/chat/completions {key}-H 'Content-Type: application/json' -d '{question}'"
     )
+
+
+def _take_signals() -> None:
+    """Have signals end this program with status 0: uvicorn raises a signal again when it has ended."""
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, _end_now)
 
 
 def _end_now(*_: object) -> NoReturn:

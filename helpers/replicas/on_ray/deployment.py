@@ -56,6 +56,9 @@ def deploy(
     """
     if replicas < 1:
         raise ValueError(f"replicas must be 1 or more, got {replicas}")
+    if not local:
+        # The routes are this program's own: Ray's HTTP server would only take a port.
+        serve.start(proxy_location="Disabled")
     router_options = {"router": router, "num_pages": pages[0], "page_size": pages[1]}
     engine = serve.deployment(EngineActor).options(
         num_replicas=replicas,

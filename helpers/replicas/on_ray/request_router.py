@@ -33,8 +33,11 @@ class CourseRouter(FIFOMixin, RequestRouter):  # type: ignore[misc]  # Ray is no
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
-        """Return the replicas as ranks of one: the chosen replica first, then from the least load on."""
-        if pending_request is None or not candidate_replicas:
+        """Return the replicas as ranks of one: the chosen replica first, then from the least load on.
+
+        A call that asks for no answer may go to any replica.
+        """
+        if pending_request is None or not pending_request.args or not candidate_replicas:
             return [candidate_replicas]
         # An order of its own: Ray's order changes when a replica is replaced.
         there = sorted(candidate_replicas, key=lambda replica: str(replica.replica_id))
@@ -47,7 +50,9 @@ class CourseRouter(FIFOMixin, RequestRouter):  # type: ignore[misc]  # Ray is no
         return [[replica] for replica in (named, *others)]
 
     def on_request_routed(self, pending_request: PendingRequest, replica_id: ReplicaID, result: Any) -> None:
-        """Note where a call went."""
+        """Note where a call for answers went."""
+        if not pending_request.args:
+            return
         request, samples = pending_request.args[:2]
         self.accounts.sent(pending_request.metadata.internal_request_id, request, samples, replica_id)
 

@@ -16,7 +16,7 @@ pytest.importorskip("ray", reason="Ray is in .venv-serve alone: course.py serve 
 
 from helpers.replicas.on_ray import RayGroup, deploy, start_ray, stop
 from tests.replicas.on_ray.support import make
-from tests.serving.service import alone, request
+from tests.serving.service import NAME, alone, request
 from tools.notebooks import ROOT
 
 KILLS, SECONDS = 10, 150
@@ -33,7 +33,9 @@ def group():
     except RuntimeError as error:
         stop()
         pytest.skip(f"{error}")
-    yield RayGroup(deploy(partial(make, 0.02), 3, "bounded-prefix", (128, 8)), 64)
+    made = RayGroup(handle := deploy(partial(make, 0.02), 3, "bounded-prefix", (128, 8)), 64)
+    made.handle = handle
+    yield made
     stop()
 
 
@@ -55,6 +57,8 @@ async def pieces_of(answers):
 
 
 def test_answers_are_as_generate_gives_them(group):
+    assert group.handle.serves.remote().result(timeout_s=60).model == NAME
+
     async def call():
         calls = [group.submit([request(f"a{i}", f"Prompt {i}", 8)]) for i in range(8)]
         return await asyncio.wait_for(asyncio.gather(*map(pieces_of, calls)), 60)

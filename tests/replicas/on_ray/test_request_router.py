@@ -59,3 +59,11 @@ def test_without_a_request_or_replicas_nothing_is_chosen():
     made = router("least-tokens")
     assert asyncio.run(made.choose_replicas(REPLICAS, None)) == [REPLICAS]
     assert asyncio.run(made.choose_replicas([], pending(0, [1]))) == [[]]
+
+
+def test_a_call_for_no_answer_may_go_anywhere_and_is_not_counted():
+    made = router("least-tokens")
+    call = SimpleNamespace(args=(), metadata=SimpleNamespace(internal_request_id="serves"))
+    assert asyncio.run(made.choose_replicas(REPLICAS, call)) == [REPLICAS]
+    made.on_request_routed(call, "a", None)
+    assert made.accounts["a"].num_requests == 0
