@@ -27,7 +27,7 @@ from helpers.engine.routing import (
     named_router,
 )
 from helpers.engine.samples import Samples
-from helpers.engine.sampling import choose, logprobs_of
+from helpers.engine.sampling import choose, kept_tokens, logprobs_of
 from helpers.engine.scheduling import RequestScheduler
 from helpers.engine.static_batching import PaddedBatch, StaticBatcher
 from helpers.engine.step import Chunk, Part, Step
@@ -64,6 +64,7 @@ __all__ = [
     "TwoChoicesRouter",
     "capped_length",
     "choose",
+    "kept_tokens",
     "least_requests",
     "least_tokens",
     "logprobs_of",
