@@ -44,7 +44,8 @@ commands:
   run     execute all notebooks without a browser; OPTIONS are those of tools/run_notebooks.py
   check   print what is installed, which device is used, and whether the model is ready
   serve   answer OpenAI's clients at an address until Ctrl+C: --port 8000 --device --dtype --policy
-          --max-batch-size --token-budget --pages --page-size --api-key (docs/serving.md)
+          --max-batch-size --token-budget --pages --page-size --api-key; with --replicas 2 --router prefix,
+          engines on Ray Serve, in .venv-serve (docs/serving.md)
 """
 SETTINGS = """\
 environment variables:
@@ -132,21 +133,32 @@ COMMANDS = {
 }
 OWN_OPTIONS = ("serve",)  # commands whose options need no two dashes
 EXTRAS = {"serve": ("serve",)}  # what commands need beside the course
+REPLICAS = ["-m", "helpers.replicas"]  # serves where --replicas is given
 TRY_OPERATORS = ["-m", "helpers.measurements", "operators"]
 
 
 def carry_out(request):
     """Return the exit status of a command, in its environment, which is set up first."""
+    if request.command == "serve":
+        return serve(request)
     environment = request.kind()
     if request.command == "test":
         return environment.test(request.options)
     report = [os.path.abspath(request.report)] if request.report else []
     environment.set_up(EXTRAS.get(request.command, ()))
-    if request.command == "serve":
-        # A server that is told to end finishes what it has begun, and that is no failure.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     status = environment.run(COMMANDS[request.command] + request.options)
     return environment.run(TRY_OPERATORS + report) if report and not status else status
+
+
+def serve(request):
+    """Return the exit status of the server; several engines are on Ray, unless they are threads."""
+    replicas = any(word.partition("=")[0] == "--replicas" for word in request.options)
+    on_ray = replicas and "--in-process" not in request.options
+    environment = RayServe() if on_ray and request.kind is Environment else request.kind()
+    environment.set_up(("serve", "replicas") if on_ray else EXTRAS["serve"])
+    # A server that is told to end finishes what it has begun, and that is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    return environment.run((REPLICAS if replicas else COMMANDS["serve"]) + request.options)
 
 
 # The Python that is needed.
@@ -205,6 +217,7 @@ MODULES = {
     ),
     "teach": ("nbgrader",),
     "serve": SERVER,
+    "replicas": ("ray",),
     "classroom": ("jupyterhub", "jupyterhub_traefik_proxy", "nbgitpuller"),
     "npu": ("torch_npu",),
 }
@@ -448,6 +461,7 @@ def run_all_tests(environment):
     """Return the exit status of all parts: the ordinary ones, then the emulated NPU's."""
     statuses = {name: timed(environment, name, words, **ONE_THREAD) for name, words in PARTS.items()}
     statuses["tests/npu"] = EmulatedNPU().test_after_others()
+    statuses[ON_RAY] = RayServe().test_after_others()
     return sum_up(statuses)
 
 
@@ -466,6 +480,29 @@ def sum_up(statuses):
     failed = [name for name, status in statuses.items() if status]
     say(f"FAILED: {', '.join(failed)}" if failed else "all parts passed")
     return max(statuses.values())
+
+
+# The environment of replicas on Ray.
+
+ON_RAY = "tests/replicas/on_ray"
+
+
+class RayServe(Environment):
+    """The environment with Ray: apart, because Ray brings much that nothing else of the course needs."""
+
+    suffix = "-serve"
+    extras = ("serve", "replicas")
+
+    def test_after_others(self):
+        """Return the exit status of the tests on Ray; 0 and a line where this environment is not there."""
+        if not self.stamp.exists():
+            say(
+                f"== {ON_RAY}: not run, because there is no {self.folder}; course.py serve --replicas 2 makes it"
+            )
+            return 0
+        self.set_up(("test",))
+        words = ["-m", "pytest", ON_RAY, *TOLD]
+        return timed(self, ON_RAY, words, COURSE_RAY_TESTS="1", **ONE_THREAD)
 
 
 # The environment of the emulated NPU.

@@ -44,7 +44,7 @@ class Course:
         self.load()
         words = [words[0] for words in [*self.py.COMMANDS.values(), *self.py.PARTS.values()]]
         scripts = [word for word in words if word.endswith(".py")]
-        packages = ["helpers", "helpers/model", "helpers/measurements", "helpers/serving"]
+        packages = ["helpers", "helpers/model", "helpers/measurements", "helpers/serving", "helpers/replicas"]
         faces = [f"{name}/__init__.py" for name in packages]
         for stub in [*faces, *(f"{name}/__main__.py" for name in packages[1:]), *scripts]:
             (root / stub).parent.mkdir(exist_ok=True)

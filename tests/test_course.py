@@ -113,6 +113,35 @@ def test_serve_brings_its_packages(course):
     assert course.calls[-1][-3:] == ["--port=9000", "--pages", "64"]
 
 
+@pytest.mark.parametrize("word", ["--replicas=2", "--replicas 2"])
+def test_replicas_are_on_ray_in_an_environment_of_their_own(course, word):
+    assert course.py.main(["serve", *word.split(), "--router", "prefix"]) == 0
+    assert course.calls[0][-1] == str(course.root / ".venv-serve")
+    assert course.calls[1][-1] == ".[replicas,serve]"
+    assert course.tools == ["venv", "pip", "helpers.model", "helpers.replicas"]
+    assert course.calls[-1][-2:] == ["--router", "prefix"]
+
+
+def test_replicas_in_one_process_need_no_ray(course):
+    assert course.py.main(["serve", "--replicas=2", "--in-process"]) == 0
+    assert course.calls[0][-1] == str(course.root / ".venv")
+    assert course.calls[1][-1] == ".[serve]"
+    assert course.tools[-1] == "helpers.replicas"
+
+
+def test_the_tests_on_ray_run_where_their_environment_is(course, capsys):
+    ray = course.py.RayServe()
+    assert ray.test_after_others() == 0
+    assert course.calls == []
+    assert "not run, because there is no" in capsys.readouterr().out
+    course.made(env=ray)
+    assert ray.test_after_others() == 0
+    assert course.calls[-1][2:4] == ["pytest", "tests/replicas/on_ray"]
+    assert json.loads(ray.stamp.read_text())["extras"] == ["replicas", "serve", "test"]
+    course.answers["pytest"] = 3
+    assert ray.test_after_others() == 3
+
+
 def test_a_server_that_is_told_to_end_has_not_failed(course):
     course.made("serve")
     process = course.start("serve", SLOW="serving")

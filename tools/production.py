@@ -30,6 +30,9 @@ ADDED = re.compile(r"--additional-config[= ]+'(\{.*?\})'", re.DOTALL)
 OTHERS = {
     "--index-url": "pip",
     "--create": "nbgrader",
+    "--head": "Ray",
+    "--address": "Ray",
+    "ASCEND_RT_VISIBLE_DEVICES": "CANN; Ray sets it",
     "PYTHONPATH": "Python",
     "OMP_NUM_THREADS": "OpenMP",
     "OMP_WAIT_POLICY": "OpenMP",
@@ -48,7 +51,8 @@ SECTIONS = re.compile(r"^## (?:On Ascend|In production)$(.*?)(?=^## |\Z)", re.MU
 
 def flags_of_the_course(root: Path = nbs.ROOT) -> set[str]:
     """The flags of course.py and of the tools, with those that course.py hands to pip, pytest and JupyterLab."""
-    files = [root / "course.py", *(root / "tools").rglob("*.py"), root / "helpers" / "serving" / "server.py"]
+    programs = [root / "helpers" / package / "server.py" for package in ("serving", "replicas")]
+    files = [root / "course.py", *(root / "tools").rglob("*.py"), *programs]
     quoted = "|".join(re.escape(name) for name in OTHERS)
     found = {flag for file in files for flag in re.findall(r"[\"'](--[a-z][a-z-]+)", file.read_text())}
     return {flag for flag in found if not re.fullmatch(quoted, flag)} | {"--port", "--no-browser"}

@@ -33,7 +33,7 @@ from helpers.storage.files import (
     writing_to,
 )
 
-__all__ = ["Checkpoint", "load", "load_reference", "locate", "main", "read_tensors"]
+__all__ = ["Checkpoint", "load", "load_reference", "load_tokenizer", "locate", "main", "read_tensors"]
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -72,6 +72,11 @@ def load_reference(dtype: torch.dtype = torch.float32, device: torch.device | st
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model: Any = AutoModelForCausalLM.from_pretrained(locate(), dtype=dtype, trust_remote_code=False)
     return model.to(where).eval()
+
+
+def load_tokenizer() -> PreTrainedTokenizerBase:
+    """Return the tokenizer of the course's model alone. Errors as in `load`."""
+    return _tokenizer(locate())
 
 
 def locate() -> Path:

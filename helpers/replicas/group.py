@@ -8,9 +8,8 @@ from collections.abc import Hashable, Sequence
 from helpers.engine.request import Request
 from helpers.engine.routing import Router
 from helpers.replicas.relay import Relay
-from helpers.replicas.replica import Replica, Share
+from helpers.replicas.replica import CachingLoop, Replica, Share
 from helpers.serving.answers import Answers
-from helpers.serving.engine_loop import Loop
 from helpers.serving.errors import BadRequest, Busy, Draining
 
 
@@ -23,7 +22,7 @@ class ReplicaGroup:
     answers are not touched.
     """
 
-    def __init__(self, loops: Sequence[Loop], router: Router, most_deaths: int = 3):
+    def __init__(self, loops: Sequence[CachingLoop], router: Router, most_deaths: int = 3):
         """Take the loops, which belong to this group alone. `most_deaths` as in `Relay`.
 
         Raises ValueError without loops.

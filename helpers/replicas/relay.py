@@ -96,8 +96,10 @@ class Relay:
         try:
             await self._bring(share, strands)
         except ApiError as error:
+            share.close()
             self._fail(error)
         except Exception as error:  # a router may raise anything, and the reader must hear of it
+            share.close()
             self._fail(RequestFailed(f"{type(error).__name__}: {error}"))
 
     async def _bring(self, share: Share, strands: Sequence[Strand]) -> None:

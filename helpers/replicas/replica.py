@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from typing import Protocol
 
 from helpers.engine.request import Request
 from helpers.serving.answers import Piece
 from helpers.serving.engine_loop import Loop
+
+
+class CachingLoop(Loop, Protocol):
+    """A loop that tells what its cache holds."""
+
+    def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
+        """Return the tokens of a prompt that the cache holds."""
 
 
 class Share:
@@ -46,7 +54,7 @@ class Replica:
     The load is counted from what was sent here and has not ended, the way a simulated engine counts.
     """
 
-    def __init__(self, loop: Loop):
+    def __init__(self, loop: CachingLoop):
         """Begin without load."""
         self.loop = loop
         self.num_requests = self.tokens_asked = 0

@@ -27,7 +27,19 @@ from helpers.serving.logprob_lists import LogprobLists
 from helpers.serving.metrics import ServerMetrics
 from helpers.serving.prompts import Prompts
 from helpers.serving.replies import ChatReply, Reply, TextReply
-from helpers.serving.server import Server, bind, main, make_engine, make_service, parse, serves_of
+from helpers.serving.server import (
+    Server,
+    bind,
+    command_line,
+    main,
+    make_engine,
+    make_service,
+    parse,
+    run,
+    serves_of,
+    service_of,
+    sizes_of,
+)
 
 __all__ = [
     "Answers",
@@ -62,6 +74,7 @@ __all__ = [
     "UnknownModel",
     "WrongMediaType",
     "bind",
+    "command_line",
     "error_response",
     "main",
     "make_app",
@@ -69,5 +82,8 @@ __all__ = [
     "make_service",
     "parse",
     "parsed",
+    "run",
     "serves_of",
+    "service_of",
+    "sizes_of",
 ]

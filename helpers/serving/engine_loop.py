@@ -37,9 +37,6 @@ class Loop(Protocol):
     def num_answers(self) -> int:
         """Return how many answers are waiting or being computed."""
 
-    def cached_tokens(self, tokens: Sequence[int], salt: Hashable = None) -> int:
-        """Return the tokens of a prompt that a cache holds."""
-
     def submit(self, requests: Sequence[Request], samples: int = 1, admitted: bool = False) -> Answers:
         """Begin `samples` answers to each request; return them. Raises ApiError.
 

@@ -109,14 +109,23 @@ class ServerMetrics(Observer):
         if state.finish_reason is not None:
             self._ends[state.finish_reason].inc()
         self._counters["num_preemptions"].inc(state.preemptions)
-        if not state.token_times or state.first_scheduled is None or state.ended is None:
+        if not state.token_times or state.ended is None:
             return
         if len(state.token_times) > 1:
             self._observe("request_time_per_output_token_seconds", state.tpot)
         self._observe("e2e_request_latency_seconds", state.ended - received)
-        self._observe("request_queue_time_seconds", max(state.first_scheduled - received, 0.0))
+        if state.first_scheduled is not None:
+            self._observe("request_queue_time_seconds", max(state.first_scheduled - received, 0.0))
         self._observe("request_prompt_tokens", state.num_prompt)
         self._observe("request_generation_tokens", len(state.token_ids))
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a number that goes up and down, by its name without `vllm:`."""
+        self._gauges[name].set(value)
+
+    def count(self, name: str, amount: float) -> None:
+        """Add to a number that only grows, by its name without `vllm:` and `_total`."""
+        self._counters[name].inc(amount)
 
     def _observe(self, name: str, value: float) -> None:
         """Add a value to a histogram."""

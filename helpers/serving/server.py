@@ -7,9 +7,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 import uvicorn
@@ -106,19 +106,65 @@ class Server(uvicorn.Server):
 
 def main(words: Sequence[str] | None = None) -> int:
     """Serve the course's model until a signal comes; return an exit status: `python -m helpers.serving`."""
-    options = parse(words)
-    for sig in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises a signal again when it has ended
-        signal.signal(sig, _end_now)
+    return run(parse(words), service_of)
+
+
+def run(options: argparse.Namespace, make: Callable[[argparse.Namespace], Service]) -> int:
+    """Serve what `make` makes of the options until a signal comes; return an exit status.
+
+    The address is taken first: a model that is loaded for nothing would be a long wait.
+    """
+    _take_signals()
     try:
         with bind(options.host, options.port) as taken:
-            return _serve(options, taken)
+            service = make(options)
+            _take_signals()  # Ray has taken them
+            return _serve(options, taken, service)
     except (CacheError, ValueError, RuntimeError, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
 
 
-def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the options of a command line; exit with status 2 for what is not understood."""
+def service_of(options: argparse.Namespace) -> Service:
+    """Return the service of the course's model with the sizes of a command line."""
+    loaded = checkpoint.load(DTYPES[options.dtype], options.device)
+    name = checkpoint.locate().name
+    return make_service(
+        loaded.model, loaded.tokenizer, name, max_waiting=options.max_waiting, **sizes_of(options)
+    )
+
+
+def sizes_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the sizes of an engine, and its policy, as a command line has them."""
+    return {
+        "policy": options.policy,
+        "max_batch_size": options.max_batch_size,
+        "token_budget": options.token_budget,
+        "num_pages": options.pages,
+        "page_size": options.page_size,
+    }
+
+
+def parse(
+    words: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None
+) -> argparse.Namespace:
+    """Return the options of a command line; exit with status 2 for what is not understood.
+
+    `parser` is that of `command_line`, or one with more options.
+    """
+    parser = parser or command_line()
+    options = parser.parse_args(words)
+    given = os.environ.get("COURSE_API_KEY") if options.api_key is None else options.api_key
+    options.api_key = None if given is None else given.strip()  # a key from a file ends with a line break
+    if options.api_key == "":
+        parser.error("the API key is empty; give --api-key or COURSE_API_KEY a value, or neither")
+    if options.host not in LOOPBACK and options.api_key is None:
+        parser.error(f"--host {options.host} lets other machines in, so it needs --api-key")
+    return options
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the server's options."""
     parser = argparse.ArgumentParser(
         prog="serve", description="Answer OpenAI's clients with the course's model.", allow_abbrev=False
     )
@@ -136,17 +182,10 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
         ("--page-size", 16, "tokens in a page"),
         ("--max-waiting", 64, "answers in the queue, above which calls get status 429"),
     ):
-        parser.add_argument(name, type=_size, default=default, help=f"{text} (default: {default})")
-    parser.add_argument("--grace", type=_size, default=30, help="seconds to finish after a signal (30)")
+        parser.add_argument(name, type=size, default=default, help=f"{text} (default: {default})")
+    parser.add_argument("--grace", type=size, default=30, help="seconds to finish after a signal (30)")
     parser.add_argument("--api-key", help="what clients must send (default: COURSE_API_KEY, else no key)")
-    options = parser.parse_args(words)
-    given = os.environ.get("COURSE_API_KEY") if options.api_key is None else options.api_key
-    options.api_key = None if given is None else given.strip()  # a key from a file ends with a line break
-    if options.api_key == "":
-        parser.error("the API key is empty; give --api-key or COURSE_API_KEY a value, or neither")
-    if options.host not in LOOPBACK and options.api_key is None:
-        parser.error(f"--host {options.host} lets other machines in, so it needs --api-key")
-    return options
+    return parser
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -166,14 +205,8 @@ def address(taken: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _serve(options: argparse.Namespace, taken: socket.socket) -> int:
-    """Load the model and serve it until a signal comes."""
-    loaded = checkpoint.load(DTYPES[options.dtype], options.device)
-    service = make_service(
-        loaded.model, loaded.tokenizer, checkpoint.locate().name, policy=options.policy,
-        max_batch_size=options.max_batch_size, token_budget=options.token_budget, num_pages=options.pages,
-        page_size=options.page_size, max_waiting=options.max_waiting,
-    )  # fmt: skip
+def _serve(options: argparse.Namespace, taken: socket.socket, service: Service) -> int:
+    """Serve a service at a listening socket until a signal comes."""
     print(_greeting(address(taken), service.serves.model, options.api_key), flush=True)
     server = Server(service, options.api_key, options.grace)
     server.run(sockets=[taken])
@@ -191,6 +224,12 @@ def _greeting(url: str, model: str, api_key: str | None) -> str:
     )
 
 
+def _take_signals() -> None:
+    """Have signals end this program with status 0: uvicorn raises a signal again when it has ended."""
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, _end_now)
+
+
 def _end_now(*_: object) -> NoReturn:
     """End before the server has begun, or after its end: there is nothing to finish."""
     raise SystemExit(0)
@@ -204,9 +243,9 @@ def _port(word: str) -> int:
     return port
 
 
-def _size(word: str) -> int:
+def size(word: str) -> int:
     """Return a whole number from 1."""
-    size = int(word)
-    if size < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {size}")
-    return size
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
+    return number

@@ -12,8 +12,9 @@ from helpers.serving import Draining, EngineLost, RequestFailed
 from tests.replicas.support import group, is_empty
 from tests.serving.service import alone, request, run, until
 
+# Draws from few tokens: where 49,152 share the probability, the last bit of a logit may choose another one.
 OPTIONS = [
-    {}, dict(temperature=1.3, seed=11), dict(temperature=0.8, top_p=0.9, seed=-3, logprobs=2),
+    {}, dict(temperature=1.3, top_k=40, seed=11), dict(temperature=0.8, top_k=9, top_p=0.9, seed=-3, logprobs=2),
     dict(logprobs=0), dict(temperature=1.0, top_k=5, seed=2, min_tokens=4), dict(stop=["e", "qu"], min_tokens=3),
 ]  # fmt: skip
 

@@ -28,9 +28,9 @@ def folder(tmp_path_factory):
 class Program:
     """The server in a process of its own; its first two lines say that it is ready."""
 
-    def __init__(self, folder, *words, **variables):
+    def __init__(self, folder, *words, module="helpers.serving", **variables):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.serving", "--device", "cpu", *words], cwd=ROOT, text=True,
+            [sys.executable, "-m", module, "--device", "cpu", *words], cwd=ROOT, text=True,
             env={**os.environ, "COURSE_MODEL": str(folder), "OMP_NUM_THREADS": "1", **variables},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
