@@ -227,7 +227,7 @@ def test_others_import_from_faces(folder):
 
 
 def test_a_chapter_needs_few_packages():
-    """A reader meets ten names of packages; chapters 5 and 12 also ask for the machine that they measure."""
+    """A reader meets ten names of packages; chapter 5 asks for the machine, chapter 12 for replicas."""
     for path in sorted((ROOT / "notebooks/src").glob("*.py")):
         names = [name for name in imported(ast.parse(path.read_text())) if name.startswith("helpers.")]
         packages = {name.split(".")[1] for name in names} - {

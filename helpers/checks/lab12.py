@@ -16,7 +16,7 @@ LAB = "12_serving"
 
 @exercise(LAB, 1, "turn the engine loop")
 def check_loop(answer: Any) -> None:
-    """Check that `answer(turns, seats)` returns who gets a token in each pass."""
+    """Check that `answer(turns, seats)` returns the requests that get a token, pass by pass."""
     check_family(answer, LOOP)
 
 

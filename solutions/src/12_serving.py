@@ -35,9 +35,9 @@ from helpers.checks import lab12, progress
 #
 # Then requests of the queue get the free seats, the oldest first, and the pass gives one token to each request that has
 # a seat. After its last token a request leaves its seat. The loop goes on while turns are left or requests are there. (A turn
-# in which nobody has a seat is a sleep: its list is empty.)
+# in which no request has a seat is a sleep: its list is empty.)
 #
-# Names are whole numbers, each begun once. Who gets a token in each pass, in the order of the seats?
+# Names are whole numbers, each begun once. Which requests get a token in each pass, in the order of the seats?
 #
 # <details><summary>Hint 1</summary>Two lists, the queue and the seats. In which of them can a cancelled request be?</details>
 # <details><summary>Hint 2</summary>Keep <code>[name, tokens left]</code> for each request. A cancellation filters both

@@ -1,4 +1,4 @@
-"""Pictures of a server: who works when, and how busy replicas are. Chapter 12."""
+"""Pictures of a server: what each thread does, and how busy replicas are. Chapter 12."""
 
 from helpers.figures.serving.lanes import Span, draw_lanes
 from helpers.figures.serving.replica_loads import draw_loads, draw_routers

@@ -139,7 +139,7 @@ LOOP = Family(
         "The loop sleeps when there is nothing to do, and more may come. Does it end there?": _passes(idle="end"),
         "Several actions may come between two passes. Is only the first one done?": _passes(every=False),
         "A request leaves after its last token. Does it take one pass more?": _passes(last=False),
-        "Who waits longest is first. Is the queue a stack?": _passes(stack=True),
+        "The request that waits longest is first. Is the queue a stack?": _passes(stack=True),
         "Actions are done in their order. Do cancellations of the turn come first?": _cancels_first,
     }),),
     kind=loop_kind,
