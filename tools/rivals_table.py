@@ -64,7 +64,7 @@ def conditions(results: dict[str, Any]) -> str:
     others = [entry["versions"] for name, entry in entries if name != "ours"]
     versions = {f"{package} {number}" for by_package in others for package, number in by_package.items()}
     return (
-        f"Medians of {_range(counts)} samples, contenders in turns; {machine['processor'] or machine['platform']}, "
+        f"Medians; samples of each: {_range(counts)}, contenders in turns; {machine['processor'] or machine['platform']}, "
         f"{machine['cpus']} cores, {machine['threads']} threads each; {_range(days)}. Other programs used "
         f"{statistics.median(loads):.2f} cores (median; at most {max(loads):.2f}). One sample is up to "
         f"{spread(entries):.0%} away from its median.\n"

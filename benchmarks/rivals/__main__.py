@@ -160,7 +160,10 @@ def main() -> None:
     if options.prepare:
         return prepare(options.only, options.formats)
     torch.set_num_threads(options.threads)
-    missing = run(options)
+    try:
+        missing = run(options)
+    except KeyboardInterrupt:
+        raise SystemExit("\ninterrupted; the same command goes on from here") from None
     print(
         f"{missing} samples are missing" if missing else "all samples are there: python tools/rivals_table.py"
     )

@@ -39,7 +39,7 @@ SECTION = """\
 | 16 ragged requests, s | **12.5** | 30.0 | – |
 | answers equal to transformers' in fp32 | 19 of 20 | 18 of 18 | – |
 
-Medians of 1 to 3 samples, contenders in turns; abacus, 4 cores, 2 threads each; 2026-11-29 to 2026-11-30. \
+Medians; samples of each: 1 to 3, contenders in turns; abacus, 4 cores, 2 threads each; 2026-11-29 to 2026-11-30. \
 Other programs used 0.01 cores (median; at most 0.30). One sample is up to 100% away from its median.
 Versions: openvino 2, torch 1. llama.cpp's 16 bits are F16, its 8 Q8_0, its 4 Q4_1.
 
