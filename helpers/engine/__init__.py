@@ -16,7 +16,7 @@ from helpers.engine.policy import Policy
 from helpers.engine.request import FinishReason, Request, RequestState, TokenLogprobs
 from helpers.engine.routing import PrefixRouter, RoundRobinRouter, Router, least_requests, least_tokens
 from helpers.engine.samples import Samples
-from helpers.engine.sampling import choose, logprobs_of
+from helpers.engine.sampling import choose, kept_tokens, logprobs_of
 from helpers.engine.scheduling import RequestScheduler
 from helpers.engine.static_batching import PaddedBatch, StaticBatcher
 from helpers.engine.step import Chunk, Part, Step
@@ -49,6 +49,7 @@ __all__ = [
     "TokenLogprobs",
     "capped_length",
     "choose",
+    "kept_tokens",
     "least_requests",
     "least_tokens",
     "logprobs_of",

@@ -8,11 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from helpers.engine.request import Request, TokenLogprobs
 from helpers.ops.torch_ops import likeliest
+
+Row = npt.NDArray[np.float32]
+Tokens = npt.NDArray[np.int64]
 
 
 def choose(logits: Tensor, requests: Sequence[Request], places: Sequence[int]) -> list[int]:
@@ -32,9 +37,11 @@ def choose(logits: Tensor, requests: Sequence[Request], places: Sequence[int]) -
             raise ValueError(
                 f"request {request.request_id!r}: the largest logit is {value}, so none is chosen"
             )
-    for i, (request, place) in enumerate(zip(requests, places, strict=True)):
-        if request.temperature > 0:
-            best[i] = _drawn(logits[i].cpu(), request, place)
+    drawn = [i for i, request in enumerate(requests) if request.temperature > 0]
+    if drawn:
+        rows = (logits if len(drawn) == len(logits) else logits[drawn]).cpu().numpy()  # one transfer for all
+        for i, row in zip(drawn, rows, strict=True):
+            best[i] = _drawn(row, requests[i], places[i])
     return best
 
 
@@ -51,10 +58,10 @@ def logprobs_of(
         if request.logprobs is None:
             found.append(None)
             continue
-        logs = row.cpu().log_softmax(dim=-1)
-        order = logs.sort(descending=True, stable=True)
-        top = zip(order.indices[: request.logprobs].tolist(), order.values.tolist(), strict=False)
-        found.append(TokenLogprobs(token, float(logs[token]), tuple(top)))
+        logs = row.cpu().log_softmax(dim=-1).numpy()
+        top = _largest(logs, request.logprobs)
+        pairs = zip(top.tolist(), logs[top].tolist(), strict=True)
+        found.append(TokenLogprobs(token, float(logs[token]), tuple(pairs)))
     return found
 
 
@@ -75,16 +82,46 @@ def _without_stops(logits: Tensor, requests: Sequence[Request], places: Sequence
     return logits
 
 
-def _drawn(logits: Tensor, request: Request, place: int) -> int:
-    """Return a token drawn from one row."""
-    temperature = max(request.temperature, 1e-30)
-    sharpened = (logits - logits.max()) / temperature  # 0 at most: no temperature overflows
-    order = sharpened.sort(descending=True, stable=True)
-    probabilities = order.values.softmax(dim=-1)
-    if request.top_k:
-        probabilities[request.top_k :] = 0
+def kept_tokens(logits: Row, request: Request) -> tuple[Tokens, Row]:
+    """Return the tokens that a request may draw by its temperature, `top_k` and `top_p`, and their weights.
+
+    `logits` is one row, fp32 `[vocab]`, with a finite largest number. A weight is a probability times some
+    number that all tokens of the row share. `top_k` keeps the likeliest tokens, of equally likely ones those of
+    smaller numbers. Of what is left, `top_p` keeps the fewest likeliest tokens that have that share of the weight.
+    No more is sorted than `top_p` needs: tokens of weights that together are less than what may be cut are cut at
+    once.
+    """
+    with np.errstate(over="ignore"):  # a temperature near 0: all but the likeliest tokens have weight 0
+        weights = np.exp((logits - logits.max()) / max(request.temperature, 1e-30))
+    tokens = _largest(logits, request.top_k) if request.top_k else np.arange(len(logits))
+    weights = weights[tokens] if request.top_k else weights
     if request.top_p < 1:  # else the rounding of the sums would cut the unlikeliest tokens off
-        before = probabilities.cumsum(dim=-1) - probabilities  # the share of the likelier tokens
-        probabilities[before >= request.top_p * probabilities.sum()] = 0
+        total = float(weights.sum(dtype=np.float64))
+        heavy = np.flatnonzero(weights >= (1 - request.top_p) * total / len(weights))
+        order = heavy[np.argsort(-logits[tokens[heavy]], kind="stable")]
+        sums = weights[order].cumsum(dtype=np.float64)
+        order = order[sums - weights[order] < request.top_p * total]
+        tokens, weights = tokens[order], weights[order]
+    return tokens, weights
+
+
+def _drawn(logits: Row, request: Request, place: int) -> int:
+    """Return a token drawn from one row: the one in whose part of the summed weights a random number falls."""
+    tokens, weights = kept_tokens(logits, request)
     generator = torch.Generator().manual_seed((request.seed * 1_000_003 + place) % 2**63)
-    return int(order.indices[torch.multinomial(probabilities, 1, generator=generator)])
+    sums = weights.cumsum(dtype=np.float64)
+    mark = float(torch.rand((), dtype=torch.float64, generator=generator)) * sums[-1]
+    found = int(np.searchsorted(sums, mark, side="right"))
+    return int(
+        tokens[min(found, np.flatnonzero(weights)[-1])]
+    )  # a product may be rounded up to the whole sum
+
+
+def _largest(values: Row, count: int) -> Tokens:
+    """Return the indices of the `count` largest numbers, largest first; of equals, the smaller index first."""
+    kept = np.arange(len(values))
+    if count < len(values):
+        least = np.partition(values, len(values) - count)[len(values) - count] if count else math.inf
+        above = np.flatnonzero(values > least)
+        kept = np.sort(np.concatenate((above, np.flatnonzero(values == least)[: count - len(above)])))
+    return kept[np.argsort(-values[kept], kind="stable")]

@@ -167,7 +167,9 @@ def main() -> int:
         choose_device()  # torch_npu, where it is, can be imported only when its device is there
         model, _ = load(device="cpu")
         model(FlatBatch.pack([[0]]))
-        print(f"passes: {model.small_passes or 'by operators'}; weights {model.matrices()[0].layout}")
+        print(
+            f"passes on the CPU: {model.small_passes or 'by operators'}; weights {model.matrices()[0].layout}"
+        )
     except (CacheError, ValueError, RuntimeError) as error:
         print(f"model: {error}")
         return 1

@@ -709,15 +709,15 @@ ways = {
 }
 times = {name: each(attend, given, repeats=20) for name, attend in ways.items()}
 nbytes = 2 * sum(lengths) * cfg.num_kv_heads * cfg.head_dim * 4
-print("reading keys and values, at best:", measured(nbytes / ceilings.bandwidth))
+print("keys, values / bandwidth:       ", measured(nbytes / ceilings.bandwidth))
 for name, seconds in times.items():
     print(f"{name:32}", measured(seconds))
 first, second = times.values()
 print("the kernel is faster by:        ", measured(first / second, "x"))
 
 # %% [markdown]
-# "At best" is computed with the bandwidth of main memory (chapter 2). Where the keys and values of the
-# last repeat are still in the processor's caches, the kernel can be faster.
+# The first line divides the bytes of keys and values by the bandwidth of main memory (chapter 2). Where
+# those of the last repeat are still in the processor's caches, the kernel can be faster than that.
 #
 # ### A whole step in one call
 #
@@ -880,9 +880,9 @@ print(where_it_ran(device))
 # vLLM-Ascend's graphs are ACLGraph, which is `torch.npu.NPUGraph`, and the modes are vLLM's. Its *Graph
 # Mode Guide* says in 0.20.2rc and 0.23.0:
 #
-# - `FULL_DECODE_ONLY` captures decode steps whole.
-# - `PIECEWISE` captures the parts between attentions, and so serves mixed steps (prompts beside
-#   decodes), too.
+# - `FULL` captures steps whole, decode steps and mixed ones (prompts beside decodes).
+# - `FULL_DECODE_ONLY` captures decode steps whole, and mixed steps not at all.
+# - `PIECEWISE` captures the parts between attentions, and so serves mixed steps, too.
 # - `FULL_AND_PIECEWISE` captures decode steps whole and mixed steps in parts.
 # - `NONE` captures nothing.
 #

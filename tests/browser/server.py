@@ -25,7 +25,7 @@ from tools import notebooks as nbs
 
 ROOT = Path(__file__).resolve().parents[2]
 PANELS_OF = "panels_of_"  # the beginning of the name of a notebook that holds what a chapter's panels need
-COPIED = ("notebooks", "labs", "solutions", "tools", "docs", "helpers", "README.md")
+COPIED = ("notebooks", "labs", "solutions", "tools", "docs", "helpers", "README.md", "LICENSE")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 

@@ -3,10 +3,12 @@
 import ast
 import builtins
 
+import ipywidgets
 import nbformat
 import pytest
 
 from tests.browser.slices import Statement, panel_cells
+from tests.tiny import CONFIGS
 from tools import notebooks as nbs
 
 
@@ -56,12 +58,13 @@ def test_every_chapters_panel_cells_define_what_they_use(path):
 
 
 @pytest.mark.parametrize("path", sorted((nbs.ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_every_control_changes_table_and_picture(path, monkeypatch):
+def test_every_control_changes_table_and_picture(path, monkeypatch, tmp_path):
     monkeypatch.chdir(path.parent)
+    CONFIGS["llama"].save_pretrained(tmp_path)
     for panel in panels(path):
         for control in panel._controls.values():
             start, seen = control.value, {(panel.picture, panel.table)}
-            for value in values_near(control):
+            for value in values_near(control, tmp_path):
                 control.value = value
                 seen.add((panel.picture, panel.table))
                 if all(len({each[i] for each in seen}) > 1 for i in (0, 1)):
@@ -84,8 +87,10 @@ def panels(path):
                 exec(compile(ast.Module([last], []), path.stem, "exec"), space)
 
 
-def values_near(control):
-    """Values that a few presses of a key reach."""
+def values_near(control, folder):
+    """Values that a few presses of a key reach; for a box, the folder of a model's config."""
+    if isinstance(control, ipywidgets.Text):
+        return [str(folder)]
     if hasattr(control, "options"):
         options = list(control.options)
         place = options.index(control.value)

@@ -5,10 +5,13 @@ Log-probabilities are those of the model, whatever the request draws by.
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from helpers.engine import Request, choose, logprobs_of
+from helpers.engine import Request, choose, kept_tokens, logprobs_of
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -82,13 +85,62 @@ def test_top_k_is_cut_first_and_top_p_counts_what_is_left(how, kept):
     torch.testing.assert_close(drawn(1500, temperature=1.0, **how), want / want.sum(), atol=0.04, rtol=0)
 
 
-def test_a_top_p_of_one_cuts_nothing(monkeypatch):
-    seen, multinomial = [], torch.multinomial
-    monkeypatch.setattr(torch, "multinomial", lambda p, *a, **o: seen.append(p) or multinomial(p, *a, **o))
-    choose(torch.tensor([[0.0, -20.0]]), [Request("x", [1], temperature=1.0)], [0])
-    assert float(seen[0][1]) > 0, (
-        "the rounded share of likelier tokens is 1, and the other token stays all the same"
-    )
+def test_a_top_p_of_one_cuts_nothing():
+    row = np.array([0.0, -20.0], dtype=np.float32)
+    tokens, weights = kept_tokens(row, Request("x", [1], temperature=1.0))
+    assert tokens.tolist() == [0, 1]
+    assert weights[1] > 0, "the rounded share of likelier tokens is 1, and the other token stays all the same"
+
+
+def by_sorting_all(row, request):
+    """The kept tokens and their shares by definition: all tokens in order, numbers in fp64."""
+    scaled = (row.double() - row.double().max()) / request.temperature
+    order = scaled.sort(descending=True, stable=True).indices
+    if request.top_k:
+        order = order[: request.top_k]
+    weights = scaled[order].exp()
+    before = weights.cumsum(0) - weights
+    near = (before - request.top_p * weights.sum()).abs() < 1e-5 * weights.sum()  # rounding decides
+    kept = before < request.top_p * weights.sum() if request.top_p < 1 else torch.ones_like(near)
+    return order[kept], weights[kept], bool(near[1:].any()) and request.top_p < 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    size=st.integers(1, 300),
+    levels=st.sampled_from([1, 2, 7, 10**6]),
+    spread=st.sampled_from([0.0, 0.3, 3.0, 40.0]),
+    temperature=st.sampled_from([0.05, 0.7, 1.0, 3.0]),
+    top_k=st.integers(0, 310),
+    top_p=st.sampled_from([1.0, 0.999, 0.9, 0.5, 0.01]),
+    none=st.integers(0, 5),
+    seed=st.integers(0, 99),
+)
+def test_kept_tokens_are_those_of_a_whole_sort(size, levels, spread, temperature, top_k, top_p, none, seed):
+    draw = torch.Generator().manual_seed(seed)
+    row = torch.randint(levels, (size,), generator=draw) / levels * spread  # few levels: many equal numbers
+    row[torch.randperm(size, generator=draw)[: min(none, size - 1)]] = -math.inf
+    request = Request("x", [1], temperature=temperature, top_k=top_k, top_p=top_p)
+    right, shares, rounded = by_sorting_all(row, request)
+    tokens, weights = kept_tokens(row.numpy(), request)
+    if not rounded:
+        assert sorted(tokens.tolist()) == sorted(right.tolist())
+        found = dict(zip(tokens.tolist(), (weights / weights.sum()).tolist(), strict=True))
+        wanted = dict(zip(right.tolist(), (shares / shares.sum()).tolist(), strict=True))
+        assert found == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("how", [dict(), dict(top_k=40), dict(top_p=0.9), dict(top_k=40, top_p=0.9)])
+def test_only_kept_tokens_are_drawn_each_by_its_share(how):
+    row = torch.randn(500, generator=torch.Generator().manual_seed(3)) * 2
+    row[:250] = -math.inf
+    tokens, weights = kept_tokens(row.numpy(), Request("x", [1], temperature=1.0, **how))
+    requests = [Request(i, [1], temperature=1.0, seed=i, **how) for i in range(3000)]
+    found = torch.bincount(torch.tensor(choose(row.expand(3000, -1), requests, [0] * 3000)), minlength=500)
+    assert set(found.nonzero().flatten().tolist()) <= set(tokens[weights > 0].tolist())
+    shares = torch.zeros(500, dtype=torch.float64)
+    shares[tokens] = torch.from_numpy(weights / weights.sum()).double()
+    assert float((found / 3000 - shares).abs().sum()) < 0.3, "of 2 at most, chance leaves some"
 
 
 def test_stop_tokens_are_left_out_where_the_answer_may_not_stop_yet():

@@ -11,8 +11,9 @@ import pytest
 import torch
 import torch_npu
 
+from helpers.compression import INT4
 from helpers.machine import device_trace
-from tests.npu import test_graph, test_ops
+from tests.npu import test_graph, test_ops, test_quantised_models
 from tests.tiny import reference, twin
 from tools.notebooks import ROOT, read_source, sources
 
@@ -80,7 +81,11 @@ def exercise(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         torch.ones(2, device="npu").add_(1)
     with monkeypatch.context() as older:
         test_ops.without(older, "npu_fused_infer_attention_score_v2")
-        test_ops.test_log_sum_exp(torch.bfloat16, True, 3, 70)
+        test_ops.test_log_sum_exp(torch.bfloat16, True, 3, 70, 64)
+    small = test_quantised_models.small_model()
+    test_quantised_models.test_packed_weights_give_the_logits_of_their_numbers(small, INT4)
+    test_quantised_models.test_int8_weights_and_activations(small, "token")
+    test_quantised_models.test_an_int8_cache_in_rows(small)
 
 
 def test_all_that_is_named_is_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

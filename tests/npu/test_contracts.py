@@ -232,7 +232,7 @@ ILLEGAL: list[tuple[str, Call, dict[str, Any], str]] = [
     ("heads-first cache for BSH", paged_batch, same((4, 2, 128, 64)), "BSH queries take a cache"),
     ("heads-first cache of as many heads", paged, PAGED_MULTI_HEAD | same((4, 2, 128, 128)), "TND with as many key/value heads takes a cache"),
     ("KvN * D of 65536", decode, {"q": lambda: tensor(2, 1, 65536), "num_query_heads": 256, "num_key_value_heads": 256} | {name: lambda: torch.zeros(4, 16, 65536, dtype=BF16).npu() for name in "kv"}, "at most 65535"),
-    ("quantised", paged, {"dequant_scale_key": lambda: tensor(1, dtype=torch.float32)}, "NotEmulated|antiquant"),
+    ("a scale of the keys alone", paged, {"dequant_scale_key": lambda: tensor(1, dtype=torch.float32)}, "key and value scales come together"),
     # sinks
     ("sink of a batch", batch, {"learnable_sink": lambda: tensor(4)}, "learnable_sink is for TND"),
     ("sink of the wrong dtype", packed, {"learnable_sink": lambda: tensor(4, dtype=torch.float32)}, "learnable_sink is bfloat16"),

@@ -65,7 +65,10 @@ def test_the_set_up_loads_the_model_in_a_fresh_process():
     environment = {**os.environ, "COURSE_DEVICE": "emulated-npu"}
     command = [sys.executable, "-m", "helpers.model"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.startswith("model: ready in "), done.stdout + done.stderr
+    said = done.stdout.splitlines()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split(":")[0] for line in said] == ["passes on the CPU", "model"]
+    assert said[1].startswith("model: ready in ")
 
 
 def test_nothing_starts_by_itself():

@@ -22,8 +22,7 @@ BF16 = torch.bfloat16
 TEXT = [5, 96, 3, 3, 41, 12, 17, 60, 22, 9]
 
 
-@pytest.fixture(scope="module")
-def model() -> DecoderLM:
+def small_model() -> DecoderLM:
     """Two layers in bf16 on the CPU: 4 heads of 32 on 2 KV heads."""
     torch.manual_seed(1)
     config = LlamaConfig(
@@ -31,6 +30,12 @@ def model() -> DecoderLM:
         num_key_value_heads=2, max_position_embeddings=256,
     )  # fmt: skip
     return build(config, AutoModelForCausalLM.from_config(config).state_dict(), BF16)
+
+
+@pytest.fixture(scope="module")
+def model() -> DecoderLM:
+    """The small model, made once."""
+    return small_model()
 
 
 def there(model: DecoderLM) -> DecoderLM:
