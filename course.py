@@ -132,7 +132,6 @@ COMMANDS = {
     "serve": ["-m", "helpers.serving"],
 }
 OWN_OPTIONS = ("serve",)  # commands whose options need no two dashes
-EXTRAS = {"serve": ("serve",)}  # what commands need beside the course
 REPLICAS = ["-m", "helpers.replicas"]  # serves where --replicas is given
 TRY_OPERATORS = ["-m", "helpers.measurements", "operators"]
 
@@ -145,7 +144,7 @@ def carry_out(request):
     if request.command == "test":
         return environment.test(request.options)
     report = [os.path.abspath(request.report)] if request.report else []
-    environment.set_up(EXTRAS.get(request.command, ()))
+    environment.set_up()
     status = environment.run(COMMANDS[request.command] + request.options)
     return environment.run(TRY_OPERATORS + report) if report and not status else status
 
@@ -155,7 +154,7 @@ def serve(request):
     replicas = any(word.partition("=")[0] == "--replicas" for word in request.options)
     on_ray = replicas and "--in-process" not in request.options
     environment = RayServe() if on_ray and request.kind is Environment else request.kind()
-    environment.set_up(("serve", "replicas") if on_ray else EXTRAS["serve"])
+    environment.set_up(("replicas",) if on_ray else ())
     # A server that is told to end finishes what it has begun, and that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     return environment.run((REPLICAS if replicas else COMMANDS["serve"]) + request.options)
@@ -188,8 +187,6 @@ def newer_python():
 # The environment.
 
 RECIPE = 1  # raise it when environments made by earlier versions of this file must be made anew
-CLIENTS = ("openai", "httpx")
-SERVER = ("fastapi", "uvicorn", "pydantic", "prometheus_client")
 # What each extra is known by; looked for at every start, and not imported.
 MODULES = {
     "": (
@@ -201,7 +198,11 @@ MODULES = {
         "ipywidgets",
         "jupyterlab",
         "helpers",
-        *SERVER,
+        "fastapi",
+        "uvicorn",
+        "pydantic",
+        "prometheus_client",
+        "httpx",
     ),
     "test": (
         "pytest",
@@ -212,11 +213,9 @@ MODULES = {
         "nbval",
         "ruff",
         "mypy",
-        *CLIENTS,
-        *SERVER,
+        "openai",
     ),
     "teach": ("nbgrader",),
-    "serve": SERVER,
     "replicas": ("ray",),
     "classroom": ("jupyterhub", "jupyterhub_traefik_proxy", "nbgitpuller"),
     "npu": ("torch_npu",),
@@ -491,7 +490,7 @@ class RayServe(Environment):
     """The environment with Ray: apart, because Ray brings much that nothing else of the course needs."""
 
     suffix = "-serve"
-    extras = ("serve", "replicas")
+    extras = ("replicas",)
 
     def test_after_others(self):
         """Return the exit status of the tests on Ray; 0 and a line where this environment is not there."""

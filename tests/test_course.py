@@ -108,7 +108,7 @@ def test_options_of_serve_need_no_dashes(course):
 
 def test_serve_brings_its_packages(course):
     assert course.py.main(["serve", "--port=9000", "--pages", "64"]) == 0
-    assert course.calls[1][-1] == ".[serve]"
+    assert course.calls[1][-1] == "."
     assert course.tools == ["venv", "pip", "helpers.model", "helpers.serving"]
     assert course.calls[-1][-3:] == ["--port=9000", "--pages", "64"]
 
@@ -117,7 +117,7 @@ def test_serve_brings_its_packages(course):
 def test_replicas_are_on_ray_in_an_environment_of_their_own(course, word):
     assert course.py.main(["serve", *word.split(), "--router", "prefix"]) == 0
     assert course.calls[0][-1] == str(course.root / ".venv-serve")
-    assert course.calls[1][-1] == ".[replicas,serve]"
+    assert course.calls[1][-1] == ".[replicas]"
     assert course.tools == ["venv", "pip", "helpers.model", "helpers.replicas"]
     assert course.calls[-1][-2:] == ["--router", "prefix"]
 
@@ -125,7 +125,7 @@ def test_replicas_are_on_ray_in_an_environment_of_their_own(course, word):
 def test_replicas_in_one_process_need_no_ray(course):
     assert course.py.main(["serve", "--replicas=2", "--in-process"]) == 0
     assert course.calls[0][-1] == str(course.root / ".venv")
-    assert course.calls[1][-1] == ".[serve]"
+    assert course.calls[1][-1] == "."
     assert course.tools[-1] == "helpers.replicas"
 
 
@@ -137,13 +137,13 @@ def test_the_tests_on_ray_run_where_their_environment_is(course, capsys):
     course.made(env=ray)
     assert ray.test_after_others() == 0
     assert course.calls[-1][2:4] == ["pytest", "tests/replicas/on_ray"]
-    assert json.loads(ray.stamp.read_text())["extras"] == ["replicas", "serve", "test"]
+    assert json.loads(ray.stamp.read_text())["extras"] == ["replicas", "test"]
     course.answers["pytest"] = 3
     assert ray.test_after_others() == 3
 
 
 def test_a_server_that_is_told_to_end_has_not_failed(course):
-    course.made("serve")
+    course.made()
     process = course.start("serve", SLOW="serving")
     deadline = time.monotonic() + 30
     while not (course.root / "started").exists() and time.monotonic() < deadline:
