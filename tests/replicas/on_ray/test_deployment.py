@@ -19,7 +19,7 @@ from tests.replicas.on_ray.support import make
 from tests.serving.service import NAME, alone, request
 from tools.notebooks import ROOT
 
-KILLS, SECONDS = 10, 150
+KILLS, SECONDS = 10, 90
 
 if os.environ.get("COURSE_RAY_TESTS") != "1":
     pytest.skip("Ray needs the machine for itself: COURSE_RAY_TESTS=1 starts it", allow_module_level=True)
