@@ -33,6 +33,7 @@ OTHERS = {
     "--head": "Ray",
     "--address": "Ray",
     "ASCEND_RT_VISIBLE_DEVICES": "CANN; Ray sets it",
+    "HCCL_EXEC_TIMEOUT": "HCCL",
     "PYTHONPATH": "Python",
     "OMP_NUM_THREADS": "OpenMP",
     "OMP_WAIT_POLICY": "OpenMP",

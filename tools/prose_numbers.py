@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"(?<![\w.,/-])[1-9][\d,]*(?:\.\d+)?(?![\w/]|\.\d|-[a-z])")
 # Names, addresses and invented examples, not quantities that a cell shows: links, code, formulas, years of papers, numbers of
 # chapters and of layers; minutes, which the headings of the exercises and a test of their sum hold; hints; questions to check oneself.
 _NAMES = re.compile(
-    r"""\]\([^)]*\)|https?://\S+|```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|arXiv:\S+|\b(?:19|20)\d\d\b
+    r"""\[\d+\ [^\]]*\]\([^)]*\)|\]\([^)]*\)|https?://\S+|```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|arXiv:\S+|\b(?:19|20)\d\d\b
     |^<details>.*?</details>|^\*\*Check\ yourself.*|<[^>]*>|(?i:chapters?|labs?|exercises?)\ [\d., and to]+|^\#+\ [\d.]+
     |\blayer\ \d+|^\|\ \d+\ \|
     |\d+\ minutes""",

@@ -24,10 +24,6 @@ SHARING = (
         vllm("envs.py", "distributed/utils.py"),
     ),
     Option(
-        "--data-parallel-size", "flag", "groups that each serve requests of their own; with experts they compute together",
-        "1", EARLIER, None, vllm(_PARALLEL, _ARGUMENTS),
-    ),
-    Option(
         "--enable-expert-parallel", "flag", "gives each device whole experts instead of a part of each", "off", EARLIER,
         None, vllm(_PARALLEL, _ARGUMENTS) + ascend(f"{_GUIDE}/large_scale_ep.md"),
     ),

@@ -142,7 +142,7 @@ PASSES = (
 
 REPLICAS = (
     Option(
-        "--data-parallel-size", "flag", "engines behind one address, each with a queue and a KV cache of its own",
+        "--data-parallel-size", "flag", "engines behind one address, each with a queue and a KV cache of its own; with experts they compute together",
         "1", EARLIER, None, _REPLICAS + ascend(_DISAGGREGATED),
     ),
     Option(

@@ -703,5 +703,6 @@ options_table(
 # </details>
 #
 # Now you: [Lab 10](../labs/10_quantisation.ipynb).
+# Next: [11 Tensor and pipeline parallelism](11_parallelism.ipynb).
 # Back: [9 Operator fusion and graph capture](09_operator_fusion.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

@@ -824,5 +824,7 @@ options_table(
 #
 # </details>
 #
+# Now you: [Lab 11](../labs/11_parallelism.ipynb).
+# Next: [12 Serving and load balancing](12_serving.ipynb).
 # Back: [10 Quantisation and pruning](10_quantisation.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

@@ -789,3 +789,5 @@ options_table(
 # </details>
 #
 # Now you: [Lab 12](../labs/12_serving.ipynb).
+# Back: [11 Tensor and pipeline parallelism](11_parallelism.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).

@@ -408,6 +408,7 @@ for times in (0.5, 1, 2, 5):
 # %% [markdown]
 # ## How far you are
 #
+# Next: [11 Tensor and pipeline parallelism](../notebooks/11_parallelism.ipynb).
 # Back: [10 Quantisation and pruning](../notebooks/10_quantisation.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 

@@ -309,7 +309,8 @@ for name, model in models.items():
 # %% [markdown]
 # ## How far you are
 #
-# Back: [10 Quantisation and pruning](../notebooks/10_quantisation.ipynb).
+# Next: [12 Serving and load balancing](../notebooks/12_serving.ipynb).
+# Back: [11 Tensor and pipeline parallelism](../notebooks/11_parallelism.ipynb).
 # Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%

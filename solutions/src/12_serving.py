@@ -276,6 +276,9 @@ for share in (0.8, 0.9, 0.95, 0.999):
 
 # %% [markdown]
 # ## How far you are
+#
+# Back: [12 Serving and load balancing](../notebooks/12_serving.ipynb).
+# Words: [glossary](../docs/glossary.md). Formulas: [cheat sheet](../docs/cheat_sheet.md). All chapters: [contents](../README.md#chapters).
 
 # %%
 progress(lab12.LAB)
