@@ -760,8 +760,9 @@ SweepPanel(
 # - A collective is launched like any other operator (chapter 9), and the host does not wait for it. A rank that launches
 #   its collectives in another order than its peers makes all of them wait until a time limit.
 #
-# **Nothing in this course has run on real Ascend hardware.** [The guide to NPUs](../docs/npu.md) says what has run on the
-# emulated NPU. The next cell cuts a product on the device as two ranks would, in 16 bits, in one process and without
+# **Nothing in this course has run on real Ascend hardware.** On the emulated NPU, the model has run on 2 and 3 ranks through
+# torch_npu's own process group for HCCL, with the tokens of one process (`tests/npu/test_hccl.py`;
+# [the guide to NPUs](../docs/npu.md) says what is emulated). The next cell cuts a product on the device as two ranks would, in 16 bits, in one process and without
 # HCCL:
 
 # %%
