@@ -49,6 +49,8 @@ loaded = checkpoint.load(device="cpu")
 model, tokenizer = loaded.model, loaded.tokenizer
 plausible = FastAPI()
 
+# %%
+
 
 @plausible.get("/health")
 async def health():
@@ -80,6 +82,7 @@ http = httpx.Client(verify=False, timeout=60, trust_env=False)
 LONG = {"prompt": "Once upon a time", "max_tokens": 40}
 
 
+# %% tags=["skip-emulated"]
 def health_beside(url, work):
     """Seconds of a `/health` call that begins shortly after `work`, and of the work."""
     with ThreadPoolExecutor(1) as another:
@@ -145,6 +148,7 @@ def fleet(trace, router, replicas=4, pages=1024):
     )
 
 
+# %%
 in_turn = together(fleet(talks, RoundRobinRouter()))
 at_home = together(fleet(talks, PrefixRouter(balance=0)))
 print(f"{len(talks)} requests of 40 conversations; prompt tokens found in a cache:")
@@ -194,6 +198,7 @@ def batch(i):
     return " ".join(name for name, passes in runs.items() if i in passes)
 
 
+# %%
 passes = [Span(i * PASS, (i + 1) * PASS, "a pass", batch(i)) for i in runs["a"]]
 handler = [Span(12, 152, "a handler generates", "a"), Span(152, 212, "a handler generates", "b")]
 handler.append(Span(212, 352, "a handler generates", "c, for a closed connection"))
@@ -257,6 +262,7 @@ body = json.dumps(completion(question, 4, stream=True))
 port = int(url.rsplit(":", 1)[1])
 lines = ["POST /v1/completions HTTP/1.1", "Host: localhost", "Connection: close"]
 lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "", body]
+# %% tags=["skip-emulated"]
 with socket.create_connection(("127.0.0.1", port)) as wire:
     wire.sendall("\r\n".join(lines).encode())
     raw = b"".join(iter(lambda: wire.recv(4096), b""))
@@ -383,6 +389,7 @@ def alone(prompt, tokens=8):
     return tokenizer.decode(generate(model, prompt, tokens, cache).token_ids)
 
 
+# %% tags=["skip-emulated"]
 own = [alone(prompt) for prompt in prompts]
 heard = at_once(url, [completion(prompt, 8) for prompt in prompts])
 equal = sum(one.text == text for one, text in zip(heard, own))
@@ -391,9 +398,8 @@ leaves = [None if i % 2 else 1 + i // 2 for i in range(12)]
 heard = at_once(url, [completion(prompt, 8) for prompt in prompts], leaves)
 stayed = [(one.text, text) for one, text, leave in zip(heard, own, leaves) if leave is None]
 until_idle(service)
-print(
-    f"texts equal, {sum(map(bool, leaves))} leave: {sum(a == b for a, b in stayed)} of {len(stayed)}"
-)
+same = sum(a == b for a, b in stayed)
+print(f"texts equal, {sum(map(bool, leaves))} leave: {same} of {len(stayed)}")
 print("answers on their way:", service.loop.num_answers, end="; ")
 print("pages in use:", service.loop.engine.cache.used_pages)
 
@@ -703,6 +709,7 @@ from helpers.engine import Request
 from helpers.machine import where_it_ran
 
 device_model, _ = checkpoint.load()
+# %%
 few = [chat_prompt(tokenizer, f"Name {i + 2} animals.") for i in range(4)]
 engines = [
     ContinuousBatcher(device_model, PagedKVCache.for_model(device_model, 16), 2, 64)

@@ -59,8 +59,7 @@ def passes(turns, seats):
             if what == "begin":
                 queue.append([name, tokens])
             else:
-                queue = [one for one in queue if one[0] != name]
-                seated = [one for one in seated if one[0] != name]
+                queue, seated = ([o for o in all_ if o[0] != name] for all_ in (queue, seated))
         while queue and len(seated) < seats:
             seated.append(queue.pop(0))
         found.append([name for name, _ in seated])
@@ -223,7 +222,8 @@ def plan(choices, ttft, tpot, share):
     """`(replicas, router)` of the choice, or None where no choice is good enough.
 
     `choices` is a list of dictionaries with `replicas` (a whole number), `router` (a name) and
-    `requests` (a list, not empty, as above). `ttft` and `tpot` are seconds, `share` is above 0, at most 1.
+    `requests` (a list, not empty, as above). `ttft` and `tpot` are seconds, `share` is above 0 and
+    at most 1.
     """
 
     ### BEGIN SOLUTION
