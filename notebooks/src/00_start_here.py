@@ -202,6 +202,7 @@ print("KV cache:", with_cache[-1] == cached.tokens_computed)
 # | 9 | [Operator fusion and graph capture](09_operator_fusion.ipynb) | where a thousand calls for a token go, and that fewer give the same tokens |
 # | 10 | [Quantisation and pruning](10_quantisation.ipynb) | what 4 bits cost, what they save, and why the default model is a trap |
 # | 11 | [Tensor and pipeline parallelism](11_parallelism.ipynb) | one model on several devices: the same tokens, every message counted |
+# | 12 | [Serving and load balancing](12_serving.ipynb) | streams, cancellation and refusals from outside; conversations that find the engine that knows them |
 #
 # Each chapter has the same order: a promise, the problem felt, the idea in a picture, the build, the proof, the
 # measurement, a panel, the operators on Ascend, the option in production, a recap.

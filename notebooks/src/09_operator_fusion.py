@@ -722,12 +722,12 @@ print("the kernel is faster by:        ", measured(first / second, "x"))
 # ### A whole step in one call
 #
 # With attention in C++, why come back to Python after each operator? `step.h` computes all layers of a
-# pass over a few tokens in one call. Its core is the product of a matrix with a few vectors: some rows
-# of weights and up to three tokens at once, with all sums in registers. Each weight is read once, in
-# order:
+# pass over a few tokens in one call. Its core, in `products.h`, is the product of a matrix with a few
+# vectors: some rows of weights and up to three tokens at once, with all sums in registers. Each weight
+# is read once for these tokens, and those that are read soon are asked for ahead of time:
 
 # %%
-show_kernel("step.h", "dots")
+show_kernel("products.h", "dots")
 
 # %%
 show_kernel("step.h", "pass")

@@ -484,9 +484,10 @@ for name, nbytes in (("fp32", 4 * count), ("int8", layer_bytes[INT8]), ("int4", 
     print(f"{name}: {measured(nbytes / ceilings.bandwidth)} for the layers of one token")
 
 # %% [markdown]
-# Now the products as they are. The kernels with few bits are PyTorch's own, for activations in bf16; in fp32 they take
-# one number at a time, which is slow. They unpack each weight in registers, and do so again for every few tokens. For one
-# token the reading may hide this work; for many tokens it cannot. We measure the products of one layer:
+# Now the products as they are. Where there is a C++ compiler, the course's own kernels multiply by codes (chapter 9),
+# else PyTorch's, which want activations in bf16. Either way each code becomes a number in registers. For one token the
+# reading may hide this work; for many tokens it cannot, and the course writes the numbers out first where that was measured
+# to be faster. We measure the products of one layer:
 
 # %% tags=["skip-emulated"]
 from helpers.compression import product_of
@@ -573,9 +574,9 @@ print(
 Table(("weights", "one request", "weights take"), rows)
 
 # %% [markdown]
-# Read this table with chapter 9 in mind. Where there is a C++ compiler, the model as loaded computes a token in one
-# native call. The models of few bits still call operator after operator, in 16 bits. What their products save may be lost
-# there: a faster kernel does not always make a faster step.
+# Read this table with chapter 9 in mind. Where there is a C++ compiler, each of these models computes a token in one native
+# call, and their products decide. Without one, the models of few bits call operator after operator, in 16 bits, and what
+# their products save may be lost there: a faster kernel does not always make a faster step.
 #
 # ## Sweep it
 #
