@@ -259,23 +259,21 @@ for stages in (2, 3, 4):
 def choose(model, machine, limit):
     """`(tp, pp, replicas)` with the most requests at once; None where no plan serves any.
 
-    `model` is a dictionary: `weights` in bytes, `layers`, `kv_heads`, and `cache`, the bytes of one
-    request's keys and values. `machine`: `devices`, `memory` in bytes, `bandwidth` in bytes a
-    microsecond, `sums` (microseconds by number of ranks) and `hop`. Of several best plans any will do.
+    `model`: `weights` in bytes, `layers`, `kv_heads`, and `cache`, the bytes of one request's keys
+    and values. `machine`: `devices`, `memory` in bytes, `bandwidth` in bytes a microsecond, `sums`
+    (microseconds by number of ranks) and `hop`. Of several best plans any will do.
     """
     ### BEGIN SOLUTION
-    weights, cache = model["weights"], model["cache"]
-    best = (0, None)
-    for tp, pp in itertools.product(machine["sums"], range(1, model["layers"] + 1)):
-        replicas = machine["devices"] // (tp * pp)
+    best, sums, weights, cache = (0, None), machine["sums"], model["weights"], model["cache"]
+    for tp, pp in itertools.product(sums, range(1, model["layers"] + 1)):
         if model["kv_heads"] % tp:
             continue
-        room = machine["memory"] * tp * pp - weights
-        left = limit - 2 * model["layers"] * machine["sums"][tp] - (pp - 1) * machine["hop"]
-        reads = left * machine["bandwidth"] * tp - weights
-        served = replicas * pp * min(room // (pp * cache), reads // cache)
-        if served > best[0]:
-            best = (served, (tp, pp, replicas))
+        replicas = machine["devices"] // (tp * pp)
+        left = limit - 2 * model["layers"] * sums[tp] - (pp - 1) * machine["hop"]
+        room = (machine["memory"] * tp * pp - weights) // (pp * cache)
+        reads = (left * machine["bandwidth"] * tp - weights) // cache
+        plan = (replicas * pp * min(room, reads), (tp, pp, replicas))
+        best = max(best, plan, key=lambda one: one[0])
     return best[1]
     ### END SOLUTION
 
