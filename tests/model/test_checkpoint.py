@@ -278,7 +278,7 @@ class TestOtherModels:
         self.folder(tmp_path, monkeypatch)
         assert checkpoint.main() == 0
         passes, ready = capsys.readouterr().out.splitlines()
-        assert passes.startswith("passes: ")
+        assert passes.startswith("passes on the CPU: ")
         assert ready == f"model: ready in {tmp_path}"
 
     def test_a_model_that_computes_no_token_is_not_ready(self, tmp_path, monkeypatch, capsys):
