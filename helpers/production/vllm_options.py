@@ -11,7 +11,7 @@ _PLATFORM, _UTILS = "vllm_ascend/platform.py", "vllm_ascend/utils.py"
 _EXTERNAL = "docs/source/user_guide/feature_guide/external_dp.md"
 _DISAGGREGATED = "docs/source/tutorials/features/pd_disaggregation_mooncake_multi_node.md"
 _REPLICAS = (
-    Source("vLLM", "main 00193b82b0", "vllm/config/parallel.py", READ),
+    *vllm("config/parallel.py", _ARGUMENTS),
     Source("vLLM", "main 01e4fce074", "docs/serving/data_parallel_deployment.md", READ),
 )
 

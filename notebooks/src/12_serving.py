@@ -156,7 +156,8 @@ print(f"in turn {in_turn.hit_rate:.0%}, to the engine with most of the text {at_
 
 # %% [markdown]
 # So send each request where its text is, at any price? **Mistake four: absolute affinity.** Now all requests begin with
-# one of eight long system prompts, and one of these is popular:
+# one of eight long system prompts, and one of these is popular. Of any time, **p50** is the median, and **p99** is what
+# 99 of 100 requests stay under:
 
 # %%
 short = Mix(Lengths(60, 0.6, 4, 300), Lengths(40, 0.6, 4, 200))
@@ -352,7 +353,7 @@ print("pages in use afterwards:", service.loop.engine.cache.used_pages)
 # %% [markdown]
 # ### Backpressure: a full server says so
 #
-# The engine has 4 seats, and `max_waiting` allows 8 more answers to wait. Why not a thousand? A request that waits
+# The engine has 4 seats (a **seat** is the place of one running request in the batch), and `max_waiting` allows 8 more answers to wait. Why not a thousand? A request that waits
 # for a minute is answered for a client that has left. So a server bounds its queue and refuses the rest at once, with
 # status 429 and `Retry-After`; this is [**backpressure**](../docs/glossary.md#backpressure). Twenty clients at
 # once:
@@ -748,7 +749,7 @@ for name in ("HCCS (910B)", "UB (910C supernode)"):
 #
 # ## In production
 #
-# vLLM (0.23 and later; we read its branch main) starts several engines behind one address with `--data-parallel-size`. Its own
+# vLLM (0.23 and later) starts several engines behind one address with `--data-parallel-size`. Its own
 # balancer looks at the engines' running and waiting requests, and not at prefixes. For models without experts, its document
 # advises independent servers and a router in front. For models with experts all ranks must pass in step, and an idle one
 # computes empty passes; there `--data-parallel-rank` gives each rank an address of its own.

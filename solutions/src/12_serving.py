@@ -26,7 +26,8 @@ from helpers.checks import lab12, progress
 # %% [markdown]
 # ## 12.1 Turn the engine loop ●●○ 20 minutes
 #
-# The engine loop does what came since the last pass, and then runs a pass. `turns[i]` are the actions that came before pass
+# The engine loop does what came since the last pass, and then runs a pass. A **seat** is the place of one running request
+# in the batch. `turns[i]` are the actions that came before pass
 # `i`, in their order:
 #
 # - `("begin", name, tokens)`: a request joins the queue. Its answer will have `tokens` tokens.

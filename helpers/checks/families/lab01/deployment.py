@@ -75,7 +75,8 @@ def _offer(draw: random.Random) -> Case:
     for name, price in zip(names, prices, strict=True):
         need = shape.num_params * draw.choice(list(TYPES.values())) + draw.choice((cache, cache, 0))
         gib = need / GiB * draw.choice((0.93, 0.97, 1.03, 1.1, 1.13, 1.3, 2.0))
-        devices.append((name, round(gib, draw.choice((1, 3))), float(price)))
+        digits = draw.choice((1, 3))
+        devices.append((name, max(round(gib, digits), 10.0**-digits), float(price)))
     return {"shape": shape, "seq_len": seq_len, "requests": requests, "devices": devices}
 
 
