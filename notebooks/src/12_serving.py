@@ -534,6 +534,7 @@ class Watched:
 
 
 # %%
+from helpers.display import Table
 from helpers.engine import TwoChoicesRouter, least_tokens
 
 ROUTERS = {

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from helpers.checks import families
-from helpers.checks.machinery.family import Family
+from helpers.checks.machinery import family as exercise
 
 SEEDS = range(1000, 1040)
 
@@ -17,7 +17,7 @@ def all_families():
     """Name and family of each exercise."""
     for module in pkgutil.walk_packages(families.__path__, f"{families.__name__}."):
         for name, value in vars(importlib.import_module(module.name)).items():
-            if isinstance(value, Family):
+            if isinstance(value, exercise.Family):
                 yield f"{module.name.removeprefix(families.__name__ + '.')}.{name}", value
 
 

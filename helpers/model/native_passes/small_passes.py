@@ -88,6 +88,9 @@ class SmallPasses:
         )
         return Layout(k, v, Sequences.of(rows, range(count + 1), [1] * count), heads_first=False)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> None:
+        """Return None: a copied model has weights of its own, and computes by its operators."""
+
     def __str__(self) -> str:
         return f"in one native call up to {self.most} tokens"
 
