@@ -13,7 +13,7 @@ from helpers.figures.rooflines import Point, roofline
 from helpers.figures.rows import draw_rows
 from helpers.figures.schedules import draw_curves, draw_percentiles, draw_predictions
 from helpers.figures.serving.lanes import Span, draw_lanes
-from helpers.figures.serving.replica_loads import draw_loads, draw_routers
+from helpers.figures.serving.replica_loads import draw_loads
 from helpers.figures.tiles import draw_steps, draw_tiles, known_weights
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
     "draw_percentiles",
     "draw_predictions",
     "draw_quality",
-    "draw_routers",
     "draw_rows",
     "draw_shares",
     "draw_slots",

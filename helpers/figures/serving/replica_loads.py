@@ -1,4 +1,4 @@
-"""Pictures of replicas: how busy each of them is over time, and what routers pay for cached tokens."""
+"""Pictures of replicas: how busy each of them is over time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from helpers.display import plots
 
 _LINES = ("weights", "kv_cache", "activations", "decode", "accent", "prefill", "black", "muted")
-_MARKERS = "os^vDPX*"
 
 
 def draw_loads(
@@ -42,21 +41,4 @@ def draw_loads(
     fig.axes[0].set_ylabel(ylabel)
     handles, labels = fig.axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="lower center", ncols=4, fontsize=10, frameon=False)
-    return fig
-
-
-def draw_routers(title: str, routers: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str) -> Figure:
-    """Return a figure with a point for each router, given as `(cost, gain)` by name.
-
-    The gain is a share, 0 to 1. Raises ValueError without routers, and for more than 8.
-    """
-    if not 0 < len(routers) <= len(_LINES):
-        raise ValueError(f"expected 1 to {len(_LINES)} routers, got {len(routers)}")
-    fig, ax = plots.new_figure(title, xlabel, ylabel)
-    for place, (name, (cost, gain)) in enumerate(routers.items()):
-        color = plots.COLORS[_LINES[place]]
-        ax.plot(cost, gain, _MARKERS[place], color=color, markersize=10, label=name)
-    ax.set_xlim(left=0)
-    ax.set_ylim(0, 1)
-    plots.legend(ax, loc="lower right")
     return fig

@@ -1,8 +1,8 @@
-"""Loads of replicas and points of routers."""
+"""Loads of replicas over time."""
 
 import pytest
 
-from helpers.figures import draw_loads, draw_routers
+from helpers.figures import draw_loads
 
 
 def test_each_replica_has_a_line_in_each_panel():
@@ -16,11 +16,3 @@ def test_each_replica_has_a_line_in_each_panel():
 def test_loads_that_cannot_be_drawn(panels):
     with pytest.raises(ValueError, match=r"expected one panel|8 replicas"):
         draw_loads("title", panels)
-
-
-def test_each_router_has_a_point():
-    (ax,) = draw_routers("title", {"a": (10, 0.5), "b": (3, 0.25)}, "x", "y").axes
-    assert [tuple(float(v[0]) for v in line.get_data()) for line in ax.lines] == [(10, 0.5), (3, 0.25)]
-    assert [line.get_label() for line in ax.lines] == ["a", "b"]
-    with pytest.raises(ValueError, match="1 to 8"):
-        draw_routers("title", {}, "x", "y")
