@@ -5,7 +5,7 @@ kernels line by line.
 """
 
 from helpers.native.library import Kernels, built, kernels, processor, usable
-from helpers.native.matrices import Codes, can_read, numbers, product
+from helpers.native.matrices import Codes, Plain, can_read, numbers, product
 from helpers.native.page_attention import Sequences, attend, serves
 from helpers.native.small_pass import Layout, SmallPass, can_compute
 
@@ -13,6 +13,7 @@ __all__ = [
     "Codes",
     "Kernels",
     "Layout",
+    "Plain",
     "Sequences",
     "SmallPass",
     "attend",

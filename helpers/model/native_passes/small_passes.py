@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import NoCache
 from helpers.native.library import usable
-from helpers.native.matrices import Matrix
+from helpers.native.matrices import Codes, Matrix, Plain
 from helpers.native.page_attention import Sequences
 from helpers.native.small_pass import LayerWeights, Layout, SmallPass, can_compute
 from helpers.ops.products import fastest, remembered, wish
@@ -31,12 +31,15 @@ class SmallPasses:
     """A decoder's passes of at most `most` tokens, each in one native call."""
 
     def __init__(self, model: DecoderLM, most: int = _UP_TO):
-        """Take the model's weights before they are packed. Ask `serves` first."""
+        """Copy the model's weights in the kernels' order, before they are packed; codes are shared.
+
+        Ask `serves` first.
+        """
         self.most, self._model, self._parts = most, model, _parts(model)
         cfg, layers = model.cfg, [_weights(cast("DecoderLayer", layer)) for layer in model.layers]
         *_, head = _matrices(model)
         self._native = SmallPass(
-            layers, model.norm.float(), head, cfg.num_heads, cfg.head_dim, cfg.rms_norm_eps, model.dtype
+            layers, model.norm.float(), _in_tiles(head), cfg.num_heads, cfg.head_dim, cfg.rms_norm_eps, model.dtype
         )
 
     @staticmethod
@@ -139,7 +142,7 @@ def _parts(model: DecoderLM) -> list[int]:
     return found
 
 
-def _matrices(model: DecoderLM) -> list[Matrix]:
+def _matrices(model: DecoderLM) -> list[Tensor | Codes]:
     """Return all matrices that a pass multiplies by, the output matrix last."""
     layers = [cast("DecoderLayer", layer) for layer in model.layers]
     parts = [
@@ -151,7 +154,7 @@ def _matrices(model: DecoderLM) -> list[Matrix]:
     return [*map(_matrix, parts), head]
 
 
-def _matrix(part: nn.Module) -> Matrix:
+def _matrix(part: nn.Module) -> Tensor | Codes:
     """Return the weight of a linear part in the form that the native pass reads, if there is one.
 
     A part with a weight of few bits has a `product`, whose `native` is the codes. Any other product gives a
@@ -159,14 +162,14 @@ def _matrix(part: nn.Module) -> Matrix:
     """
     product = getattr(part, "product", None)
     if product is not None:
-        codes: Matrix | None = getattr(product, "native", None)
+        codes: Codes | None = getattr(product, "native", None)
         return torch.empty(0, 0, device="meta") if codes is None else codes
     plain = getattr(part, "plain", None)
     weight: Tensor = getattr(part, "weight") if plain is None else plain  # noqa: B009
     return weight.detach()
 
 
-def _kind(matrix: Matrix) -> str:
+def _kind(matrix: Tensor | Codes) -> str:
     """Return a text that names how a matrix is stored."""
     if isinstance(matrix, Tensor):
         return str(matrix.dtype)
@@ -187,6 +190,11 @@ def _weights(layer: DecoderLayer) -> LayerWeights:
     )
 
 
-def _pair(matrix: Linear) -> tuple[Matrix, Tensor | None]:
-    """Return a matrix and its bias in fp32."""
-    return _matrix(matrix), None if matrix.bias is None else matrix.bias.float()
+def _pair(part: Linear) -> tuple[Matrix, Tensor | None]:
+    """Return a matrix in the kernels' order and its bias in fp32."""
+    return _in_tiles(_matrix(part)), None if part.bias is None else part.bias.float()
+
+
+def _in_tiles(matrix: Tensor | Codes) -> Matrix:
+    """Return a matrix in the kernels' order, in which codes lie already."""
+    return Plain.pack(matrix) if isinstance(matrix, Tensor) else matrix
