@@ -13,18 +13,20 @@ from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache, NoCache
 from helpers.model.config import DecoderConfig
 from helpers.model.native_passes.small_passes import SmallPasses
+from helpers.native.matrices import Plain
 from helpers.ops import by_device as ops
 from helpers.ops.products import NEVER, packed_from
 from helpers.ops.torch_ops import pack_weight
 
 
 class Linear(nn.Linear):
-    """A matrix whose weight may be packed for this processor (`ops.pack_weight`)."""
+    """A matrix whose weight may be packed for this processor (`ops.pack_weight`), and kept for native passes."""
 
     packed_from = 1
     """Rows from which on a packed weight is used, where the plain one is kept too."""
     plain: Tensor | None = None
     """The weight as it was, for products of fewer rows; None where one form serves all."""
+    _tiled: tuple[Tensor, Plain] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product: `x [T, in]` -> `[T, out]`."""
@@ -35,6 +37,15 @@ class Linear(nn.Linear):
     def layout(self) -> str:
         """Return in words how the weight lies in memory."""
         return f"packed for {self.packed_from} or more rows" if self.weight.is_mkldnn else "as they are"
+
+    @property
+    def tiles(self) -> Plain | None:
+        """Return the weight as native passes read it; None where operators compute all passes."""
+        return self._tiled[1] if self._tiled is not None and self._tiled[0] is self.weight else None
+
+    def keep(self, tiles: Plain) -> None:
+        """Keep the weight in tiles, too, in place of its plain form: operators use one form for all rows."""
+        self._tiled, self.plain, self.packed_from = (self.weight, tiles), None, 1
 
     def pack(self, packed_from: int) -> None:
         """Pack the weight for products of so many rows and more; keep its plain form for those of fewer."""
@@ -216,8 +227,9 @@ class DecoderLM(nn.Module):
         layout.
 
         Layouts are chosen by what was measured on this machine (`ops.products`), and so is the number of tokens
-        up to which a native pass computes (`small_passes`). A processor that multiplies in 32 bits widens 16-bit weights (`ops.pack_weight`). A weight exists twice where few rows and many
-        want it in different layouts, and a tied output matrix, because the embedding needs its rows as they
+        up to which a native pass computes (`small_passes`). A processor that multiplies in 32 bits widens 16-bit
+        weights (`ops.pack_weight`). A weight exists twice where native passes and operators want it in different
+        layouts, or few rows and many; so does a tied output matrix, because the embedding needs its rows as they
         were. A packed model stays on its device.
         """
         if self.device.type != "cpu":
@@ -232,6 +244,8 @@ class DecoderLM(nn.Module):
             packed = pack_weight(self.embed_tokens.weight)
             self._packed_embedding = packed if packed.is_mkldnn else None
         self.small_passes = None if native is None else native.where_faster()
+        if self.small_passes is not None:
+            self.small_passes.share()
         return self
 
     def matrices(self) -> list[Linear]:

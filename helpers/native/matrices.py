@@ -132,16 +132,16 @@ class CMatrix(ctypes.Structure):
         )  # fmt: skip
 
 
-def can_read(weight: Tensor | Codes) -> bool:
-    """Return whether the kernels are here and read this matrix: codes, or a plain weight once it is in tiles.
+def can_read(weight: Tensor | Matrix) -> bool:
+    """Return whether the kernels are here and read this matrix, a plain weight once it is in tiles.
 
     A plain weight has fp32 or bf16 numbers, and rows that are multiples of the processor's vector width.
     """
     functions = kernels().functions
     if functions is None:
         return False
-    if isinstance(weight, Codes):
-        return weight.codes.device.type == "cpu"
+    if not isinstance(weight, Tensor):
+        return weight[0].device.type == "cpu"
     fits = weight.device.type == "cpu" and weight.dtype in _FORMATS and not weight.is_mkldnn
     return fits and weight.shape[1] % functions.vector_width() == 0
 

@@ -1,4 +1,4 @@
-"""A whole pass of a decoder over a few tokens in one native call."""
+"""A whole pass of a decoder in one native call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from helpers.native import page_attention
 from helpers.native.library import kernels
-from helpers.native.matrices import CMatrix, Codes, Matrix, can_read
+from helpers.native.matrices import CMatrix, Matrix, can_read
 from helpers.native.page_attention import Sequences
 
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
@@ -105,7 +105,7 @@ class SmallPass:
         return logits
 
 
-def can_compute(matrices: Sequence[Tensor | Codes], head_dim: int) -> bool:
+def can_compute(matrices: Sequence[Tensor | Matrix], head_dim: int) -> bool:
     """Return whether the kernels are here and read these matrices, of one format or of several.
 
     The head dimension must be a multiple of the processor's vector width.

@@ -56,7 +56,7 @@ def nothing_is_measured(monkeypatch):
     st.sampled_from([FP32, BF16]),
 )
 def test_it_is_the_product_with_the_dequantised_matrix(fmt, tiles, spans, tokens, like):
-    quantised = quantise_matrix(normal(8 * tiles, 32 * spans), fmt)
+    quantised = quantise_matrix(normal(16 * tiles, 32 * spans), fmt)
     assert CodedProduct.serves(quantised, like)
     product = CodedProduct(quantised, like)
     x = normal(tokens, 32 * spans, seed=1).to(like.dtype)
@@ -104,14 +104,14 @@ def test_many_tokens_meet_numbers_in_pieces(monkeypatch):
 @pytest.mark.parametrize(
     ("rows", "columns", "fmt", "like"),
     [
-        (12, 64, INT4, FP32),
-        (8, 48, INT4, FP32),
-        (8, 64, NumberFormat(4, 16), FP32),
-        (8, 64, NumberFormat(4, 48), FP32),
-        (8, 64, NumberFormat(3, 32), FP32),
-        (8, 64, NumberFormat(4, "tensor"), FP32),
-        (8, 64, INT4, torch.empty(0, dtype=torch.float16)),
-        (8, 64, INT4, torch.empty(0, device="meta")),
+        (24, 64, INT4, FP32),
+        (16, 48, INT4, FP32),
+        (16, 64, NumberFormat(4, 16), FP32),
+        (16, 64, NumberFormat(4, 48), FP32),
+        (16, 64, NumberFormat(3, 32), FP32),
+        (16, 64, NumberFormat(4, "tensor"), FP32),
+        (16, 64, INT4, torch.empty(0, dtype=torch.float16)),
+        (16, 64, INT4, torch.empty(0, device="meta")),
     ],
 )
 def test_other_shapes_formats_and_inputs_are_left_to_other_products(rows, columns, fmt, like):
@@ -121,8 +121,8 @@ def test_other_shapes_formats_and_inputs_are_left_to_other_products(rows, column
 
 
 def test_without_kernels_the_definition_is_computed(monkeypatch):
-    quantised, x = quantise_matrix(normal(8, 64), INT4), normal(2, 64, seed=1)
-    ready, whole = CodedProduct(quantised, FP32), quantise_matrix(normal(8, 64), INT8)
+    quantised, x = quantise_matrix(normal(16, 64), INT4), normal(2, 64, seed=1)
+    ready, whole = CodedProduct(quantised, FP32), quantise_matrix(normal(16, 64), INT8)
     ready_whole = whole_product_of(whole, FP32)
     monkeypatch.setattr("helpers.compression.coded_product.usable", lambda: None)
     assert torch.equal(ready(x), DequantisedProduct(quantised)(x))

@@ -23,6 +23,12 @@ def test_a_product_is_torchs(tokens, rows, columns, dtype):
     torch.testing.assert_close(product(x, Plain.pack(weight)), x @ weight.float().T, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("tokens", [511, 512, 513, 1025])
+def test_many_tokens_meet_a_matrix_in_chunks(tokens):
+    x, weight = torch.randn(tokens, 32), torch.randn(40, 32)
+    torch.testing.assert_close(product(x, Plain.pack(weight)), x @ weight.T, atol=2e-5, rtol=1e-5)
+
+
 @st.composite
 def coded(draw, bits=(4, 8), whole=False):
     """Draw codes with their grids, and what each weight should be."""

@@ -95,6 +95,7 @@ static void as_constant(int count, Call f) {
 // enough of them that no product waits for the sum before it.
 constexpr int MOST = W == 16 ? 12 : W == 8 ? 6 : V == 4 && REGISTERS < 32 ? 2 : 6;
 constexpr int ALONE = V < 4 ? 4 / V : 1;
+constexpr int CHUNK = 512;  // tokens that meet all tiles, so that they stay in the caches, before the next ones do
 
 // One token and N tiles: codes become floats in registers.
 template <int N>
@@ -108,6 +109,15 @@ static void meet_alone(const Matrix& m, int first, const float* x, float* y) {
     if constexpr (N == 1) call(0);
     else if constexpr (N == 2) call(0, 1);
     else call(0, 1, 2, 3);
+  });
+}
+// The same for two or three tokens and one tile.
+static void meet_few(const Matrix& m, int tile, const Tokens& t, float* y) {
+  of_format(m, tile, [&](auto one) {
+    decltype(one) some[1] = {one};
+    const Ahead ahead = {tile_at(m, tile + 1), bytes_of_column(m.format), 0, 1};
+    if (t.count == 2) sums_of<2, 1>(some, m.columns, t.x, ahead, y, TILE);
+    else sums_of<3, 1>(some, m.columns, t.x, ahead, y, TILE);
   });
 }
 
@@ -141,20 +151,23 @@ static void meet_whole(const Matrix& m, int tile, const Tokens& t, float* y) {
 // The product of x [tokens, columns] and a matrix, shared by the threads: put(token, first row, sums, how many).
 template <class Put>
 static void product(const Matrix& m, const float* x, int tokens, Put put) {
-  const Tokens t(m, x, tokens);
   const int unit = tokens == 1 && m.format != W8A8 ? ALONE : 1;
-  std::vector<float> y((size_t)tokens * unit * TILE);
+  std::vector<float> y((size_t)std::min(tokens, CHUNK) * unit * TILE);
+  for (int from = 0; from < tokens; from += CHUNK) {
+    const Tokens t(m, x + (size_t)from * m.columns, std::min(CHUNK, tokens - from));
 #pragma omp for schedule(static)
-  for (int first = 0; first < tiles(m); first += unit) {
-    if (m.format == W8A8) meet_whole(m, first, t, y.data());
-    else if (tokens > 1) meet(m, first, t, y.data());
-    else if (first + unit <= tiles(m)) meet_alone<ALONE>(m, first, x, y.data());
-    else for (int i = first; i < tiles(m); i++) meet_alone<1>(m, i, x, &y[(i - first) * TILE]);
-    const int row = first * TILE, count = std::min(unit * TILE, m.rows - row);
-    for (int i = 0; i < tokens; i++) {
-      float* sums = &y[(size_t)i * TILE];
-      for (int r = 0; m.bias && r < count; r++) sums[r] += m.bias[row + r];
-      put(i, row, sums, count);
+    for (int first = 0; first < tiles(m); first += unit) {
+      if (m.format == W8A8) meet_whole(m, first, t, y.data());
+      else if (t.count > 3) meet(m, first, t, y.data());
+      else if (t.count > 1) meet_few(m, first, t, y.data());
+      else if (unit == ALONE && first + unit <= tiles(m)) meet_alone<ALONE>(m, first, t.x, y.data());
+      else for (int i = first; i < std::min(first + unit, tiles(m)); i++) meet_alone<1>(m, i, t.x, &y[(i - first) * TILE]);
+      const int row = first * TILE, count = std::min(unit * TILE, m.rows - row);
+      for (int i = 0; i < t.count; i++) {
+        float* sums = &y[(size_t)i * TILE];
+        for (int r = 0; m.bias && r < count; r++) sums[r] += m.bias[row + r];
+        put(from + i, row, sums, count);
+      }
     }
   }
 }
