@@ -1,4 +1,4 @@
-"""Products with codes of 4 and 8 bits by the native kernels, which also compute whole passes over a few tokens."""
+"""Products with codes of 4 and 8 bits by the native kernels, which also compute whole passes."""
 
 from __future__ import annotations
 

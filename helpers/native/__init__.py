@@ -1,6 +1,6 @@
 """Kernels in C++, compiled by this machine's own compiler at first use; plain torch where there is none.
 
-Attention over pages, and whole passes over a few tokens, for all chapters with a cache; chapter 9 reads the
+Attention over pages, and whole passes, for all chapters with a cache; chapter 9 reads the
 kernels line by line.
 """
 

@@ -722,12 +722,14 @@ print("the kernel is faster by:        ", measured(first / second, "x"))
 # ### A whole step in one call
 #
 # With attention in C++, why come back to Python after each operator? `step.h` computes all layers of a
-# pass over a few tokens in one call. Its core, in `products.h`, is the product of a matrix with a few
-# vectors: some rows of weights and up to three tokens at once, with all sums in registers. Each weight
-# is read once for these tokens, and those that are read soon are asked for ahead of time:
+# pass in one call. Its core, in `products.h`, is the product of a matrix with some tokens' vectors. A
+# **tile** is 16 rows of the matrix, stored column by column. `sums_of` takes a column of the tile (`w`),
+# and multiplies it by one number of each token: $C$ tokens at once, with all sums in registers (`s`).
+# The tile stays in the processor's caches until all tokens have met it. Meanwhile the next tile is
+# asked for (`ahead`), so that no sum waits for memory:
 
 # %%
-show_kernel("products.h", "dots")
+show_kernel("products.h", "sums_of")
 
 # %%
 show_kernel("step.h", "pass")
@@ -736,11 +738,10 @@ show_kernel("step.h", "pass")
 # Every piece of this chapter is in it. The **norm** is computed by each thread for itself, before the
 # product that needs it, so that no thread waits for another one. `place` **rotates** queries in place,
 # and keys on their way **into the cache**. `add` adds a product's sums directly to the **residual**.
-# Rows of **gate and up** are taken together, so that SwiGLU is applied at once to the sums of both. The
-# threads share six loops in each layer: four products, `place`, and attention. Nothing else is
-# launched.
+# **Gate and up** are one product, and SwiGLU is applied to the sums of both. The threads share seven
+# loops in each layer: four products, `place`, attention, and SwiGLU. Nothing else is launched.
 #
-# The course's model uses this call for passes of few tokens, where it was measured to be faster than
+# The course's model uses this call for passes of as many tokens as it was measured to be faster for than
 # the operators on this machine. That model is `loaded` above; `model` has used operators so far. First
 # the proof, then the times, step by step in turns:
 

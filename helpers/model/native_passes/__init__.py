@@ -1,4 +1,4 @@
-"""Passes over a few tokens, each in one native call, in place of the decoder's operators. All chapters."""
+"""Passes, each in one native call, in place of the decoder's operators. All chapters."""
 
 from helpers.model.native_passes.small_passes import SmallPasses
 

@@ -1,4 +1,4 @@
-// Products of a few tokens and a matrix, for every format of weights. A product is a single sum of floats (W8A8: of whole
+// Products of tokens and a matrix, for every format of weights. A product is a single sum of floats (W8A8: of whole
 // numbers), in the order of columns: its bits do not depend on the other tokens, nor on how a row is stored.
 #pragma once
 #include "formats.h"

@@ -1,4 +1,4 @@
-// A whole pass of a decoder over a few tokens in one call: instead of some hundred operators, five loops a layer, shared by
+// A whole pass of a decoder in one call: instead of some hundred operators, seven loops a layer, shared by
 // all threads. Sums and activations are fp32, whatever the weights are. A token's sums do not depend on its neighbours.
 #pragma once
 #include "attention.h"
