@@ -75,7 +75,7 @@ def by_operators(model: DecoderLM) -> DecoderLM:
     operator can be swapped in it, and a dispatcher sees none of it.
     """
     alike = copy.copy(model)
-    alike.small_passes = None
+    alike.native_passes = None
     return alike
 
 

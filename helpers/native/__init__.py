@@ -6,16 +6,16 @@ kernels line by line.
 
 from helpers.native.library import Kernels, built, kernels, processor, usable
 from helpers.native.matrices import Codes, Plain, can_read, numbers, product
+from helpers.native.native_pass import Layout, NativePass, can_compute
 from helpers.native.page_attention import Sequences, attend, serves
-from helpers.native.small_pass import Layout, SmallPass, can_compute
 
 __all__ = [
     "Codes",
     "Kernels",
     "Layout",
+    "NativePass",
     "Plain",
     "Sequences",
-    "SmallPass",
     "attend",
     "built",
     "can_compute",

@@ -14,7 +14,10 @@ NUMBERS = (torch.float32, torch.float16, torch.bfloat16)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 20), st.integers(1, 40), st.integers(1, 8), st.sampled_from([torch.float32, torch.bfloat16])
+    st.integers(1, 20),
+    st.integers(1, 40),
+    st.integers(1, 8),
+    st.sampled_from([torch.float32, torch.bfloat16]),
 )
 def test_a_product_is_torchs(tokens, rows, columns, dtype):
     generator = torch.Generator().manual_seed(tokens)
@@ -111,11 +114,16 @@ def test_codes_come_back_from_their_tiles(drawn):
 def test_a_token_has_the_same_bits_whatever_stands_beside_it(whole):
     x = torch.randn(8, 64)
     plain = torch.randint(-127, 128, (32, 64), dtype=torch.int8)
-    matrices = [Codes.pack(plain, torch.rand(32, 1), None, 8, 64)] if whole else [Plain.pack(torch.randn(24, 64))]
+    matrices = (
+        [Codes.pack(plain, torch.rand(32, 1), None, 8, 64)] if whole else [Plain.pack(torch.randn(24, 64))]
+    )
     matrices += (
         []
         if whole
-        else [Plain.pack(torch.randn(24, 64).bfloat16()), Codes.pack(plain.view(torch.uint8), torch.rand(32, 2), None, 8, 32)]
+        else [
+            Plain.pack(torch.randn(24, 64).bfloat16()),
+            Codes.pack(plain.view(torch.uint8), torch.rand(32, 2), None, 8, 32),
+        ]
     )
     for matrix in matrices:
         together = product(x, matrix)

@@ -65,7 +65,7 @@ class _Pass(ctypes.Structure):
     )  # fmt: skip
 
 
-class SmallPass:
+class NativePass:
     """A decoder's weights as the native pass reads them; codes are shared with the caller."""
 
     def __init__(

@@ -14,8 +14,8 @@ from helpers.model.batch import FlatBatch
 from helpers.model.cache import NoCache
 from helpers.native.library import usable
 from helpers.native.matrices import Codes, Matrix, Plain
+from helpers.native.native_pass import LayerWeights, Layout, NativePass, can_compute
 from helpers.native.page_attention import Sequences
-from helpers.native.small_pass import LayerWeights, Layout, SmallPass, can_compute
 from helpers.ops.products import NEVER, fastest, remembered, wish
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ TOKENS = (1, 2, 4, 8, 16, 32, 64, 256)
 _MANY = 64  # tokens from which on a pass takes long enough to be timed twice only
 
 
-class SmallPasses:
+class NativePasses:
     """A decoder's passes of at most `most` tokens, each in one native call."""
 
     def __init__(self, model: DecoderLM, most: int = NEVER):
@@ -39,8 +39,14 @@ class SmallPasses:
         cfg, layers = model.cfg, [_weights(cast("DecoderLayer", layer)) for layer in model.layers]
         self._tiles = [pair[0] for layer in layers for pair in layer[4:]]
         *_, head = _matrices(model)
-        self._native = SmallPass(
-            layers, model.norm.float(), _in_tiles(head), cfg.num_heads, cfg.head_dim, cfg.rms_norm_eps, model.dtype
+        self._native = NativePass(
+            layers,
+            model.norm.float(),
+            _in_tiles(head),
+            cfg.num_heads,
+            cfg.head_dim,
+            cfg.rms_norm_eps,
+            model.dtype,
         )
 
     @staticmethod
@@ -50,11 +56,11 @@ class SmallPasses:
         return kinds and model.device.type == "cpu" and can_compute(_matrices(model), model.cfg.head_dim)
 
     @classmethod
-    def of(cls, model: DecoderLM) -> SmallPasses | None:
+    def of(cls, model: DecoderLM) -> NativePasses | None:
         """Return the native passes of a model whose weights have their final layout; None for never."""
         return cls(model).where_faster() if model.alone and cls.serves(model) else None
 
-    def where_faster(self) -> SmallPasses | None:
+    def where_faster(self) -> NativePasses | None:
         """Return these passes, up to the tokens where operators become faster on this machine; None for never."""
         self._parts = _parts(self._model)  # packing has replaced the weights
         if wish():
