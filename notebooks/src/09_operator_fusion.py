@@ -329,8 +329,8 @@ print("fusing gains, predicted:", measured(told[0], "x"), "  measured:", measure
 Table(("form", "calls", "predicted", "measured"), rows)
 
 # %% [markdown]
-# Both steps take longer than predicted. The prediction leaves out three costs: a real operator costs
-# more than one that adds to a single number, Python works between the calls, and a product may read its
+# Both steps take longer than predicted. The prediction leaves out three costs. A real operator costs
+# more than one that adds to a single number. Python works between the calls. And a product may read its
 # weights slower than the bandwidth says. How large is the third cost? We time the products of the
 # layers alone:
 

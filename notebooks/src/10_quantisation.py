@@ -20,8 +20,8 @@
 # the model with another format of 4 bits. Then you will measure on a fixed text what each format costs: for weights, for
 # activations, and for the KV cache. And you will see what it costs to leave weights out.
 #
-# **You need** [chapter 1](01_memory_math.ipynb) (bytes of weights) and
-# [chapter 2](02_prefill_decode_profiling.ipynb) (decode reads every weight once). About 60 minutes.
+# **You need** [chapter 1](01_memory_math.ipynb) (bytes of weights) and [chapter 2](02_prefill_decode_profiling.ipynb)
+# (decode reads every weight once). About 75 minutes.
 #
 # **We measure** quality beside fp32, bytes, and the time of products with few bits. A number of *few bits* has 8 bits or
 # less; a *wide* one has 16 or 32.
@@ -248,12 +248,12 @@ share = weight_nbytes(packed) / (4 * sum(p.numel() for p in (*model.parameters()
 print(f"{weight_nbytes(packed) / 1e6:.1f} MB, {share:.3f} of fp32's")
 
 # %% [markdown]
-# **Nothing is lost here: it was lost before.** The file of this course's model has this very format: GGUF's Q4_1,
-# which is groups of 32 with a scale and a minimum in fp16. (Its embedding is in Q8_0: 8 bits, groups of 32.) The fp32
-# weights that we have computed with since chapter 0 lie on that grid, and on its own grid every number comes back. So our
-# codes, scales and packing are right to the last bit. But it is a trap, too: **this model cannot show what 4 bits cost a
-# 16-bit checkpoint.** A report with these lines alone would say that int4 costs nothing. All other formats below quantise
-# weights that were quantised before, and they do cost something.
+# **Nothing is lost here: it was lost before.** The file of this course's model has this very format: GGUF's Q4_1, which
+# is groups of 32 with a scale and a minimum in fp16. (Its embedding is in Q8_0: 8 bits, groups of 32.) The fp32 weights
+# that we have computed with since chapter 0 lie on that grid. On its own grid every number comes back. So our codes,
+# scales and packing are right to the last bit. But it is a trap, too: **this model cannot show what 4 bits cost a
+# 16-bit checkpoint.** A report with these lines alone would say that int4 costs nothing. All other formats below
+# quantise weights that were quantised before, and they do cost something.
 #
 # `quantise` returns a model that works everywhere in this course. Here the packed model runs in the engine of chapter 5,
 # on pages (chapter 6). We compare with plain generation, one prompt after the other, with the same weights:
@@ -542,9 +542,9 @@ Table(("tokens", "dense", "half of it zeros"), rows, "One product, with and with
 
 # %% [markdown]
 # **Scattered zeros save no time here**: nothing in this product looks at the numbers before it multiplies them. (Where
-# the two columns differ, it is by the noise of the clock.) And half of the weights do not take half of the memory,
-# because the positions of the weights that stay must be stored, too. Leaving out a layer does save its time: here that of
-# 1 layer of 30. The figure is generous to pruning and counts no positions. Even so, at equal bytes nothing pruned comes
+# the two columns differ, it is by the noise of the clock.) And half of the weights take more than half of the memory:
+# the positions of the weights that stay must be stored, too. Leaving out a layer does save its time: here that of 1
+# layer of 30. The figure is generous to pruning and counts no positions. Even so, at equal bytes nothing pruned comes
 # near 8 bits:
 
 # %%

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # 11 Tensor and pipeline parallelism
 #
-# **Promise.** You will run the real model on two processes that hold half of its weights each, first with every layer
-# cut in two, then with half of the layers each. You will prove that no token changes, and count every byte that the
+# **Promise.** You will run the real model on two processes that hold half of its weights each. First every layer is cut
+# in two, then each process has half of the layers. You will prove that no token changes, and count every byte that the
 # processes send.
 #
 # **You need** [chapter 1](01_memory_math.ipynb) (bytes of weights and cache) and
@@ -25,9 +25,9 @@
 # About 75 minutes.
 #
 # **We measure** calls and bytes, which are exact. Then come the times of messages on this machine, which we predict
-# from two numbers, and the share of the time in which a stage of a pipeline waits. At the end we predict what several
-# devices of an accelerator would do. Of any time, **p50** is the median, and **p99** what 99 % of the requests stay
-# under.
+# from two numbers. Then we measure which share of its time a stage of a pipeline waits. At the end we predict what
+# several devices of an accelerator would do. Of any time, **p50** is the median, and **p99** what 99 % of the requests
+# stay under.
 
 # %% tags=["nbval-ignore-output"]
 from helpers.measurements import environment_report
@@ -402,10 +402,10 @@ for name, slots in plans.items():
     print(f"{name:8} idle share of each stage: {', '.join(map(str, idle_shares(slots)))}")
 
 # %% [markdown]
-# With $p$ equal stages, $g$ groups and $n$ tokens for each request, the idle share is exactly $1 - gn / (gn + p - 1)$ if
-# there are as many groups as stages or more: only the beginning and the end are lost. With fewer groups it stays near
-# $1 - g/p$, however long one serves. Long answers make the loss small, and so do more groups. But a group of few requests
-# reads the weights for few tokens. The pipeline of this course gives each group an engine of its own:
+# Let there be $p$ equal stages, $g$ groups and $n$ tokens for each request. With as many groups as stages or more, the
+# idle share is exactly $1 - gn / (gn + p - 1)$: only the beginning and the end are lost. With fewer groups the share
+# stays near $1 - g/p$, however long one serves. Long answers make the loss small, and so do more groups. But a group of
+# few requests reads the weights for few tokens. The pipeline of this course gives each group an engine of its own:
 
 # %%
 from helpers.parallel import PipelineBatcher, stage_engine
@@ -413,7 +413,7 @@ from helpers.parallel import PipelineBatcher, stage_engine
 show_source(PipelineBatcher.run)
 
 # %% [markdown]
-# `land` takes the tokens of a group's last pass, which the last stage has sent to all stages, and `launch` computes this
+# `land` takes the tokens of a group's last pass, which the last stage has sent to all stages. `launch` computes this
 # stage's part of the group's next pass and sends it on. Now on the two ranks, with 19 and 11 layers:
 
 # %% tags=["skip-emulated"]
@@ -496,12 +496,12 @@ for item in LINKS.values():
 Table(("link", "joins", "one direction", "latency"), rows)
 
 # %% [markdown]
-# The question: how should eight dies of a 910C share Llama-3-70B, with 16 bits? There are four plans, `tensor x stages`,
-# and two networks: dies of one supernode (UB), and dies of several supernodes (RoCE). The latency of one step of messages
-# is *assumed* to be 10 µs, which is more than the table's figure: software takes its time, too. In the panel below you
-# choose it. A sum is counted as two such steps: each device sums its share for all others, then hands out the sums. (HCCL
-# calls this algorithm *Mesh*. A very small sum takes one step, in which all data go to all. The gather of logits is
-# counted with the sums.)
+# The question: how should eight dies of a 910C share Llama-3-70B, with 16 bits? There are four plans, `tensor x
+# stages`, and two networks: dies of one supernode (UB), and dies that RoCE alone joins. The latency of one step of
+# messages is *assumed* to be 10 µs, which is more than the table's figure: software takes its time, too. In the panel
+# below you choose it. A sum is counted as two such steps: each device sums its share for all others, then hands out the
+# sums. (HCCL calls this algorithm *Mesh*. A very small sum takes one step, in which all data go to all. The gather of
+# logits is counted with the sums.)
 
 # %%
 from helpers.estimates import accelerator_ceilings, held_cache, held_weights, link
@@ -794,10 +794,10 @@ SweepPanel(
 # - A collective is launched like any other operator (chapter 9), and the host does not wait for it. A rank that launches
 #   its collectives in another order than its peers makes all of them wait until a time limit.
 #
-# **Nothing in this course has run on real Ascend hardware.** On the emulated NPU, the model has run on 2 and 3 ranks through
-# torch_npu's own process group for HCCL, with the tokens of one process (`tests/npu/test_hccl.py`;
-# [the guide to NPUs](../docs/npu.md) says what is emulated). The next cell cuts a product on the device as two ranks would,
-# in 16 bits, in one process and without HCCL:
+# **Nothing in this course has run on real Ascend hardware.** On the emulated NPU, the model has run on 2 and 3 ranks
+# through torch_npu's own process group for HCCL, and its tokens were those of one process. (The test is
+# `tests/npu/test_hccl.py`; [the guide to NPUs](../docs/npu.md) says what is emulated.) The next cell cuts a product on
+# the device as two ranks would, in 16 bits, in one process and without HCCL:
 
 # %%
 from helpers.machine import choose_device, where_it_ran

@@ -120,8 +120,8 @@ print("/health beside that client:", measured(after))
 # **Mistake two: the computation does not learn that its client has left.** The answer is computed to its end, for
 # a closed connection.
 #
-# Written with a plain `def`, handlers run in threads instead. Then `/health` answers, but four clients mean four loops
-# that each read all weights for one token (chapter 5 has the cure, a batch), and four hundred clients mean as many
+# Written with a plain `def`, handlers run in threads instead. Then `/health` answers. But four clients mean four loops
+# that each read all weights for one token (chapter 5 has the cure, a batch). And four hundred clients mean as many
 # caches: nothing bounds them.
 #
 # **Mistake three is one of several engines.** Four engines stand behind one address, and a *round-robin* router
@@ -657,13 +657,13 @@ for name in makers:
     print(f"{name}: throughput apart by {measured(100 * apart, '%')}, asked for: {WITHIN:.0%}")
 
 # %% [markdown]
-# With two engines a turn has an even chance to meet its conversation, and older turns are found as well, so there is
-# less to gain than with four. (The simulator may find more: a client is told an answer's text and not its tokens. So
-# the load generator puts other tokens where the answer was, and these are computed anew.) The lines called "simulated"
-# come from measured pass times, so they are printed as measured, too. Where simulated and measured throughput are
-# within 15 %, the simulator may choose a router for this machine. Where they are further apart, look first at the
-# machine's other work, which is not in the calibration. Then look at what the simulator leaves out: the event loop, and
-# the client, which computes on the same cores here.
+# With two engines a turn has an even chance to meet its conversation, and older turns are found as well. So there is
+# less to gain than with four engines. (The simulator may find more: a client is told an answer's text and not its
+# tokens. So the load generator puts other tokens where the answer was, and these are computed anew.) The lines called
+# "simulated" come from measured pass times, so they are printed as measured, too. Where simulated and measured
+# throughput are within 15 %, the simulator may choose a router for this machine. Where they are further apart, look
+# first at the machine's other work, which is not in the calibration. Then look at what the simulator leaves out: the
+# event loop, and the client, which computes on the same cores here.
 #
 # ### A replica that dies
 #
@@ -768,8 +768,8 @@ for name in ("HCCS (910B)", "UB (910C supernode)", "RoCE (910C supernode)"):
     print(f"{name}: {1e3 * seconds:.1f} ms (10 µs latency assumed)")
 
 # %% [markdown]
-# To move them takes a small part of the time that computing them takes on one 910C die, as long as not too many prompts
-# share the link.
+# Moving takes a small part of the time that computing takes on one 910C die, as long as not too many prompts share the
+# link.
 #
 # ## In production
 #

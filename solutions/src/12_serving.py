@@ -26,9 +26,8 @@ from helpers.checks import lab12, progress
 # %% [markdown]
 # ## 12.1 Turn the engine loop ●●○ 20 minutes
 #
-# The engine loop does what came since the last pass, and then runs a pass. A **seat** is the place of one running request
-# in the batch. `turns[i]` are the actions that came before pass
-# `i`, in their order:
+# The engine loop does what came since the last pass, and then runs a pass. A **seat** is the place of one running
+# request in the batch. `turns[i]` are the actions that came before pass `i`, in their order:
 #
 # - `("begin", name, tokens)`: a request joins the queue. Its answer will have `tokens` tokens.
 # - `("cancel", name, 0)`: the client has left. Its request leaves the queue, or its seat, before this pass. When it has ended
@@ -205,9 +204,9 @@ for slack in (0, 100, 300, 1000, 10_000):
 #
 # ## 12.4 Choose replicas and router ●●● 20 minutes
 #
-# A service promises a time to the first token (TTFT) and a time per output token (TPOT). You have tried some choices, and for each request
-# you know `(ttft, tpot)` in seconds, or `None` for a request that was refused, because the queue was full. A request is **served well** when it was not
-# refused and each of its two times is at most what was promised.
+# A service promises a time to the first token (TTFT) and a time per output token (TPOT). You have tried some choices.
+# For each request you know `(ttft, tpot)` in seconds. A request that was refused, because the queue was full, has
+# `None`. A request is **served well** when it was not refused and each of its two times is at most what was promised.
 #
 # A choice is good enough when at least `share` of its requests are served well. Of the choices that are good enough, take the one with the
 # fewest replicas; among these the one with the largest share served well; among these the first in the list.
