@@ -216,8 +216,8 @@ plots.show(fig, alt="One thread serves calls one after another; two threads serv
 # ## Build it: the engine loop
 #
 # `EngineLoop` is that thread. Other threads leave *actions* in its inbox: begin these requests, end that call. Between
-# two passes the engine loop does them. What a pass brought goes out by `call_soon_threadsafe`, the one method of an event loop
-# that other threads may call.
+# two passes the engine loop does them. What a pass brought goes out by `call_soon_threadsafe`, the one method of an
+# event loop that other threads may call.
 
 # %%
 from helpers.display import show_source
@@ -432,7 +432,9 @@ HEAD = ("", "throughput", "TTFT p50", "TTFT p99", "TPOT p50", "end to end p50")
 bodies = [completion([100 + i] * 32, 12, cache_salt=f"{i}") for i in range(8)]
 closed = {n: closed_loop(url, bodies, n) for n in (1, 2, 4)}
 best = max(report.throughput for report in closed.values())
-Table(HEAD, [row(f"{n} clients", report) for n, report in closed.items()], "closed loop")
+Table(
+    HEAD, [row(f"{n} client{'s' * (n > 1)}", report) for n, report in closed.items()], "closed loop"
+)
 
 # %% [markdown]
 # More clients, more tokens per second, because a pass of four costs little more than a pass of one (chapter 2). Each
@@ -453,7 +455,8 @@ Table(HEAD, [row(name, report) for name, report in opened.items()], "open loop")
 
 # %% [markdown]
 # At half of the rate, the server is as fast as for a few clients. Beyond its rate the queue grows, and the time to the
-# first token with it. TPOT grows only until all seats are taken. Watch TTFT to see an overload.
+# first token with it. (Of eight calls, the p99 is nearly that of the slowest one.) TPOT grows only until all seats are
+# taken. Watch TTFT to see an overload.
 #
 # This server has served its part:
 
@@ -497,7 +500,8 @@ for replicas, each in ((1, 2), (2, 1)):
     with Loopback(group) as server:
         closed_loop(server.url, bodies[:2], 2)  # warm
         report = closed_loop(server.url, bodies, 8)
-    together_.append(row(f"{replicas} x {each} threads", report))
+    name = f"{replicas} engine{'s' * (replicas > 1)}, {each} thread{'s' * (each > 1)} each"
+    together_.append(row(name, report))
 torch.set_num_threads(threads)
 Table(HEAD, together_)
 
