@@ -455,7 +455,9 @@ Table(("groups", "idle, on paper", *each), rows)
 # - **A stage has other work.** It plans passes, sends messages and handles tokens. All this counts as idle here.
 # - **Two ranks need two free cores.** Where other programs run, a rank waits for a core.
 #
-# On paper the order of passes decides alone, and this order was the same.
+# On paper the order of passes decides alone, and this order was the same. Look at the computing seconds of one stage,
+# too: more groups are more passes, and each pass reads the weights for fewer requests. So use as many groups as the
+# stages need, and no more.
 #
 # ### A rank that dies
 #
