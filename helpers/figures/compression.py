@@ -13,7 +13,10 @@ from helpers.display import plots
 _COLORS = ("weights", "decode", "activations", "accent", "kv_cache", "muted")
 _MARKERS = "osD^vX"
 _LEAST = 3e-4
-"""The least divergence that has a place of its own in `draw_quality`."""
+"""The least divergence that has a position of its own in `draw_quality`."""
+_NEAR, _BESIDE = 1.7, 5.0
+"""A point whose divergence is up to so many times another's, and within so many MB of it, has its name above; the
+other one has it below, so that the names do not touch."""
 
 
 def draw_grids(weights: Sequence[float], grids: Mapping[str, Sequence[float]], title: str) -> Figure:
@@ -61,7 +64,12 @@ def draw_quality(points: Mapping[str, Mapping[str, tuple[float, float]]], title:
         ax.plot(xs, ys, marker, markersize=8, label=family, color=plots.COLORS[color])
         for (name, (_, divergence)), x, y in zip(named.items(), xs, ys, strict=True):
             told = name if divergence >= _LEAST else f"{name} (KL below {_LEAST})"
-            ax.annotate(told, (x, y), textcoords="offset points", xytext=(7, 3), fontsize=9)
+            crowded = any(
+                y < other <= _NEAR * y and abs(x - at) < _BESIDE for at, other in zip(xs, ys, strict=True)
+            )
+            ax.annotate(
+                told, (x, y), textcoords="offset points", xytext=(7, -9 if crowded else 3), fontsize=9
+            )
     plots.log_axis(ax, "y")
     ax.set_ylim(2e-4, 40)
     ax.set_xlim(left=0, right=1.18 * max(n / 1e6 for named in points.values() for n, _ in named.values()))

@@ -243,7 +243,7 @@ same = all(torch.equal(rounded(plain_weight(m), INT4), plain_weight(m)) for m in
 print("every weight of the layers comes back exactly:", same)
 prompt = chat_prompt(tokenizer, "Why is the sky blue?")
 answers = [generate(m, prompt, 6).token_ids for m in (model, packed)]
-print("tokens equal to fp32's:", answers[0] == answers[1])
+print(f"{len(answers[0])} tokens equal to fp32's:", answers[0] == answers[1])
 share = weight_nbytes(packed) / (4 * sum(p.numel() for p in (*model.parameters(),)))
 print(f"{weight_nbytes(packed) / 1e6:.1f} MB, {share:.3f} of fp32's")
 
@@ -558,9 +558,7 @@ points["pruned, fp16"] = {
     "half, Wanda": (2 * count // 2, half["half, Wanda"].divergence),
     "29 layers": (2 * count * 29 // 30, half["layer 26 left out"].divergence),
 }
-fig = draw_quality(
-    points, "Quality against bytes (pruned: zeros and their positions count nothing)"
-)
+fig = draw_quality(points, "Quality against bytes (pruned: zeros count no bytes)")
 plots.show(
     fig, alt="int8 far below all pruned models, at the same or fewer bytes; int4 lower still"
 )
@@ -795,10 +793,10 @@ print(where_it_ran(device))
 # ## In production
 #
 # vLLM-Ascend 0.23 and later take folders that Ascend's ModelSlim has written: int8 weights and scales beside a
-# `quant_model_description.json`, which names each tensor's type, such as `W8A8_DYNAMIC`. Which matrices stay in 16 bits is
-# the folder's choice. This chapter's outliers say why `down_proj` and the head are often among them. Engines for GPUs read
-# AWQ's and GPTQ's int4, and FP8. `load_quantised` reads a folder of any of these kinds as a model of this course. Here is
-# a small ModelSlim folder, made from random weights, and what comes out:
+# `quant_model_description.json`, which names each tensor's type, such as `W8A8_DYNAMIC`. Which matrices stay in 16 bits
+# is the folder's choice. This chapter's outliers say why `down_proj` is often one of them. Engines for GPUs read AWQ's
+# and GPTQ's int4, and FP8. `load_quantised` reads a folder of any of these kinds as a model of this course. Here is a
+# small ModelSlim folder, made from random weights, and what comes out:
 
 # %%
 from transformers import AutoModelForCausalLM, LlamaConfig
