@@ -50,10 +50,13 @@ def draw_channels(largest: Mapping[str, Tensor], title: str) -> Figure:
     return fig
 
 
-def draw_quality(points: Mapping[str, Mapping[str, tuple[float, float]]], title: str) -> Figure:
+def draw_quality(
+    points: Mapping[str, Mapping[str, tuple[float, float]]], title: str, most: float | None = None
+) -> Figure:
     """Return a figure of divergence over megabytes: families of named points `(bytes, divergence)`.
 
-    A divergence under 0.0003 is drawn at 0.0003, at the bottom, and its name says so.
+    A divergence under 0.0003 is drawn at 0.0003, at the bottom, and its name says so. The axis ends at `most` bytes, so
+    that figures can be compared; by default behind the last point.
     """
     fig, ax = plots.new_figure(
         title, "MB of weights in the layers", "KL divergence, nats a token", height=4.4
@@ -72,8 +75,10 @@ def draw_quality(points: Mapping[str, Mapping[str, tuple[float, float]]], title:
             )
     plots.log_axis(ax, "y")
     ax.set_ylim(2e-4, 40)
-    ax.set_xlim(left=0, right=1.18 * max(n / 1e6 for named in points.values() for n, _ in named.values()))
-    plots.legend(ax, loc="upper right")
+    last = most or 1.18 * max(nbytes for named in points.values() for nbytes, _ in named.values())
+    ax.set_xlim(0, last / 1e6)
+    if len(points) > 1:
+        plots.legend(ax, loc="upper right")
     return fig
 
 

@@ -707,7 +707,8 @@ def sweep(bits, group, part):
         fmt.nbytes(m.out_features, m.in_features) if name in chosen else 2 * m.weight.numel()
         for name, m in names.items()
     )
-    fig = draw_quality({"here": {f"{bits} bits": (nbytes, quality.divergence)}}, f"{fmt}, {part}")
+    point = {f"{bits} bits": (nbytes, quality.divergence)}
+    fig = draw_quality({"here": point}, f"{fmt}: {part}", most=2.2 * count)  # 16 bits are 2 * count
     return fig, describe(quality, nbytes)
 
 

@@ -694,10 +694,12 @@ def draw(router, replicas, rate, slack):
     fig, ax = plots.new_figure(
         f"{replicas} engines, {router}", "comes at, s", "time to first token, s"
     )
-    for place, report in enumerate(reports):
+    for color, (number, report) in zip(plots.COLORS.values(), enumerate(reports, 1)):
         at = [o.arrived for o in report.outcomes], [o.ttft for o in report.outcomes]
-        ax.plot(*at, "o", markersize=4, color=list(plots.COLORS.values())[place])
+        ax.plot(*at, "o", markersize=4, color=color, label=f"engine {number}")
     plots.log_axis(ax, "y")
+    ax.set_ylim(top=2.5 * ax.get_ylim()[1])  # room for the legend
+    plots.legend(ax, loc="upper left", ncols=4)
     return fig, summary(together(reports), reports, noted)
 
 
