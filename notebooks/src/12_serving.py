@@ -352,6 +352,17 @@ print("computed fewer than 20 tokens:", more < 20)
 print("pages in use afterwards:", service.loop.engine.cache.used_pages)
 
 # %% [markdown]
+# What else does `/metrics` count? Watch the time to the first token and the waiting requests to see an overload. Compare
+# hits and queries of the prefix cache to see what routing gives:
+
+# %% tags=["skip-emulated"]
+page = http.get(url + "/metrics").text
+found = re.findall(r"^# HELP vllm:(\S+) (.*)", page, re.MULTILINE)
+meanings = {name: meaning for name, meaning in found if not name.endswith("_created")}
+for name, meaning in meanings.items():
+    print(f"{name:38} {meaning}")
+
+# %% [markdown]
 # ### Backpressure: a full server says so
 #
 # The engine has 4 seats (a **seat** is the place of one running request in the batch), and `max_waiting` allows 8 more

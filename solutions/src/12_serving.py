@@ -271,8 +271,9 @@ for share in (0.8, 0.9, 0.95, 0.999):
     print(f"{share:.1%} served well: {plan(tried, 0.1, 0.02, share)}")
 
 # %% [markdown]
-# A router that finds cached text does more than a further replica. Look at the turns: six replicas serve fewer requests well than
-# four, because each of them knows a smaller part of the conversations.
+# Two replicas are too few for this traffic, whatever the router. With three, a router that finds cached text does as much as a
+# fourth replica: compare its share with that of four replicas in turn. And more replicas are not always better. Six serve fewer
+# requests well than four, because each of them knows a smaller part of the conversations.
 
 # %% [markdown]
 # ## How far you are
