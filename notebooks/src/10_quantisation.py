@@ -595,7 +595,7 @@ bf16 = torch.empty(0, dtype=torch.bfloat16)  # says which inputs the products mu
 
 
 def wide_product(linear):
-    """A product with bf16 weights, in the layout that this processor multiplies fastest."""
+    """A product with bf16 weights, as PyTorch packs them for this processor."""
     wide = Linear(linear.in_features, linear.out_features, bias=False).to(torch.bfloat16)
     wide.pack(1)
     return wide
@@ -639,8 +639,8 @@ plots.show(fig, alt="Three lines that rise with the tokens of a pass, for bf16, 
 # Compare the first row with the prediction. Three things keep few bits from being as fast as their bytes say: the work of
 # unpacking, the start of each product, and the processor's own caches. One layer may fit into these caches, and then
 # memory does not limit this measurement at all; a whole model does not fit. int4 reads fewer bytes than int8 but has more
-# to unpack, so it need not be faster. For many tokens bf16 weights win, because nothing has to be unpacked. Where the
-# lines cross depends on the machine.
+# to unpack, so it need not be faster. For many tokens, bf16 weights spare the unpacking, and the course's kernels unpack
+# a part of the matrix once for all tokens. Whether the lines cross, and where, depends on the machine.
 #
 # `Recipe(INT4, most_rows=...)` keeps both forms: few bits for passes of up to that many tokens, and a wide copy for larger
 # ones. The price is the memory of the copy. Now whole decode steps of one request, with all weights and all other
