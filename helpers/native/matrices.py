@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from helpers.native import large_pages
 from helpers.native.library import kernels
 
 TILE, SPAN = 16, 32
@@ -29,10 +30,11 @@ class Plain(NamedTuple):
     def pack(cls, weight: Tensor) -> Plain:
         """Return a copy of `weight [out, in]` in tiles."""
         rows, columns = weight.shape
-        tiles = weight.new_zeros(-(-rows // TILE), columns, TILE)
+        tiles = large_pages.empty((-(-rows // TILE), columns, TILE), weight.dtype)
         whole = rows // TILE
         tiles[:whole] = weight[: whole * TILE].reshape(whole, TILE, columns).transpose(1, 2)
         if rows % TILE:
+            tiles[whole].zero_()
             tiles[whole, :, : rows % TILE] = weight[whole * TILE :].T
         return cls(tiles, rows)
 
@@ -81,11 +83,11 @@ class Codes(NamedTuple):
         offset = None if offset is None else _in_tiles(offset)
         if codes.dtype == torch.int8:
             quads = codes.reshape(-1, TILE // _QUAD, _QUAD, codes.shape[1] // SPAN, SPAN).transpose(2, 3)
-            return cls(quads.contiguous(), _in_tiles(scale), offset, bits, group, whole=True)
+            return cls(large_pages.copied(quads), _in_tiles(scale), offset, bits, group, whole=True)
         tiles = _in_tiles(codes)
         if bits == 4:
             tiles = tiles[..., : TILE // 2] | (tiles[..., TILE // 2 :] << 4)
-        return cls(tiles, _in_tiles(scale), offset, bits, group, whole=False)
+        return cls(large_pages.copied(tiles), _in_tiles(scale), offset, bits, group, whole=False)
 
     def unpacked(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return codes, scales and offsets as `pack` took them; of the rows with the given numbers, where given."""

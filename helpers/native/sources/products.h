@@ -35,7 +35,8 @@ struct Tokens {
   }
 };
 
-// What is read after this tile, asked for while this tile is multiplied: memory is never waited for.
+// What is read after this tile, asked for while this tile is multiplied. A single token asks for nothing: it reads so
+// fast that the processor's own look-ahead is busy enough.
 struct Ahead {
   const char* next;
   int bytes, part, parts;  // bytes of a column; which of how many equal parts of the tile this pass asks for
@@ -52,7 +53,7 @@ static void sums_of(Weights (&tile)[N], int columns, const float* x, const Ahead
   F s[C][N * V] = {};
   for (int k = 0; k < columns; k += SPAN) {
     for (int i = 0; i < N; i++) tile[i].begin(k);
-    ahead.ask(k);
+    if (C > 1) ahead.ask(k);
     const int end = std::min(k + SPAN, columns);
 #pragma GCC unroll 4
     for (int j = k; j < end; j++) {
