@@ -48,7 +48,7 @@ def cache_trials(
     room = _PAGE * -(-max(total) // _PAGE)
     positions = torch.cat([torch.arange(n) for n in total])
     row_of = torch.tensor(rows).repeat_interleave(torch.tensor(total))
-    filled = [Int8(*quantise_int8(randn(len(new), kv_heads, room, dim))) for _ in "kv"]
+    filled = [Int8.of(randn(len(new), kv_heads, room, dim)) for _ in "kv"]
     yield Trial("write_int8_rows", case, (k, v, *filled, row_of, positions), written=(2, 3), rounds=True)
     yield Trial("attention_int8_rows", case, (q, *filled, rows, q_start, total, scale))
     counts = [-(-n // _PAGE) for n in total]
@@ -62,5 +62,5 @@ def cache_trials(
 
 def _pages(numbers: torch.Tensor) -> Int8:
     """Return pages `[pages, page_size, KV, D]` in 8 bits, with scales `[pages, KV, page_size]`."""
-    codes, scale = quantise_int8(numbers)
+    codes, scale = Int8.of(numbers)
     return Int8(codes, scale.transpose(1, 2).contiguous())
