@@ -11,11 +11,11 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from helpers import emulated_npu
 from helpers.caches import Int8KVCache, Int8PagedKVCache
-from helpers.compression import INT4, INT8, Recipe, load_quantised, quantise
+from helpers.compression import INT4, INT8, Recipe, load_quantised, pack_codes, quantise, unpack_codes
 from helpers.engine import ContinuousBatcher, Request
 from helpers.estimates import NumberFormat
 from helpers.model import Cache, DecoderLM, FlatBatch, NoCache, build, generate
-from helpers.ops import Int8, write_int8_pages, write_int8_rows
+from helpers.ops import Int8, linear_weight_only, low_bit, write_int8_pages, write_int8_rows
 from tests.compression.stored.folders import write
 from tests.tiny import reference, twin
 
@@ -82,6 +82,38 @@ def test_packed_weights_give_the_logits_of_their_numbers(model: DecoderLM, fmt: 
     assert names.count("aclnnWeightQuantBatchMatmulV2") == 8
     assert distance(got, want) < 0.02
     assert distance(got, logits(model)) > 0, "few bits do change the logits"
+
+
+@pytest.mark.parametrize(
+    "fmt",
+    [INT4, INT8, NumberFormat(4, 64, "zero", "bf16"), NumberFormat(4, "tensor"), NumberFormat(3, 32, "minimum"), NumberFormat(2, 32, "zero")],
+    ids=str,
+)  # fmt: skip
+def test_in_fp32_any_format_is_unpacked_on_the_device(model: DecoderLM, fmt: NumberFormat):
+    """No product of the device takes fp32: codes become numbers there, the embedding's rows included."""
+    recipe = Recipe(fmt, head=fmt)
+    want = logits(quantise(copy.deepcopy(model).float(), recipe))
+    with emulated_npu.trace() as names:
+        got = logits(quantise(there(model).float(), recipe))
+    assert distance(got, want) < 1e-5
+    assert "aclnnWeightQuantBatchMatmulV2" not in names
+
+
+def test_words_of_four_bits_are_unpacked_on_the_device():
+    """A shift there has its left side's shape, so that both sides must have the result's."""
+    weight, x = torch.randint(-8, 8, (64, 24), dtype=torch.int8), torch.randn(3, 64)
+    words, scale = low_bit.pack_words(weight), torch.rand(2, 24)
+    assert torch.equal(low_bit.unpack_words(words.npu()).cpu(), weight)
+    got = linear_weight_only(x.npu(), words.npu(), scale.npu(), None, 32).cpu()
+    torch.testing.assert_close(got, x @ (weight * scale.repeat_interleave(32, 0)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_codes_are_packed_and_unpacked_on_the_device(bits: int):
+    codes = torch.randint(0, 2**bits, (5, 37), dtype=torch.uint8)
+    packed = pack_codes(codes.npu(), bits)
+    assert torch.equal(packed.cpu(), pack_codes(codes, bits))
+    assert torch.equal(unpack_codes(packed, bits, 37).cpu(), codes)
 
 
 @pytest.mark.parametrize("per", ["token", "tensor"])
