@@ -127,8 +127,8 @@ def digits(numbers: Tensor, bits: int, unit: int) -> Tensor:
     """
     shifts = torch.arange(0, bits, unit, dtype=numbers.dtype, device=numbers.device)
     wide = numbers.unsqueeze(-1).expand(*numbers.shape, len(shifts))
-    shifted: Tensor = wide >> shifts.expand_as(wide)
-    return shifted & (2**unit - 1)
+    found: Tensor = (wide >> shifts.expand_as(wide)) & (2**unit - 1)
+    return found
 
 
 @functools.cache
