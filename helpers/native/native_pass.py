@@ -88,10 +88,10 @@ class NativePass:
         )
         self.num_heads, self.head_dim, self.dtype = num_heads, head_dim, dtype
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> SmallPass:
+    def __deepcopy__(self, memo: dict[int, Any]) -> NativePass:
         """Return the pass of copied weights: C++ reads the memory of the copies."""
         weights = copy.deepcopy(self._kept, memo)
-        return SmallPass(*weights, self.num_heads, self.head_dim, self._model.eps, self.dtype)
+        return NativePass(*weights, self.num_heads, self.head_dim, self._model.eps, self.dtype)
 
     def __call__(
         self, x: Tensor, rope: tuple[Tensor, Tensor], layout: Layout, outputs: Tensor, scale: float

@@ -105,7 +105,7 @@ class NativePasses:
         )
         return Layout(k, v, Sequences.of(rows, range(count + 1), [1] * count), heads_first=False)
 
-    def __deepcopy__(self, memo: dict[int, object]) -> SmallPasses | None:
+    def __deepcopy__(self, memo: dict[int, object]) -> NativePasses | None:
         """Return the passes of a copied model, which read the copy's weights; None where the model was changed."""
         if _parts(self._model) != self._parts:
             return None

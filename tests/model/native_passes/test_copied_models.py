@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from helpers.compression import INT4, INT8, Recipe, quantise
-from helpers.model import FlatBatch, SmallPasses
+from helpers.model import FlatBatch, NativePasses
 from helpers.native import kernels
 from tests.compression.test_quantise import wide_model
-from tests.model.native_passes.test_small_passes import TOUCHES, batches_of, caches, calls, model_of
+from tests.model.native_passes.test_native_passes import TOUCHES, batches_of, caches, calls, model_of
 
 pytestmark = pytest.mark.skipif(kernels().functions is None, reason=kernels().reason)
 
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.skipif(kernels().functions is None, reason=kernels().re
 def quantised(weights):
     """Return a model of codes whose passes are native up to 64 tokens."""
     model = quantise(wide_model(tie_word_embeddings=True), Recipe(weights, head=INT8))
-    if not SmallPasses.serves(model):
+    if not NativePasses.serves(model):
         pytest.skip("this processor's vectors are wider than the model's heads")
-    model.small_passes = SmallPasses(model, 64)
+    model.native_passes = NativePasses(model, 64)
     return model
 
 
@@ -42,7 +42,7 @@ def logits(model):
 
 def pointers(model):
     """Return where the tensors lie that a native pass reads."""
-    found, todo = set(), [model.small_passes._native._kept]
+    found, todo = set(), [model.native_passes._native._kept]
     while todo:
         part = todo.pop()
         if isinstance(part, torch.Tensor):
@@ -88,7 +88,7 @@ def test_a_copy_that_was_touched_is_computed_by_its_own_parts(touch, monkeypatch
 def test_a_model_that_was_touched_has_copies_without_native_passes():
     model = model_of("llama")
     TOUCHES["a hook"](model)
-    assert copy.deepcopy(model).small_passes is None
+    assert copy.deepcopy(model).native_passes is None
 
 
 @pytest.mark.parametrize("wish", ["native", "packed"])
@@ -98,8 +98,14 @@ def test_packed_models_are_copied_too(name, wish, monkeypatch):
     model = model_of(name).pack()
     want, other = logits(model), copy.deepcopy(model)
     assert torch.equal(logits(other), want)
-    assert (other.small_passes is None) == (model.small_passes is None) == (wish == "packed")
-    assert [m.weight.is_mkldnn for m in other.matrices()] == [m.weight.is_mkldnn for m in model.matrices()]
+    assert (other.native_passes is None) == (model.native_passes is None) == (wish == "packed")
+    for mine, theirs in zip(model.matrices(), other.matrices(), strict=True):
+        assert (mine.weight.is_mkldnn, mine.tiles is None) == (theirs.weight.is_mkldnn, theirs.tiles is None)
+    if wish == "native":
+        kept = {m.tiles.numbers.data_ptr() for m in other.matrices() if m.tiles is not None}
+        assert kept
+        assert kept <= pointers(other), "tiles are there once"
+        assert not pointers(model) & pointers(other)
     model.layers[0].mlp.down_proj = torch.nn.Identity()
     assert torch.equal(logits(other), want)
 
@@ -107,6 +113,6 @@ def test_packed_models_are_copied_too(name, wish, monkeypatch):
 def test_copies_of_copies():
     model = model_of("llama")
     second = copy.deepcopy(copy.deepcopy(model))
-    assert second.small_passes.takes(FlatBatch.pack([[1]]))
-    assert second.small_passes._model is second
+    assert second.native_passes.takes(FlatBatch.pack([[1]]))
+    assert second.native_passes._model is second
     assert torch.equal(logits(second), logits(model))
