@@ -40,6 +40,9 @@ CONTENDERS = {
     "ctranslate2": Contender(
         "CTranslate2", "ctranslate2", dict.fromkeys(("fp32", "bf16", "int8"), "ctranslate2"), "ctranslate2"
     ),
+    "onnxruntime-genai": Contender(
+        "onnxruntime-genai", "onnxruntime", {"fp32": "onnx-fp32", "int4": "onnx-int4"}, "onnxruntime"
+    ),
     "llama.cpp": Contender("llama.cpp", "llama_cpp", GGUF, "llama"),
 }
 """In the order in which they take turns; transformers first: others are compared with its answers."""

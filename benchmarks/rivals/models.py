@@ -56,6 +56,25 @@ def to_openvino(weights: str) -> Callable[[Path], None]:
     return convert
 
 
+def to_onnx(weights: str) -> Callable[[Path], None]:
+    """Return what writes onnxruntime-genai's own format; int4 as the course has it: groups of 32, an int8 head."""
+    options = [
+        "block_size=32",
+        "is_symmetric=false",
+        "algo_config=rtn",
+        "matmul_mixed_precision=last_matmul:int8",
+    ]
+    few = ["--extra_options", *options] if weights == "int4" else []
+
+    def convert(target: Path) -> None:
+        builder = [python_of("onnxruntime"), "-m", "onnxruntime_genai.models.builder"]
+        paths = {"-i": checkpoint.locate(), "-o": target, "-c": folder() / "models" / ".onnx"}
+        places = [str(word) for pair in paths.items() for word in pair]
+        _run([*builder, *places, "-e", "cpu", "-p", weights, *few])
+
+    return convert
+
+
 def to_ctranslate2(target: Path) -> None:
     """Write CTranslate2's own format; it rounds to other types while loading."""
     _by_tool("ct2-transformers-converter", "--model", str(checkpoint.locate()), "--output_dir", str(target))
@@ -90,6 +109,8 @@ CONVERSIONS: dict[str, Callable[[Path], None]] = {
     "openvino-fp32": to_openvino("fp32"),
     "openvino-int8": to_openvino("int8"),
     "openvino-int4": to_openvino("int4"),
+    "onnx-fp32": to_onnx("fp32"),
+    "onnx-int4": to_onnx("int4"),
     "ctranslate2": to_ctranslate2,
     "f32.gguf": to_gguf(GGMLQuantizationType.F32),
     "f16.gguf": to_gguf(GGMLQuantizationType.F16),
@@ -99,8 +120,13 @@ CONVERSIONS: dict[str, Callable[[Path], None]] = {
 
 def _by_tool(tool: str, *words: str) -> None:
     """Run a tool of the environment `converters`; RivalFailed with its last words."""
-    command = [str(Path(python_of("converters")).parent / tool), *words]
+    _run([str(Path(python_of("converters")).parent / tool), *words])
+
+
+def _run(command: list[str]) -> None:
+    """Run a command; RivalFailed with its last words."""
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no reason given"]
+        tool = command[2] if command[1] == "-m" else Path(command[0]).name
         raise RivalFailed(f"not converted: {tool} said: {said[-1][:200]}")

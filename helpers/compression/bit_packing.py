@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from helpers.ops import low_bit
+
 
 def pack_codes(codes: Tensor, bits: int) -> Tensor:
     """Return `codes [rows, columns]`, each below `2**bits`, as uint8 `[rows, ceil(columns * bits / 8)]`.
@@ -29,9 +31,7 @@ def _cut(numbers: Tensor, bits: int, unit: int) -> Tensor:
     """Return each number's digits of `unit` bits, lowest first: `[rows, columns]` -> `[rows, columns * bits / unit]`."""
     if bits == unit:
         return numbers
-    shifts = torch.arange(0, bits, unit, dtype=torch.uint8, device=numbers.device)
-    digits: Tensor = (numbers.unsqueeze(-1) >> shifts) & (2**unit - 1)
-    return digits.flatten(1)
+    return low_bit.digits(numbers, bits, unit).flatten(1)
 
 
 def _joined(digits: Tensor, unit: int) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -221,6 +222,16 @@ class DecoderLM(nn.Module):
         self.native_passes = None  # its weights are those that were here before
         moved: DecoderLM = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DecoderLM:
+        """Return a copy with weights of its own, packed ones included, which torch's own copying refuses."""
+        for tensor in (*self.parameters(), self._packed_embedding):
+            if tensor is not None and tensor.is_mkldnn:
+                clone = tensor.detach().clone()
+                memo[id(tensor)] = nn.Parameter(clone, False) if isinstance(tensor, nn.Parameter) else clone
+        memo[id(self)] = twin = type(self).__new__(type(self))
+        vars(twin).update(copy.deepcopy(vars(self), memo))
+        return twin
 
     def pack(self) -> DecoderLM:
         """Return this model with its matrices laid out for this processor's kernels, where `ops` knows such a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
 from collections.abc import Sequence
@@ -86,6 +87,11 @@ class NativePass:
             ctypes.addressof(self._layers), norm.data_ptr(), CMatrix.of(head), len(layers), hidden, eps
         )
         self.num_heads, self.head_dim, self.dtype = num_heads, head_dim, dtype
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NativePass:
+        """Return the pass of copied weights: C++ reads the memory of the copies."""
+        weights = copy.deepcopy(self._kept, memo)
+        return NativePass(*weights, self.num_heads, self.head_dim, self._model.eps, self.dtype)
 
     def __call__(
         self, x: Tensor, rope: tuple[Tensor, Tensor], layout: Layout, outputs: Tensor, scale: float

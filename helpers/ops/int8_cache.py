@@ -1,7 +1,10 @@
 """Keys and values in 8 bits, in plain torch: written with one scale for each token and head, read as numbers.
 
-The number behind a code is `code * scale`. A head of 64 numbers takes 68 bytes, where fp32 takes 256. Scales
+The number behind a code is `code * scale`. A head of 64 numbers takes 66 bytes, where fp32 takes 256. Scales
 lie where FIA, the NPU's attention operator, expects them (`key_quant_mode` 5 for pages, 3 for rows).
+
+Scales are bf16, which has the range of fp32: fp16 ends at 65504, and keys of 1e7 would have no scale. A code counts
+steps of the stored scale, not of the exact one. So each number comes back within half a step.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from torch import Tensor
 from helpers.ops import native_attention, torch_attention
 from helpers.ops.block_tables import BlockTables
 
+SCALE = torch.bfloat16
+"""Type of a cache's scales."""
+
 
 class Int8(NamedTuple):
     """Keys or values of one layer in 8 bits."""
@@ -22,7 +28,20 @@ class Int8(NamedTuple):
     codes: Tensor
     """int8: pages `[num_pages, page_size, KV, D]` or rows `[B, KV, max_seq_len, D]`."""
     scale: Tensor
-    """fp32: pages `[num_pages, KV, page_size]` or rows `[B, KV, max_seq_len]`."""
+    """bf16: pages `[num_pages, KV, page_size]` or rows `[B, KV, max_seq_len]`."""
+
+    @classmethod
+    def of(cls, x: Tensor) -> Int8:
+        """Return `x [..., D]` as codes `[..., D]` and scales `[...]`: the largest number / 127, in bf16.
+
+        Rounding to bf16 lowers a scale by 1/257 at most. The largest number is then 127.496 steps, and its code 127.
+        """
+        scale = _scales_of(x).to(SCALE)
+        return cls(_codes(x, scale), scale)
+
+    def numbers(self, dtype: torch.dtype) -> Tensor:
+        """Return `codes * scale`, where codes `[..., D]` have scales `[...]`; the product is exact in fp32."""
+        return (self.codes * self.scale.float().unsqueeze(-1)).to(dtype)
 
 
 def quantise_int8(x: Tensor, agree: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -31,10 +50,19 @@ def quantise_int8(x: Tensor, agree: Callable[[Tensor], Tensor] | None = None) ->
     Where all `n` numbers are 0, codes are 0. A NaN makes the scale NaN, so that no NaN is lost. `agree` may raise the
     scales, where these numbers are a part of a row.
     """
-    wide = x.float()
-    scale = (wide.abs().amax(-1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    scale = _scales_of(x)
     scale = scale if agree is None else agree(scale)
-    return (wide / scale.unsqueeze(-1)).round().to(torch.int8), scale
+    return _codes(x, scale), scale
+
+
+def _scales_of(x: Tensor) -> Tensor:
+    """Return the largest number / 127 of `x [..., n]`, in fp32 `[...]`; the smallest normal number where all are 0."""
+    return (x.float().abs().amax(-1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def _codes(x: Tensor, scale: Tensor) -> Tensor:
+    """Return `x [..., n]` in whole steps of `scale [...]`, int8."""
+    return (x.float() / scale.float().unsqueeze(-1)).round().to(torch.int8)
 
 
 def write_int8_pages(k: Tensor, v: Tensor, k_cache: Int8, v_cache: Int8, slots: Tensor) -> None:
@@ -42,7 +70,7 @@ def write_int8_pages(k: Tensor, v: Tensor, k_cache: Int8, v_cache: Int8, slots: 
     page_size = k_cache.codes.shape[1]
     pages, offsets = slots // page_size, slots % page_size
     for cache, new in ((k_cache, k), (v_cache, v)):
-        codes, scale = quantise_int8(new)
+        codes, scale = Int8.of(new)
         cache.codes.view(-1, *cache.codes.shape[2:]).index_copy_(0, slots, codes)
         cache.scale[pages, :, offsets] = scale
 
@@ -52,29 +80,27 @@ def write_int8_rows(
 ) -> None:
     """Write `k`, `v` `[T, KV, D]` into rows in 8 bits: token `t` at `rows[t]`, `positions[t]`."""
     for cache, new in ((k_cache, k), (v_cache, v)):
-        codes, scale = quantise_int8(new)
+        codes, scale = Int8.of(new)
         cache.codes[rows, :, positions] = codes
         cache.scale[rows, :, positions] = scale
 
 
 def numbers_of_pages(cache: Int8, pages: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the numbers in some pages, `[n, page_size, KV, D]`; `pages` is int64 `[n]`."""
-    scale = cache.scale[pages].transpose(1, 2).unsqueeze(-1)
-    return (cache.codes[pages] * scale).to(dtype)
+    return Int8(cache.codes[pages], cache.scale[pages].transpose(1, 2)).numbers(dtype)
 
 
 def numbers_of_slots(cache: Int8, slots: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the numbers in some slots, `[n, KV, D]`; `slots` is int64 `[n]`."""
     page_size = cache.codes.shape[1]
-    scale = cache.scale[slots // page_size, :, slots % page_size].unsqueeze(-1)
-    return (cache.codes.flatten(0, 1)[slots] * scale).to(dtype)
+    scale = cache.scale[slots // page_size, :, slots % page_size]
+    return Int8(cache.codes.flatten(0, 1)[slots], scale).numbers(dtype)
 
 
 def numbers_of_rows(cache: Int8, rows: Sequence[int], length: int, dtype: torch.dtype) -> Tensor:
     """Return the first `length` positions of some rows as numbers, `[n, KV, length, D]`."""
     index = torch.tensor(rows, device=cache.codes.device)
-    codes, scale = (tensor[:, :, :length].index_select(0, index) for tensor in cache)
-    return (codes * scale.unsqueeze(-1)).to(dtype)
+    return Int8(*(tensor[:, :, :length].index_select(0, index) for tensor in cache)).numbers(dtype)
 
 
 def attention_int8_pages(

@@ -116,8 +116,19 @@ def pack_words(numbers: Tensor) -> Tensor:
 
 def unpack_words(words: Tensor) -> Tensor:
     """Return the numbers that `pack_words` packed, int8."""
-    digits = (words.unsqueeze(-1) >> torch.arange(0, 32, 4, device=words.device)) & 15
-    return (digits - 16 * (digits > 7).int()).to(torch.int8).flatten(-2)
+    codes = digits(words, 32, 4)
+    return (codes - 16 * (codes > 7).int()).to(torch.int8).flatten(-2)
+
+
+def digits(numbers: Tensor, bits: int, unit: int) -> Tensor:
+    """Return the digits of `unit` bits in the lowest `bits` of whole numbers, lowest first: `[...]` -> `[..., n]`.
+
+    Both sides of the shift are expanded first: torch_npu gives the result of `>>` the left side's shape.
+    """
+    shifts = torch.arange(0, bits, unit, dtype=numbers.dtype, device=numbers.device)
+    wide = numbers.unsqueeze(-1).expand(*numbers.shape, len(shifts))
+    found: Tensor = (wide >> shifts.expand_as(wide)) & (2**unit - 1)
+    return found
 
 
 @functools.cache

@@ -1,8 +1,12 @@
-"""Keys and values in 8 bits on an Ascend NPU: `npu_dynamic_quant` writes, and FIA reads the codes as they are.
+"""Keys and values in 8 bits on an Ascend NPU: scatter operators write, and FIA reads the codes as they are.
 
 FIA takes one query in each sequence over int8 keys with a scale for each token and head: mode 5 in pages, mode 3
 in rows. Heads must be multiples of 32 elements, and pages of 32 tokens. With more queries FIA takes no such
 scales. There, and in fp32, codes become numbers first, as in the plain version.
+
+FIA wants fp32 scales, and the cache keeps bf16: each call widens one layer's scales, without any rounding.
+`npu_dynamic_quant` does not serve here. Its codes count steps of its own fp32 scale, and a number would come back within
+a whole step of the stored scale, not half a step. So keys and values are divided by the stored scales, both at once.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from torch import Tensor
 
 from helpers.ops import npu_attention
 from helpers.ops.block_tables import BlockTables
-from helpers.ops.int8_cache import Int8, numbers_of_pages, numbers_of_rows, quantise_int8
+from helpers.ops.int8_cache import Int8, numbers_of_pages, numbers_of_rows
 
 _STEP, _LARGEST_PAGE = 32, 512
 _IN_ROWS, _IN_PAGES = 3, 5
@@ -25,7 +29,7 @@ _IN_ROWS, _IN_PAGES = 3, 5
 def write_int8_pages(k: Tensor, v: Tensor, k_cache: Int8, v_cache: Int8, slots: Tensor) -> None:
     """Write what the plain version writes: codes by `npu_scatter_pa_kv_cache`, scales by `npu_scatter_nd_update_`."""
     page_size, heads = k_cache.codes.shape[1], torch.arange(k.shape[1], device=k.device)
-    (k_codes, k_scale), (v_codes, v_scale) = _quantised(k), _quantised(v)
+    (k_codes, v_codes), (k_scale, v_scale) = Int8.of(torch.stack((k, v)))
     torch_npu.npu_scatter_pa_kv_cache(
         k_codes, v_codes, k_cache.codes, v_cache.codes, slots.int(), cache_mode="Norm"
     )
@@ -42,7 +46,7 @@ def write_int8_rows(
     k: Tensor, v: Tensor, k_cache: Int8, v_cache: Int8, rows: Tensor, positions: Tensor
 ) -> None:
     """Write what the plain version writes, by `npu_scatter_nd_update_`."""
-    (k_codes, k_scale), (v_codes, v_scale) = _quantised(k), _quantised(v)
+    (k_codes, v_codes), (k_scale, v_scale) = Int8.of(torch.stack((k, v)))
     size, heads = k_scale.shape, torch.arange(k.shape[1], device=k.device)
     axes = (rows[:, None].expand(size), heads.expand(size), positions[:, None].expand(size))
     caches = (k_cache.codes, v_cache.codes, k_cache.scale, v_cache.scale)
@@ -92,19 +96,10 @@ def attention_int8_rows(
     return out[:, :, 0]
 
 
-def _quantised(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return codes and scales of `x [T, KV, D]`; the operator has no fp32."""
-    if x.dtype == torch.float32:
-        return quantise_int8(x)
-    codes, scale = torch_npu.npu_dynamic_quant(x.contiguous())
-    return codes, scale
-
-
 def _scales(k_cache: Int8, v_cache: Int8, mode: int) -> dict[str, Any]:
-    """Return FIA's arguments for scales, under the names of its version 2."""
-    return dict(
-        dequant_scale_key=k_cache.scale, dequant_scale_value=v_cache.scale, key_quant_mode=mode, value_quant_mode=mode
-    )  # fmt: skip
+    """Return FIA's arguments for scales, which it takes in fp32, under the names of its version 2."""
+    k, v = (cache.scale.float() for cache in (k_cache, v_cache))
+    return dict(dequant_scale_key=k, dequant_scale_value=v, key_quant_mode=mode, value_quant_mode=mode)
 
 
 def _scatter(caches: Sequence[Tensor], indices: Tensor, updates: Sequence[Tensor]) -> None:

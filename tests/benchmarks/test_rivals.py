@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,6 +229,22 @@ def test_a_gguf_file_keeps_its_values_in_another_type(tmp_path, wanted):
     error = np.abs(dequantize(matrix.data, wanted) - exact).max()
     assert error <= {0: 0, 1: 2e-3, 7: 2e-2}[models.FILE_TYPES[wanted]]
     assert np.array_equal(kept.data, vector)
+
+
+def test_a_conversion_has_its_options_and_a_failure_the_tools_last_words(monkeypatch, tmp_path):
+    (tmp_path / "onnxruntime_genai" / "models").mkdir(parents=True)
+    builder = "import sys; sys.exit('the first word\\n' + ' '.join(sys.argv[1:]))"
+    (tmp_path / "onnxruntime_genai" / "models" / "builder.py").write_text(builder)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("COURSE_CACHE", "cache")
+    monkeypatch.setattr(models, "python_of", lambda name: {"onnxruntime": sys.executable}[name])
+    monkeypatch.setattr(models.checkpoint, "locate", lambda: "here")
+    places = "-i here -o there -c cache/rivals/models/.onnx -e cpu"
+    few = "block_size=32 is_symmetric=false algo_config=rtn matmul_mixed_precision=last_matmul:int8"
+    for weights, options in (("fp32", ""), ("int4", f" --extra_options {few}")):
+        said = f"onnxruntime_genai.models.builder said: {places} -p {weights}{options}"
+        with pytest.raises(RivalFailed, match=f"^not converted: {re.escape(said)}$"):
+            models.to_onnx(weights)(Path("there"))
 
 
 def test_an_unfinished_conversion_is_not_taken_for_a_model(monkeypatch, tmp_path):

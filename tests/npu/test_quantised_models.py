@@ -11,10 +11,20 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from helpers import emulated_npu
 from helpers.caches import Int8KVCache, Int8PagedKVCache
-from helpers.compression import INT4, INT8, Recipe, load_quantised, quantise
+from helpers.compression import (
+    INT4,
+    INT8,
+    CodedProduct,
+    Recipe,
+    load_quantised,
+    pack_codes,
+    quantise,
+    unpack_codes,
+)
 from helpers.engine import ContinuousBatcher, Request
 from helpers.estimates import NumberFormat
 from helpers.model import Cache, DecoderLM, FlatBatch, NoCache, build, generate
+from helpers.ops import Int8, linear_weight_only, low_bit, write_int8_pages, write_int8_rows
 from tests.compression.stored.folders import write
 from tests.tiny import reference, twin
 
@@ -83,6 +93,38 @@ def test_packed_weights_give_the_logits_of_their_numbers(model: DecoderLM, fmt: 
     assert distance(got, logits(model)) > 0, "few bits do change the logits"
 
 
+@pytest.mark.parametrize(
+    "fmt",
+    [INT4, INT8, NumberFormat(4, 64, "zero", "bf16"), NumberFormat(4, "tensor"), NumberFormat(3, 32, "minimum"), NumberFormat(2, 32, "zero")],
+    ids=str,
+)  # fmt: skip
+def test_in_fp32_any_format_is_unpacked_on_the_device(model: DecoderLM, fmt: NumberFormat):
+    """No product of the device takes fp32: codes become numbers there, the embedding's rows included."""
+    recipe = Recipe(fmt, head=fmt)
+    want = logits(quantise(copy.deepcopy(model).float(), recipe))
+    with emulated_npu.trace() as names:
+        got = logits(quantise(there(model).float(), recipe))
+    assert distance(got, want) < 1e-5
+    assert "aclnnWeightQuantBatchMatmulV2" not in names
+
+
+def test_words_of_four_bits_are_unpacked_on_the_device():
+    """A shift there has its left side's shape, so that both sides must have the result's."""
+    weight, x = torch.randint(-8, 8, (64, 24), dtype=torch.int8), torch.randn(3, 64)
+    words, scale = low_bit.pack_words(weight), torch.rand(2, 24)
+    assert torch.equal(low_bit.unpack_words(words.npu()).cpu(), weight)
+    got = linear_weight_only(x.npu(), words.npu(), scale.npu(), None, 32).cpu()
+    torch.testing.assert_close(got, x @ (weight * scale.repeat_interleave(32, 0)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_codes_are_packed_and_unpacked_on_the_device(bits: int):
+    codes = torch.randint(0, 2**bits, (5, 37), dtype=torch.uint8)
+    packed = pack_codes(codes.npu(), bits)
+    assert torch.equal(packed.cpu(), pack_codes(codes, bits))
+    assert torch.equal(unpack_codes(packed, bits, 37).cpu(), codes)
+
+
 @pytest.mark.parametrize("per", ["token", "tensor"])
 def test_int8_weights_and_activations(model: DecoderLM, per: str):
     """Within 3 %: a bf16 rounding may move an activation over the border between two codes."""
@@ -102,6 +144,32 @@ def test_a_quantised_model_moves_to_the_device(model: DecoderLM):
     assert distance(logits(moved), want) < 0.03
 
 
+MOVED = {
+    "int4": (Recipe(INT4), "aclnnWeightQuantBatchMatmulV2"),
+    "int8": (Recipe(INT8), "aclnnWeightQuantBatchMatmulV2"),
+    "W8A8": (Recipe(INT8, activations="token"), "aclnnQuantMatmulV5"),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_what_was_packed_on_a_cpu_takes_the_devices_products(model: DecoderLM, name: str):
+    """Once, while it moves: a pass there unpacks no code."""
+    recipe, kernel = MOVED[name]
+    small = quantise(model, recipe)
+    kinds = {type(part) for part in small.layers.modules()}
+    assert CodedProduct in kinds, "this test is about codes in the order of the CPU's kernels"
+    want = logits(small)
+    moved = copy.deepcopy(small).to("npu")
+    logits(moved)
+    with emulated_npu.trace() as names:
+        got = logits(moved)
+    assert names.count(kernel) == 8
+    assert not [name for name in names if "Shift" in name or "Cat" in name]
+    assert CodedProduct not in {type(part) for part in moved.layers.modules()}
+    assert distance(got, want) < 0.03
+    assert torch.equal(logits(small), want)
+
+
 def test_fp32_activations_are_refused(model: DecoderLM):
     small = quantise(there(model).float(), Recipe(INT8, activations="token"))
     with pytest.raises(ValueError, match="16-bit activations only"):
@@ -119,7 +187,9 @@ def test_an_int8_cache_in_pages_is_read_as_codes(model: DecoderLM, page_size: in
         with emulated_npu.trace() as names:
             got = device(batch, theirs).cpu()
         assert distance(got, want) < 0.02
-    assert names.count("aclnnDynamicQuantV2") == 4
+    assert names.count("aclnnDynamicQuantV2") == 0, (
+        "its codes count steps of its own scale, not of the stored one"
+    )
     gathered = sum("Index" in name for name in names)
     assert (gathered == 0) == bool(calls), names
 
@@ -144,6 +214,27 @@ def test_int8_pages_serve_the_engine_with_sharing_and_preemption():
         plain = generate(ours, request.prompt_ids, 5, Int8KVCache.for_model(ours, 1, 40)).token_ids
         assert engine.finished[request.request_id].token_ids == plain
     assert engine.cache.pool.stats().hit_tokens > 0
+
+
+@pytest.mark.parametrize("dtype", [BF16, torch.float16, torch.float32])
+def test_the_device_writes_the_cpus_codes_and_scales(dtype: torch.dtype):
+    """To the bit, in pages and in rows."""
+    k, v = (torch.randn(2, 5, 3, 32) * torch.logspace(-4, 3, 5)[:, None, None]).to(dtype)
+    slots, where = torch.tensor([3, 64, 1, 40, 41]), torch.tensor([1, 0, 0, 1, 1])
+    for device in ("cpu", "npu"):
+        pages = [Int8.of(torch.zeros(3, 32, 3, 32)) for _ in "kv"]
+        paged = [Int8(c.codes, c.scale.transpose(1, 2).contiguous()) for c in pages]
+        rows = [Int8.of(torch.zeros(2, 3, 50, 32)) for _ in "kv"]
+        both = [[Int8(*(t.to(device) for t in cache)) for cache in kind] for kind in (paged, rows)]
+        write_int8_pages(k.to(device), v.to(device), *both[0], slots.to(device))
+        write_int8_rows(
+            k.to(device), v.to(device), *both[1], where.to(device), torch.tensor([3, 4, 9, 11, 0]).to(device)
+        )
+        written = [tensor.cpu() for kind in both for cache in kind for tensor in cache]
+        if device == "cpu":
+            want = written
+    assert all(map(torch.equal, written, want))
+    assert all(tensor.any() for tensor in want)
 
 
 def test_codes_written_by_the_device_are_the_cpus(model: DecoderLM):

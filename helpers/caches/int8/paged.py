@@ -1,4 +1,4 @@
-"""A paged KV cache in 8 bits: 3.8 times as many tokens in the memory of an fp32 pool."""
+"""A paged KV cache in 8 bits: with heads of 64, 3.88 times as many tokens in the memory of an fp32 pool."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 from helpers.caches.paged_kv_cache import PagedKVCache
 from helpers.model.batch import FlatBatch
 from helpers.ops import by_device as ops
-from helpers.ops.int8_cache import Int8, numbers_of_slots
+from helpers.ops.int8_cache import SCALE, Int8, numbers_of_slots
 
 
 class Int8PagedKVCache(PagedKVCache):
-    """`PagedKVCache` whose keys and values are int8, with one fp32 scale for each token and head.
+    """`PagedKVCache` whose keys and values are int8, with one bf16 scale for each token and head.
 
     Codes are `k` and `v`, `[layers, pages, page_size, kv_heads, dim]`; scales are `k_scale` and `v_scale`,
     `[layers, pages, kv_heads, page_size]`. `dtype` is the type of the keys and values that the model gives.
@@ -42,7 +42,7 @@ class Int8PagedKVCache(PagedKVCache):
         self.k = torch.zeros(sizes, dtype=torch.int8, device=device)
         self.v = torch.zeros_like(self.k)
         layers, pages, page_size, kv_heads, _ = sizes
-        self.k_scale = torch.zeros(layers, pages, kv_heads, page_size, device=device)
+        self.k_scale = torch.zeros(layers, pages, kv_heads, page_size, dtype=SCALE, device=device)
         self.v_scale = torch.zeros_like(self.k_scale)
         self._stored = (self.k, self.v, self.k_scale, self.v_scale)
 

@@ -10,11 +10,11 @@ from torch import Tensor
 from helpers.caches.kv_cache import KVCache
 from helpers.model.batch import FlatBatch
 from helpers.ops import by_device as ops
-from helpers.ops.int8_cache import Int8, quantise_int8
+from helpers.ops.int8_cache import SCALE, Int8
 
 
 class Int8KVCache(KVCache):
-    """`KVCache` whose keys and values are int8, with one fp32 scale for each token and head.
+    """`KVCache` whose keys and values are int8, with one bf16 scale for each token and head.
 
     Codes are `k` and `v`, `[layers, batch, kv_heads, max_seq_len, head_dim]`; `k_scale` and `v_scale` lack the
     last dimension. `dtype` is the type of the keys and values that go in, and that `get` gives back.
@@ -27,7 +27,7 @@ class Int8KVCache(KVCache):
         starts = self._checked(layer_idx, k, v, torch.as_tensor(positions))
         n = k.shape[2]
         for cache, new in zip(self._layer(layer_idx), (k, v), strict=True):
-            codes, scale = quantise_int8(new)
+            codes, scale = Int8.of(new)
             for row, start in enumerate(starts):
                 cache.codes[row, :, start : start + n] = codes[row]
                 cache.scale[row, :, start : start + n] = scale[row]
@@ -53,7 +53,7 @@ class Int8KVCache(KVCache):
         """Make the tensors that hold codes and scales."""
         self.k = torch.zeros(sizes, dtype=torch.int8, device=device)
         self.v = torch.zeros_like(self.k)
-        self.k_scale = torch.zeros(sizes[:-1], device=device)
+        self.k_scale = torch.zeros(sizes[:-1], dtype=SCALE, device=device)
         self.v_scale = torch.zeros_like(self.k_scale)
         self._stored = (self.k, self.v, self.k_scale, self.v_scale)
 
@@ -65,13 +65,13 @@ class Int8KVCache(KVCache):
     def _fill(self, row: int, k: Tensor, v: Tensor) -> None:
         """Write the first tokens of a row in all layers, each `[layers, kv_heads, n, head_dim]`."""
         for codes, scale, new in ((self.k, self.k_scale, k), (self.v, self.v_scale, v)):
-            codes[:, row, :, : new.shape[2]], scale[:, row, :, : new.shape[2]] = quantise_int8(new)
+            codes[:, row, :, : new.shape[2]], scale[:, row, :, : new.shape[2]] = Int8.of(new)
 
     def _row(self, layer_idx: int, row: int) -> tuple[Tensor, Tensor]:
         """Return the numbers behind one layer's keys and values of one row, as far as they are written."""
         end = self._written[layer_idx][row]
         keys, values = (
-            (codes[row, :, :end] * scale[row, :, :end].unsqueeze(-1)).to(self.dtype)
+            Int8(codes[row, :, :end], scale[row, :, :end]).numbers(self.dtype)
             for codes, scale in self._layer(layer_idx)
         )
         return keys, values

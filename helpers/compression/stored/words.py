@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from helpers.ops import low_bit
+
 
 def codes_of_words(words: Tensor, bits: int, order: Sequence[int] | None = None) -> Tensor:
     """Return the codes in int32 words `[rows, n]` as int64 `[rows, n * 32 / bits]`.
@@ -18,9 +20,7 @@ def codes_of_words(words: Tensor, bits: int, order: Sequence[int] | None = None)
         raise ValueError(
             f"codes of {bits} bits lie in int32 words of two dimensions, got {words.dtype} {list(words.shape)}"
         )
-    shifts = torch.arange(0, 32, bits)
-    digits: Tensor = (words.long().unsqueeze(-1) >> shifts) & (2**bits - 1)
+    found = low_bit.digits(words.long(), 32, bits)
     if order is not None:
-        digits = digits[..., torch.tensor(order).argsort()]
-    codes: Tensor = digits.flatten(1)
-    return codes
+        found = found[..., torch.tensor(order).argsort()]
+    return found.flatten(1)

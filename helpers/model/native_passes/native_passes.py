@@ -5,6 +5,7 @@ The decoder's own code is the reference: tests hold both equal.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
@@ -104,8 +105,15 @@ class NativePasses:
         )
         return Layout(k, v, Sequences.of(rows, range(count + 1), [1] * count), heads_first=False)
 
-    def __deepcopy__(self, memo: dict[int, object]) -> None:
-        """Return None: a copied model has weights of its own, and computes by its operators."""
+    def __deepcopy__(self, memo: dict[int, object]) -> NativePasses | None:
+        """Return the passes of a copied model, which read the copy's weights; None where the model was changed."""
+        if _parts(self._model) != self._parts:
+            return None
+        memo[id(self)] = alike = copy.copy(self)
+        vars(alike).update((name, copy.deepcopy(value, memo)) for name, value in vars(self).items())
+        # The copy of the model has no attributes yet when its passes are copied on the way.
+        alike._parts = _parts_of(copy.deepcopy(self._model.layers, memo))
+        return alike
 
     def __str__(self) -> str:
         return "in one native call" + ("" if self.most == NEVER else f" up to {self.most} tokens")
@@ -139,8 +147,13 @@ def _parts(model: DecoderLM) -> list[int]:
 
     This runs before each pass, so that it looks into the modules' own dictionaries.
     """
+    return _parts_of(model.layers)
+
+
+def _parts_of(layers: nn.ModuleList) -> list[int]:
+    """Return what `_parts` returns of the model with these layers."""
     found: list[int] = []
-    for layer in model.layers._modules.values():
+    for layer in layers._modules.values():
         assert layer is not None
         attn, mlp = layer._modules["attn"], layer._modules["mlp"]
         leaves = [*attn._modules.values(), *mlp._modules.values()]  # type: ignore[union-attr]

@@ -13,15 +13,14 @@ from transformers import LlamaConfig
 from helpers.caches import Int8KVCache, Int8PagedKVCache, OutOfPages, PagedKVCache
 from helpers.estimates import GB, MemoryCalculator, NumberFormat, bytes_per_element, kv_cache_bytes
 from helpers.model import Cache, FlatBatch, ModelShape, NoCache, checkpoint, generate
-from helpers.ops import quantise_int8
 from tests.tiny import CONFIGS, reference, twin
 from tools.notebooks import ROOT
 
 MODEL = twin(reference("qwen3"), torch.float64)
 """In fp64: a key so near the border between two codes that the order of a sum decides does not occur."""
 
-INT8_HEADS = NumberFormat(8, 64, "none", "fp32")
-"""A head of 64 numbers shares one fp32 scale."""
+INT8_HEADS = NumberFormat(8, 64, "none", "bf16")
+"""A head of 64 numbers shares one bf16 scale."""
 
 
 class Rounded(Cache):
@@ -41,9 +40,10 @@ class Rounded(Cache):
 
 
 def rounded(x):
-    """Each head's numbers in 127 steps up to the largest, by numpy in fp32."""
+    """Each head's numbers in steps of a 127th of the largest, as nearly as bf16 has it, by numpy in fp32."""
     wide = x.float().numpy()
-    step = np.abs(wide).max(-1, keepdims=True) / np.float32(127)
+    bits = (np.abs(wide).max(-1, keepdims=True) / np.float32(127)).view(np.uint32)
+    step = ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)  # to the nearest, ties to even
     return torch.from_numpy(np.rint(wide / step) * step).to(x.dtype)
 
 
@@ -123,11 +123,11 @@ def test_a_page_that_is_copied_takes_its_scales_along():
     assert cache.pool.stats().copies == 1
 
 
-def test_bytes_are_codes_and_scales_and_the_same_memory_holds_3_8_times_the_tokens():
-    """A head of 64 numbers: 64 bytes and a scale of 4, where fp32 has 256."""
+def test_bytes_are_codes_and_scales_and_the_same_memory_holds_3_88_times_the_tokens():
+    """A head of 64 numbers: 64 bytes and a scale of 2, where fp32 has 256."""
     sizes = dict(num_layers=2, page_size=16, num_kv_heads=3, head_dim=64)
-    plain, small = PagedKVCache(**sizes, num_pages=68), Int8PagedKVCache(**sizes, num_pages=256)
-    each = bytes_per_element("int8", group_size=64, scale_bits=32, zero_point_bits=0)
+    plain, small = PagedKVCache(**sizes, num_pages=66), Int8PagedKVCache(**sizes, num_pages=256)
+    each = bytes_per_element("int8", group_size=64, scale_bits=16, zero_point_bits=0)
     for cache, bytes_each in ((plain, 4), (small, each)):
         assert cache.nbytes == cache.capacity * 2 * 2 * 3 * 64 * bytes_each
     assert small.nbytes == plain.nbytes
@@ -135,7 +135,8 @@ def test_bytes_are_codes_and_scales_and_the_same_memory_holds_3_8_times_the_toke
     assert kv_cache_bytes(shape, 1, small.capacity, INT8_HEADS) == small.nbytes
     gigabytes = MemoryCalculator().calculate_kv_cache(1, small.capacity, 192, 2, INT8_HEADS)
     assert gigabytes * GB == small.nbytes
-    assert round(small.capacity / plain.capacity, 1) == 3.8
+    assert small.capacity >= 3.8 * plain.capacity
+    assert round(small.capacity / plain.capacity, 2) == 3.88
     rows = Int8KVCache(2, 5, 100, 3, 64)
     assert rows.nbytes == 5 * 100 * 2 * 2 * 3 * 64 * each
 
@@ -147,18 +148,10 @@ def test_by_hand_numbers_come_back_within_half_a_step():
     cache.write("a", 1, k[:60], v[:60], 0)
     cache.write("a", 1, k[60:], v[60:], 60)
     for got, exact in zip(cache.get_kv("a", 1), (k, v), strict=True):
-        step = exact.abs().amax(-1, keepdim=True) / 127
+        step = (exact.abs().amax(-1, keepdim=True) / 127).bfloat16().float()
         assert ((got - exact).abs() <= 0.5001 * step).all()
-        torch.testing.assert_close(got.abs().amax(-1), exact.abs().amax(-1))  # the largest is a code itself
+        assert torch.equal(got.abs().amax(-1), 127 * step[..., 0]), "the largest number has the last code"
     assert not cache.get_kv("a", 0)[0].any(), "layers are apart"
-
-
-def test_zeros_and_nan():
-    codes, scale = quantise_int8(torch.tensor([[0.0, 0.0], [float("nan"), 1.0], [-2.0, 1.0]]))
-    assert codes[0].tolist() == [0, 0]
-    assert scale[0] > 0
-    assert (codes[1] * scale[1]).isnan().all()
-    assert codes[2].tolist() == [-127, 64]
 
 
 @pytest.mark.parametrize(

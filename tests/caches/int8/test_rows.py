@@ -60,5 +60,5 @@ def test_misuse_is_named():
         cache.attend(0, *(torch.zeros(1, 1, 4).half(),) * 3, FlatBatch.pack([[1]], seq_ids=[0]))
     with pytest.raises(ValueError, match="floating-point"):
         Int8KVCache(1, 1, 4, 1, 4, dtype=torch.int8)
-    assert cache.nbytes == 2 * 4 * (4 + 4)
+    assert cache.nbytes == 2 * 4 * (4 + 2)
     assert KVCache(1, 1, 4, 1, 4).nbytes == 2 * 4 * 4 * 4

@@ -123,7 +123,7 @@ def test_a_cache_of_8_bits_has_a_ranks_heads(folders, ranks_of, world):
         plan_shards(cfg, world), ranks_of(world).run(quantised.cache_bytes, folders["llama"]), strict=True
     ):
         tokens = 2 * cfg.num_layers * 16 * 4 * len(shard.kv_heads)
-        assert found == [tokens * 4 * cfg.head_dim, tokens * (cfg.head_dim + 4)]
+        assert found == [tokens * 4 * cfg.head_dim, tokens * (cfg.head_dim + 2)]
 
 
 def test_a_group_that_a_cut_would_break_is_refused_on_all_ranks(folders, ranks_of):
