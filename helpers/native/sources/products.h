@@ -35,8 +35,7 @@ struct Tokens {
   }
 };
 
-// What is read after this tile, asked for while this tile is multiplied. A single token asks for nothing: it reads so
-// fast that the processor's own look-ahead is busy enough.
+// What is read after this tile, asked for while this tile is multiplied: nothing where bytes is 0.
 struct Ahead {
   const char* next;
   int bytes, part, parts;  // bytes of a column; which of how many equal parts of the tile this pass asks for
@@ -53,7 +52,7 @@ static void sums_of(Weights (&tile)[N], int columns, const float* x, const Ahead
   F s[C][N * V] = {};
   for (int k = 0; k < columns; k += SPAN) {
     for (int i = 0; i < N; i++) tile[i].begin(k);
-    if (C > 1) ahead.ask(k);
+    ahead.ask(k);
     const int end = std::min(k + SPAN, columns);
 #pragma GCC unroll 4
     for (int j = k; j < end; j++) {
@@ -98,14 +97,16 @@ constexpr int MOST = W == 16 ? 12 : W == 8 ? 6 : V == 4 && REGISTERS < 32 ? 2 : 
 constexpr int ALONE = V < 4 ? 4 / V : 1;
 constexpr int CHUNK = 512;  // tokens that meet all tiles, so that they stay in the caches, before the next ones do
 
-// One token and N tiles: codes become floats in registers.
+// One token and N tiles: codes become floats in registers. Plain weights are read so fast that the processor's own
+// look-ahead is busy enough.
 template <int N>
 static void meet_alone(const Matrix& m, int first, const float* x, float* y) {
   of_format(m, first, [&](auto one) {
     using Weights = decltype(one);
+    const int asked = m.format == INT4 || m.format == INT8 ? N * bytes_of_column(m.format) : 0;
     auto call = [&](auto... i) {
       Weights some[N] = {Weights(m, first + i)...};
-      sums_of<1, N>(some, m.columns, x, Ahead{tile_at(m, first + N), N * bytes_of_column(m.format), 0, 1}, y, 0);
+      sums_of<1, N>(some, m.columns, x, Ahead{tile_at(m, first + N), asked, 0, 1}, y, 0);
     };
     if constexpr (N == 1) call(0);
     else if constexpr (N == 2) call(0, 1);
