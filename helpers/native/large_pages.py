@@ -16,8 +16,12 @@ from torch import Tensor
 
 _PAGE, _LINE = 1 << 21, 64
 _REGION = 32 << 20
+_PRIVATE: dict[str, int] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+)
 _lock = threading.Lock()
-_region, _used = torch.empty(0, dtype=torch.uint8), 0
+_region: mmap.mmap | bytearray = bytearray()
+_next = _end = 0  # where the next tensor begins in the region, and where the region ends
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -25,14 +29,15 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
     Tensors share regions of 32 MiB, one behind the other. A region is given back when no tensor lies in it.
     """
-    nbytes = math.prod(shape) * dtype.itemsize
-    global _region, _used
+    count = math.prod(shape)
+    nbytes = count * dtype.itemsize
+    global _region, _next, _end
     with _lock:
-        if _used + nbytes > len(_region):
-            _region, _used = _mapped(max(nbytes, _REGION)), 0
-        place = _region[_used : _used + nbytes]
-        _used += -(-nbytes // _LINE) * _LINE
-    return place.view(dtype).view(shape)
+        if _next + nbytes > _end:
+            _region, _next, _end = _mapped(max(nbytes, _REGION))
+        tensor = torch.frombuffer(_region, dtype=dtype, count=count, offset=_next)
+        _next += -(-nbytes // _LINE) * _LINE
+    return tensor.view(shape)
 
 
 def copied(tensor: Tensor) -> Tensor:
@@ -42,13 +47,11 @@ def copied(tensor: Tensor) -> Tensor:
     return empty(tuple(tensor.shape), tensor.dtype).copy_(tensor)
 
 
-def _mapped(nbytes: int) -> Tensor:
-    """Return fresh memory of so many bytes, which begins with a large page."""
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(nbytes, dtype=torch.uint8)
-    memory = mmap.mmap(-1, nbytes + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a system without large pages: the same memory, in small ones
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    whole = torch.frombuffer(memory, dtype=torch.uint8)
-    begin = -whole.data_ptr() % _PAGE
-    return whole[begin : begin + nbytes]
+def _mapped(nbytes: int) -> tuple[mmap.mmap, int, int]:
+    """Return fresh memory, and where so many bytes of it begin, with a large page, and end."""
+    memory = mmap.mmap(-1, nbytes + _PAGE, **_PRIVATE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a system without large pages: the same memory, in small ones
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    begin = -torch.frombuffer(memory, dtype=torch.uint8).data_ptr() % _PAGE
+    return memory, begin, begin + nbytes
