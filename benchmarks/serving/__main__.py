@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
+import sys
 
 import benchmarks.serving
+from benchmarks.rivals.process import RivalFailed
 
-PARTS = ("overhead", "rivals")
+PARTS = ("overhead", "rivals", "public", "streams", "replicas")
 
 
 def main() -> None:
@@ -25,7 +28,15 @@ def main() -> None:
                              formatter_class=argparse.RawDescriptionHelpFormatter)
         )  # fmt: skip
     chosen = parser.parse_args()
-    modules[chosen.part].main(chosen)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that all processes are ended
+    try:
+        modules[chosen.part].main(chosen)
+    except RivalFailed as reason:
+        raise SystemExit(f"{chosen.part}: {reason}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(f"\n{chosen.part}: interrupted") from None
 
 
 if __name__ == "__main__":

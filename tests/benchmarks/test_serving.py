@@ -9,9 +9,10 @@ import pytest
 from benchmarks import record
 from benchmarks.rivals.process import Rival, RivalFailed
 from benchmarks.rivals.results import Results
-from benchmarks.serving import rivals
+from benchmarks.serving import public, replicas, rivals
+from helpers.engine import Part, Step
 from helpers.serving.clients import Loopback, open_loop
-from helpers.traffic import Arrival, Trace
+from helpers.traffic import Arrival, Outcome, Report, Trace, poisson
 
 FAKE = [sys.executable, "-m", "tests.benchmarks.fake_server"]
 
@@ -99,3 +100,84 @@ def test_answers_of_another_length_are_no_answers():
         assert rivals.served(server.url, trace).outcomes[1].new_tokens == 5
     with Loopback(app("short")) as server, pytest.raises(RivalFailed, match="2 of 2 requests"):
         rivals.served(server.url, trace)
+
+
+# The public load generator, without it: what it is told, and what is read from its report.
+
+
+def report_of(*requests, **metrics):
+    """A report as guidellm writes it, as far as it is read."""
+    percentiles = {"p50": 250.0, "p90": 300.0, "p99": 400.0}
+    told = {name: {"successful": {"mean": 9.0, "percentiles": percentiles}} for name in public.TIMES.values()}
+    return {
+        "benchmarks": [{"requests": {"successful": list(requests) or None}, "metrics": {**told, **metrics}}]
+    }
+
+
+def answered(due, sent, ended, tokens):
+    """One request of such a report."""
+    timings = {"targeted_start": due, "request_start": sent, "request_end": ended}
+    return {
+        "info": {"timings": timings},
+        "input_metrics": {"text_tokens": 10},
+        "output_metrics": {"text_tokens": tokens},
+    }
+
+
+def test_guidellm_gets_the_traces_moments_and_lengths():
+    trace = poisson(3, 2.0, rivals.MIX, seed=5)
+    told = public.rows(trace)
+    assert [row["timestamp"] for row in told] == [arrival.at for arrival in trace]
+    assert [(row["input_length"], row["output_length"]) for row in told] == [
+        (arrival.prompt_tokens, arrival.new_tokens) for arrival in trace
+    ]
+    words = public.words("http://127.0.0.1:1", "a", "b", 7)
+    assert words["profile"]["schedule_turn"] == "timestamp", "requests come whether or not the server follows"
+    assert words["backend"]["extras"] == {"body": {"temperature": 0}}
+
+
+def test_guidellms_times_are_read_in_seconds_from_the_moment_that_was_due():
+    report = report_of(answered(10.0, 10.1, 14.0, 3), answered(11.0, 11.3, 13.0, 5), text={"tokens": 3})
+    found = public.summary(report, 2)
+    assert (found["seconds"], found["tokens"], found["prompt tokens"]) == (4.0, 8, 20)
+    assert found["ttft"] == {"p50": 0.25, "p90": 0.3, "p99": 0.4}
+    assert found["latency"]["p50"] == 250.0, "the one that guidellm tells in seconds"
+    assert found["late"] == pytest.approx(0.2)
+    assert found["own summary"]["request_latency"] == {"mean": 9.0}
+
+
+def test_a_request_that_guidellm_lost_is_a_failure():
+    with pytest.raises(RivalFailed, match="guidellm: 1 of 2 requests got no whole answer"):
+        public.summary(report_of(answered(0.0, 0.0, 1.0, 3)), 2)
+    with pytest.raises(RivalFailed, match="2 of 2"):
+        public.summary(report_of(), 2)
+
+
+# Replicas: turns of the engine, and what is compared.
+
+
+def step(begin, end, *names):
+    """A pass that computed one token of each of these requests."""
+    return Step(begin, end, tuple(Part(name, 4, 1, True) for name in names), (), 0)
+
+
+def test_a_turn_lasts_until_the_next_pass_where_a_request_goes_on():
+    steps = [step(0, 1, "a"), step(1.5, 2, "a", "b"), step(2.25, 3, "b"), step(9, 10, "c")]
+    assert [one.end for one in replicas.turns(steps)] == [1.5, 2.25, 3, 10]
+    assert replicas.turns([]) == []
+
+
+def test_medians_are_compared():
+    def report(seconds):
+        return Report.summed([outcome(seconds)], 0, 0, 0, 0)
+
+    told, seen = ([report(s) for s in seconds] for seconds in ((1.0, 2.0, 4.0), (2.5, 1.0, 10.0)))
+    found = replicas.compared(told, seen)
+    assert found["apart"] == pytest.approx(0.25), "5 and 4 tokens a second"
+    assert "NOT within 15%" in replicas.line(found)
+    assert "; apart by +0.0%, within 15%" in replicas.line(replicas.compared(told, told))
+
+
+def outcome(seconds):
+    """A request of ten tokens that took so long."""
+    return Outcome("a", None, 0, 4, 10, 0.0, seconds, "length", 0.0, 0.1, seconds)

@@ -6,6 +6,7 @@ What it compiles while loading (minutes, once) knows the number of threads, and 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -100,3 +101,6 @@ def with_intels_openmp() -> None:
 if __name__ == "__main__":
     with_intels_openmp()
     serve(Vllm())
+    os.killpg(
+        0, signal.SIGKILL
+    )  # the server and its engine, where the benchmark was killed and could not do it
