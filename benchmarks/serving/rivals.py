@@ -105,9 +105,6 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Carry the command out; the last line says how many samples are missing."""
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # so that all processes are ended
     torch.set_num_threads(options.threads)  # the file of results says so
     results = Results(machine(options.threads), FILE)
     servers = Servers(options, results)
