@@ -31,9 +31,6 @@ class CodedProduct(RowProduct):
 
     Few tokens meet codes, which become numbers in registers. For many tokens the numbers are written out, some
     rows of the matrix at a time, and multiplied as usual; from how many on is measured once a machine.
-
-    The kernels are for processors. A `QuantisedLinear` that moves to another device takes the product of that
-    device instead (`elsewhere`). A `CodedProduct` that is moved alone unpacks its codes in each call.
     """
 
     codes: Tensor
@@ -44,7 +41,6 @@ class CodedProduct(RowProduct):
         """Take a matrix that `serves` says can be taken. With `whole`, inputs become int8, each token by itself."""
         super().__init__()
         self.format = fmt = quantised.format
-        self.dtype = like.dtype
         group = fmt.group if isinstance(fmt.group, int) else quantised.shape[1]
         offset = quantised.offset
         if fmt.offset == "zero" and offset is not None:
@@ -83,10 +79,6 @@ class CodedProduct(RowProduct):
     def quantised(self) -> Quantised:
         """Return the matrix as its format stores it."""
         return self._stored(*self.native.unpacked())
-
-    def elsewhere(self, like: Tensor) -> Product:
-        """Return the product for inputs like `like`, on another device: with the same codes, still on this one."""
-        return (whole_product_of if self.native.whole else product_of)(self.quantised, like)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from helpers.compression.coded_product import CodedProduct
 from helpers.compression.products import Product, RowProduct
 from helpers.model.decoder import Linear
 
@@ -24,15 +21,6 @@ class QuantisedLinear(nn.Module):
         super().__init__()
         self.product, self.wide, self.most_rows = product, wide, most_rows
         self.register_buffer("bias", bias)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> QuantisedLinear:
-        """Move as every module does; codes in the kernels' order become what the new device multiplies by."""
-        if isinstance(self.product, CodedProduct) and self.product.codes.device.type == "cpu":
-            like = fn(torch.empty(0, dtype=self.product.dtype))
-            if like.device.type != "cpu":
-                self.product = self.product.elsewhere(like)
-        moved: QuantisedLinear = super()._apply(fn, recurse)
-        return moved
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product: `x [T, in]` -> `[T, out]`."""

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from helpers import emulated_npu
 from helpers.caches import Int8KVCache, Int8PagedKVCache
-from helpers.compression import INT4, INT8, CodedProduct, Recipe, load_quantised, quantise
+from helpers.compression import INT4, INT8, Recipe, load_quantised, quantise
 from helpers.engine import ContinuousBatcher, Request
 from helpers.estimates import NumberFormat
 from helpers.model import Cache, DecoderLM, FlatBatch, NoCache, build, generate
@@ -100,32 +100,6 @@ def test_a_quantised_model_moves_to_the_device(model: DecoderLM):
     want = logits(small)
     moved = copy.deepcopy(small).to("npu")  # a copy: `small` shares its norms with `model`
     assert distance(logits(moved), want) < 0.03
-
-
-MOVED = {
-    "int4": (Recipe(INT4, head=INT4), "aclnnWeightQuantBatchMatmulV2", 9),
-    "int8": (Recipe(INT8, head=INT8), "aclnnWeightQuantBatchMatmulV2", 9),
-    "W8A8": (Recipe(INT8, activations="token"), "aclnnQuantMatmulV5", 8),
-}
-
-
-@pytest.mark.parametrize("name", MOVED)
-def test_what_was_packed_on_a_cpu_takes_the_devices_products(model: DecoderLM, name: str):
-    """Once, while it moves: a pass there unpacks no code, but for the rows of an embedding."""
-    recipe, kernel, calls = MOVED[name]
-    small = quantise(model, recipe)
-    kinds = {type(part) for part in small.layers.modules()}
-    assert CodedProduct in kinds, "this test is about codes in the order of the CPU's kernels"
-    want = logits(small)
-    moved = copy.deepcopy(small).to("npu")
-    logits(moved)
-    with emulated_npu.trace() as names:
-        got = logits(moved)
-    assert names.count(kernel) == calls
-    assert not [name for name in names if "Shift" in name and recipe.head is None]
-    assert CodedProduct not in {type(part) for part in moved.layers.modules()}
-    assert distance(got, want) < 0.03
-    assert torch.equal(logits(small), want)
 
 
 def test_fp32_activations_are_refused(model: DecoderLM):
