@@ -12,6 +12,7 @@ from benchmarks.rivals.results import Results
 from benchmarks.serving import public, replicas, rivals
 from helpers.engine import Part, Step
 from helpers.serving.clients import Loopback, open_loop
+from helpers.simulation import FittedTime
 from helpers.traffic import Arrival, Outcome, Report, Trace, poisson
 
 FAKE = [sys.executable, "-m", "tests.benchmarks.fake_server"]
@@ -165,6 +166,15 @@ def test_a_turn_lasts_until_the_next_pass_where_a_request_goes_on():
     steps = [step(0, 1, "a"), step(1.5, 2, "a", "b"), step(2.25, 3, "b"), step(9, 10, "c")]
     assert [one.end for one in replicas.turns(steps)] == [1.5, 2.25, 3, 10]
     assert replicas.turns([]) == []
+
+
+def test_a_machine_that_became_slower_is_told_from_a_fault_of_the_simulation():
+    fitted = FittedTime([1, 8], [1.0, 8.0], 0.0, 0.0)
+    steps = [step(0, 2, "a"), step(2, 4, "a")]
+    assert replicas.drifted(fitted, [0.0], steps) == pytest.approx(-0.5), "one second predicted, two measured"
+    assert replicas.drifted(fitted, [-0.5, -0.5], steps) == pytest.approx(0.0), (
+        "passes took twice the fit before, too"
+    )
 
 
 def test_medians_are_compared():

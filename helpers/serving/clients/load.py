@@ -24,8 +24,9 @@ def open_loop(url: str, trace: Trace, vocab_size: int, **options: Any) -> Report
     Prompts are seeded tokens of the vocabulary, answers have exactly `new_tokens` tokens, and `options` are
     further fields of each body. A request that follows another one is sent when that one is answered, not
     earlier. Its prompt is the earlier prompt, as many seeded tokens as the answer had (a client is told an
-    answer's text, not its tokens), and its own tokens: `as_sent` is that trace for a simulator. Times count from the moment when a call was due, so
-    that a late client hides no wait. Raises ValueError for a request that asks for no token.
+    answer's text, not its tokens), and its own tokens: `as_sent` is that trace for a simulator. Times count
+    from the moment when a call was due, so that a late client hides no wait. Raises ValueError for a request
+    that asks for no token.
     """
     if any(arrival.new_tokens < 1 for arrival in trace):
         raise ValueError("each request must ask for 1 token or more")
