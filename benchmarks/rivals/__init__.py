@@ -23,5 +23,6 @@ Afterwards `python tools/rivals_table.py` puts the table into the README.
 | `process` | our side of the pipe |
 | `workloads` | what is measured |
 | `results` | samples, merged into the file |
+| `slice` | one run: turns, the time that is left, a contender that fails; also for `benchmarks.serving` |
 | `adapters` | one file for each rival |
 """

@@ -3,91 +3,52 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import signal
 import sys
-import time
-from contextlib import ExitStack
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 import benchmarks.rivals
-from benchmarks import record
 from benchmarks.rivals.contenders import CONTENDERS, FORMATS, start
 from benchmarks.rivals.environments import folder, python_of
 from benchmarks.rivals.models import located
-from benchmarks.rivals.process import OtherLoad, OutOfTime, Rival, RivalFailed
+from benchmarks.rivals.process import Rival, RivalFailed
 from benchmarks.rivals.results import Results, Truth
+from benchmarks.rivals.slice import Slice, machine
 from benchmarks.rivals.workloads import WORKLOADS, of_format
 
 
-class Slice:
-    """One run of the command: contenders that are loaded, and the time that is left."""
+class Engines(Slice):
+    """Engines that are driven by lines of JSON; answers are compared with transformers'."""
 
     def __init__(self, options: argparse.Namespace, results: Results, truth: Truth):
         """Begin now."""
-        self.options, self.results, self.truth = options, results, truth
-        self.end = time.monotonic() + 60 * options.minutes
-        self.rivals: dict[str, tuple[Rival, dict[str, str]]] = {}
+        super().__init__(options, results)
+        self.truth = truth
 
-    def left(self) -> float:
-        """Return the seconds that are left. Raise OutOfTime when there are none."""
-        if (seconds := self.end - time.monotonic()) <= 0:
-            raise OutOfTime
-        return seconds
+    def workloads(self, format: str) -> Sequence[str]:
+        """Return those that the command names, else all of the format."""
+        return self.options.workloads or of_format(format)
 
-    def missing(self, format: str) -> list[tuple[str, int, str]]:
-        """Return what the file does not have, in the order of measuring: workload, turn and contender."""
-        out = self.results.absent.get(format, {})
-        names = [name for name in self.options.only if format in CONTENDERS[name].models and name not in out]
-        return [
-            (workload, turn, name)
-            for workload in self.options.workloads or of_format(format)
-            for turn in range(self.options.turns)
-            for name in names
-            if not self.results.has(format, workload, name, turn)
-        ]
+    def start(self, name: str, format: str) -> tuple[Rival, dict[str, str]]:
+        """Return a contender's process, loaded and warm, and its versions."""
+        return start(name, format, self.options.threads, self.left)
 
-    def measure(self, format: str) -> None:
-        """Take all missing samples of a format. OutOfTime where the slice ends before."""
-        with ExitStack() as stack:
-            for workload, turn, name in self.missing(format):
-                if name in self.results.absent.get(format, {}):
-                    continue
-                try:
-                    self.sample(stack, format, workload, turn, name)
-                except RivalFailed as reason:
-                    self.results.miss(format, name, str(reason))
-                    print(f"{format:<5} {name:<15} {reason}", flush=True)
-        self.rivals = {}
-
-    def sample(self, stack: ExitStack, format: str, workload: str, turn: int, name: str) -> None:
-        """Take one sample, and write it."""
-        if self.left() < self.results.longest(format, workload, name):
-            raise OutOfTime
-        if name not in self.rivals:
-            rival, versions = start(name, format, self.options.threads, self.left)
-            self.rivals[name] = stack.enter_context(rival), versions
-        rival, versions = self.rivals[name]
+    def taken(self, rival: Rival, format: str, workload: str, turn: int, name: str) -> dict[str, Any]:
+        """Return seconds, tokens, and how many answers equal transformers'."""
         asked = WORKLOADS[workload].asked(turn)
-        with OtherLoad(rival.pid) as others:
-            found = rival.ask(WORKLOADS[workload].call, self.left(), **asked)
+        found = rival.ask(WORKLOADS[workload].call, self.left(), **asked)
         if (name, format) == ("transformers", "fp32"):
             self.truth.keep({workload: asked}, found["answers"])
-        sample = {
-            "seconds": found["seconds"],
-            "tokens": found["tokens"],
-            "other cores": round(others.cores, 2),
-        }
-        sample |= {
-            "equal": self.truth.equal({workload: asked}, found["answers"]),
-            "day": str(datetime.date.today()),
-        }
-        self.results.add(format, workload, name, turn, versions, sample)
-        speed = found["tokens"] / found["seconds"]
-        print(f"{format:<5} {workload:<11} turn {turn} {name:<15} {found['seconds']:7.2f} s {speed:8.1f} tokens/s"
-              f"   others {others.cores:.2f} cores   equal {sample['equal']}", flush=True)  # fmt: skip
+        equal = self.truth.equal({workload: asked}, found["answers"])
+        return {"seconds": found["seconds"], "tokens": found["tokens"], "equal": equal}
+
+    def line(self, sample: dict[str, Any]) -> str:
+        """Return tokens per second, and how many answers are equal."""
+        return f"{sample['tokens'] / sample['seconds']:8.1f} tokens/s   equal {sample['equal']}"
 
 
 def prepare(names: list[str], formats: list[str]) -> None:
@@ -110,19 +71,7 @@ def run(options: argparse.Namespace) -> int:
     for format in options.formats if options.again else ():
         for name in options.only:
             results.forget(format, name, options.workloads or of_format(format))
-    part = Slice(options, results, Truth(folder() / "answers"))
-    try:
-        for format in options.formats:
-            part.measure(format)
-    except OutOfTime:
-        print("the time is up; the same command goes on from here", flush=True)
-    return sum(len(part.missing(format)) for format in options.formats)
-
-
-def machine(threads: int) -> dict[str, object]:
-    """Return what all samples of the file have in common."""
-    found = record.environment()
-    return {name: found[name] for name in ("platform", "processor", "cpus")} | {"threads": threads}
+    return Engines(options, results, Truth(folder() / "answers")).measure(options.formats)
 
 
 def words(arguments: list[str] | None = None) -> argparse.Namespace:

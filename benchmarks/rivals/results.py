@@ -1,4 +1,4 @@
-"""Samples in results/rivals.json, merged, never mixed between machines or versions; transformers' answers."""
+"""Samples in one file of results, merged, never mixed between machines or versions; transformers' answers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Results:
     contender that could not take part.
     """
 
-    def __init__(self, machine: dict[str, Any]):
-        """Read the file. One of another machine, or of other threads, is begun anew."""
-        path = record.RESULTS / "rivals.json"
+    def __init__(self, machine: dict[str, Any], file: str = "rivals"):
+        """Read `results/FILE.json`. One of another machine, or of other threads, is begun anew."""
+        path = record.RESULTS / f"{file}.json"
+        self.file = file
         found = json.loads(path.read_text()) if path.exists() else {}
         self.machine = machine
         same = found.get("machine") == machine
@@ -69,7 +70,7 @@ class Results:
     def write(self) -> Path:
         """Write the file, and return its path."""
         content = {"machine": self.machine, "entries": self.entries, "absent": self.absent}
-        return record.write("rivals", content, ("torch", "transformers"))
+        return record.write(self.file, content, ("torch", "transformers"))
 
     def _entry(self, format: str, workload: str, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.entries.get(format, {}).get(workload, {}).get(name, {})

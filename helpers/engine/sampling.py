@@ -90,17 +90,21 @@ def kept_tokens(logits: Row, request: Request) -> tuple[Tokens, Row]:
     smaller numbers. Of what is left, `top_p` keeps the fewest likeliest tokens that have that share of the weight.
     No more is sorted than `top_p` needs: tokens of weights that together are less than what may be cut are cut at
     once.
+
+    The tokens come in ascending order, not the likeliest first. A rounding may exchange two tokens that are nearly
+    equally likely. In order of likelihood, the two would exchange their parts of the summed weights, too, and so
+    other tokens would be drawn. In ascending order, an edge between two parts moves no further than the rounding.
     """
     with np.errstate(over="ignore"):  # a temperature near 0: all but the likeliest tokens have weight 0
         weights = np.exp((logits - logits.max()) / max(request.temperature, 1e-30))
-    tokens = _largest(logits, request.top_k) if request.top_k else np.arange(len(logits))
+    tokens = np.sort(_largest(logits, request.top_k)) if request.top_k else np.arange(len(logits))
     weights = weights[tokens] if request.top_k else weights
     if request.top_p < 1:  # else the rounding of the sums would cut the unlikeliest tokens off
         total = float(weights.sum(dtype=np.float64))
         heavy = np.flatnonzero(weights >= (1 - request.top_p) * total / len(weights))
         order = heavy[np.argsort(-logits[tokens[heavy]], kind="stable")]
         sums = weights[order].cumsum(dtype=np.float64)
-        order = order[sums - weights[order] < request.top_p * total]
+        order = np.sort(order[sums - weights[order] < request.top_p * total])
         tokens, weights = tokens[order], weights[order]
     return tokens, weights
 

@@ -10,6 +10,7 @@ from helpers.simulation.paper_pages import PaperPages
 from helpers.simulation.parallel_time import PipelineTime, TensorParallelTime, stage_shares
 from helpers.simulation.pass_time import FittedTime, Load, PassTime, RooflineTime, pass_cost
 from helpers.simulation.replicas import simulate, simulate_replicas, together
+from helpers.simulation.scattered_time import ScatteredTime
 from helpers.simulation.simulator import SimulatedEngine
 from helpers.simulation.sweeps import Setting, sweep
 
@@ -24,6 +25,7 @@ __all__ = [
     "PassTime",
     "PipelineTime",
     "RooflineTime",
+    "ScatteredTime",
     "Setting",
     "SimulatedEngine",
     "TensorParallelTime",

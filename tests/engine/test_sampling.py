@@ -130,6 +130,18 @@ def test_kept_tokens_are_those_of_a_whole_sort(size, levels, spread, temperature
         assert found == pytest.approx(wanted, abs=1e-5)
 
 
+@pytest.mark.parametrize("how", [dict(), dict(top_k=3), dict(top_p=0.95), dict(top_k=3, top_p=0.95)])
+def test_two_tokens_that_a_rounding_exchanges_keep_their_parts(how):
+    """The likeliest two differ by a rounding, once this way and once that way: each seed draws the same."""
+    rows = torch.tensor([[1.0, 0.0, 1.0 + 1e-6, -1.0], [1.0 + 1e-6, 0.0, 1.0, -1.0]])
+    drawn = [
+        choose(rows, [Request(i, [1], temperature=1.0, seed=seed, **how) for i in range(2)], [0, 0])
+        for seed in range(200)
+    ]
+    assert [one for one, _ in drawn] == [other for _, other in drawn]
+    assert {one for one, _ in drawn} >= {0, 1, 2}
+
+
 @pytest.mark.parametrize("how", [dict(), dict(top_k=40), dict(top_p=0.9), dict(top_k=40, top_p=0.9)])
 def test_only_kept_tokens_are_drawn_each_by_its_share(how):
     row = torch.randn(500, generator=torch.Generator().manual_seed(3)) * 2

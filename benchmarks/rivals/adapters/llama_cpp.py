@@ -30,6 +30,10 @@ class LlamaCpp(Adapter):
         params.warmup, params.verbosity, params.ui = True, 0, False
         self.server = xllamacpp.Server(params)
 
+    def listen(self, model: str, format: str, threads: int) -> str:
+        self.load(model, format, threads)
+        return str(self.server.listening_address)
+
     def answers(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
         with ThreadPoolExecutor(len(prompts)) as pool:
             return list(pool.map(self._ask, prompts, lengths))

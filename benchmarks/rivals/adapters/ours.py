@@ -1,10 +1,11 @@
-"""The course's engine: `ContinuousBatcher` over pages, a fresh engine for each call."""
+"""The course's engine: `ContinuousBatcher` over pages, a fresh engine for each call, or one behind the server."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,8 +15,11 @@ from benchmarks.rivals.protocol import Adapter, serve
 from benchmarks.transformers_batches import Job
 from helpers.compression import INT4, INT8, Recipe, quantise
 from helpers.model import checkpoint
+from helpers.serving import make_service
+from helpers.serving.clients import Loopback
 
 RECIPES = {"int8": Recipe(INT8, INT8), "int4": Recipe(INT4, INT8)}
+SEATS = 64
 
 
 class Course(Adapter):
@@ -24,9 +28,13 @@ class Course(Adapter):
     packages = ("torch",)
 
     def load(self, model: str, format: str, threads: int) -> None:
-        torch.set_num_threads(threads)
-        loaded = checkpoint.load(DTYPES.get(format, torch.float32), "cpu").model
-        self.engine = Ours(quantise(loaded, RECIPES[format]) if format in RECIPES else loaded, 64)
+        self.engine = Ours(_loaded(format, threads)[0], SEATS)
+
+    def listen(self, model: str, format: str, threads: int) -> str:
+        served, tokenizer = _loaded(format, threads)
+        service = make_service(served, tokenizer, "model", max_batch_size=SEATS, max_waiting=512)
+        self.server = Loopback(service).start()
+        return self.server.url
 
     def answers(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
         return self.engine.serve(list(map(Job, prompts, lengths)))
@@ -34,6 +42,13 @@ class Course(Adapter):
     def versions(self) -> dict[str, str]:
         """Return torch's version, and the beginning of a sha256 over the library's sources."""
         return {**super().versions(), "helpers": _sources()}
+
+
+def _loaded(format: str, threads: int) -> tuple[Any, Any]:
+    """Return the model in a format, and its tokenizer."""
+    torch.set_num_threads(threads)
+    loaded = checkpoint.load(DTYPES.get(format, torch.float32), "cpu")
+    return quantise(loaded.model, RECIPES[format]) if format in RECIPES else loaded.model, loaded.tokenizer
 
 
 def _sources() -> str:

@@ -6,13 +6,14 @@ calls: at a fixed rate, or by a fixed number of clients), `loopback` (a server f
 
 from helpers.serving.clients.calls import Heard, call, completion, hear
 from helpers.serving.clients.event_parser import EventParser
-from helpers.serving.clients.load import at_once, closed_loop, open_loop
+from helpers.serving.clients.load import as_sent, at_once, closed_loop, open_loop
 from helpers.serving.clients.loopback import Loopback
 
 __all__ = [
     "EventParser",
     "Heard",
     "Loopback",
+    "as_sent",
     "at_once",
     "call",
     "closed_loop",

@@ -24,12 +24,21 @@ def open_loop(url: str, trace: Trace, vocab_size: int, **options: Any) -> Report
     Prompts are seeded tokens of the vocabulary, answers have exactly `new_tokens` tokens, and `options` are
     further fields of each body. A request that follows another one is sent when that one is answered, not
     earlier. Its prompt is the earlier prompt, as many seeded tokens as the answer had (a client is told an
-    answer's text, not its tokens), and its own tokens. Times count from the moment when a call was due, so
-    that a late client hides no wait. Raises ValueError for a request that asks for no token.
+    answer's text, not its tokens), and its own tokens: `as_sent` is that trace for a simulator. Times count
+    from the moment when a call was due, so that a late client hides no wait. Raises ValueError for a request
+    that asks for no token.
     """
     if any(arrival.new_tokens < 1 for arrival in trace):
         raise ValueError("each request must ask for 1 token or more")
     return in_own_loop(_Open(url, trace, vocab_size, options).run())
+
+
+def as_sent(trace: Trace) -> Trace:
+    """Return a trace whose texts are those that `open_loop` sends, for a simulation beside the measured run.
+
+    A request that follows another one finds the earlier prompt in a cache, not the earlier answer.
+    """
+    return _AsSent(trace.arrivals, trace.name, trace.seed)
 
 
 def closed_loop(url: str, bodies: Iterable[Mapping[str, Any]], clients: int) -> Report:
@@ -52,6 +61,16 @@ def at_once(
     asked = list(bodies)
     leaves = [*leave_after, *[None] * (len(asked) - len(leave_after))]
     return in_own_loop(_at_once(url, asked, leaves))
+
+
+class _AsSent(Trace):
+    """A trace whose followers know no answer."""
+
+    def prompt(self, place: int, vocab_size: int | None = None, before: Sequence[int] = ()) -> list[int]:
+        """Return the prompt: of the text before, only what was a prompt itself; the rest are own tokens."""
+        follows = self[place].follows
+        known = before if follows is None else before[: self[follows].prompt_tokens]
+        return super().prompt(place, vocab_size, known)
 
 
 class _Open:

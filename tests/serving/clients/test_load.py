@@ -2,7 +2,8 @@
 
 import pytest
 
-from helpers.serving.clients import at_once, closed_loop, completion, open_loop
+from helpers.serving.clients import as_sent, at_once, closed_loop, completion, open_loop
+from helpers.simulation import SimulatedEngine, simulate
 from helpers.traffic import Arrival, Lengths, Mix, Trace, multi_turn, poisson
 from tests.serving.service import alone, is_empty, model, running, until
 
@@ -37,6 +38,20 @@ def test_followers_come_behind_their_answers_and_find_their_beginning(server):
             assert done[place].arrived >= done[arrival.follows].ended
             assert done[place].cached_tokens >= trace[arrival.follows].prompt_tokens // 8 * 8 - 8
     assert {o.client for o in report.outcomes} == {"talk 0", "talk 1", "talk 2"}
+
+
+def test_a_simulator_of_the_trace_as_sent_finds_what_the_server_finds():
+    """One talk on one engine, nothing is displaced: hits follow from texts alone, to the token."""
+    trace = multi_turn(1, 100, 4, 0.01, mix=Mix(Lengths(20, 0.2, 16, 24), Lengths(7)), seed=1)
+    sizes = dict(num_pages=128, page_size=8, max_batch_size=8, token_budget=128)
+    told = [
+        [o.cached_tokens for o in simulate(one, SimulatedEngine(lambda load: 0.01, **sizes)).outcomes]
+        for one in (as_sent(trace), trace)
+    ]
+    with running(num_pages=128, page_size=8) as fresh:
+        found = [o.cached_tokens for o in open_loop(fresh.url, trace, VOCAB).outcomes]
+    assert found == told[0]
+    assert sum(found) < sum(told[1]), "a client that knew the answers' tokens would find them, too"
 
 
 def test_a_request_for_nothing_is_refused():

@@ -1,4 +1,4 @@
-"""The server beside its bare engine: `python -m benchmarks.serving [--streams 16] [--tokens 64] [--repeats 3]`.
+"""The server beside its bare engine, 16 streams.
 
 SmolLM2-135M, greedy, answers of a forced length. The bare engine serves the same requests by `run()`; the server
 serves them as streams that a client in another process reads. The two take turns. Bar: the server's throughput is
@@ -27,12 +27,14 @@ from helpers.serving import Server, Service, bind, make_service
 PROMPTS = [f"Story number {i}: once upon a time there was a" for i in range(64)]
 
 
-def main() -> None:
-    """Measure, print, and write results/serving.json."""
-    parser = argparse.ArgumentParser()
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     for name, default in (("streams", 16), ("tokens", 64), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure, print, and write results/serving.json."""
     loaded = checkpoint.load(device="cpu")
     service = make_service(loaded.model, loaded.tokenizer, "model", max_batch_size=options.streams)
     taken = bind("127.0.0.1", 0)
@@ -55,9 +57,10 @@ def main() -> None:
             thread.join()
     engine, served = (statistics.median(samples[name]) for name in ("engine", "server"))
     tokens = options.streams * options.tokens
+    sizes = {name: getattr(options, name) for name in ("streams", "tokens", "repeats")}
     share = engine / served
     print(f"engine {tokens / engine:.1f} tokens/s, server {tokens / served:.1f} tokens/s: {share:.1%}")
-    print(write("serving", {"options": vars(options), "samples": samples, "share": share}))
+    print(write("serving", {"options": sizes, "samples": samples, "share": share}))
 
 
 def bare(loaded: Checkpoint, service: Service, streams: int, tokens: int) -> float:
@@ -101,7 +104,3 @@ async def _stream(http: httpx.AsyncClient, url: str, i: int, tokens: int) -> lis
     if json.loads(last.removeprefix("data: "))["usage"]["completion_tokens"] != tokens:
         raise RuntimeError(f"stream {i} ended early: {last[:200]}")
     return times
-
-
-if __name__ == "__main__":
-    main()
