@@ -2030,4 +2030,57 @@ def f(choices, ttft, tpot, share):
 """,
         "A time of 0 is a time",
     ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+def f(weight, group):
+    groups = weight.reshape(len(weight), -1, group)
+    low, high = (groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True))
+    scale = (high - low) / 16
+    offset = low / scale + 8
+    codes = (groups / scale - offset).round()
+    return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
+""",
+        "Codes go from -8 to 7, and one lies outside.",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    found = []
+    for piece in pieces:
+        for line in piece.decode(errors='replace').split('\\n'):
+            if line.startswith('data: '):
+                found.append(line[6:])
+    return found
+""",
+        "Is one returned that has not ended?",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    homes = {}
+    for talk, _ in requests:
+        homes.setdefault(talk, len(homes) % engines)
+    return [homes[talk] for talk, _ in requests]
+""",
+        "Look at request 1, counted from 0: the loads before it are",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    homes = {}
+    for i, (talk, _) in enumerate(requests):
+        homes.setdefault(talk, i % engines)
+    return [homes[talk] for talk, _ in requests]
+""",
+        "Is there a bound at all?",
+    ),
 ]

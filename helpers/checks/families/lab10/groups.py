@@ -115,6 +115,8 @@ def group_facts(got: Tensor, right: Tensor, case: Case) -> str:
         return f"Which type is asked for? {right.dtype}."
     if got.dtype.is_floating_point and not bool(got.isfinite().all()):
         return "A group of equal weights has a range of 0. Is something divided by it?"
+    if got.dtype == torch.int8 and not -8 <= int(got.min()) <= int(got.max()) <= 7:
+        return "Codes go from -8 to 7, and one lies outside. How many steps are there from the smallest weight to the largest?"
     if got.dtype == torch.int8 and set((right - got).flatten().tolist()) <= {0, 1}:
         return CUT
     return ""

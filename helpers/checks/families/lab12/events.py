@@ -129,6 +129,26 @@ def events_kind(got: Any, case: Case) -> tuple[list[str]]:
     return (list(got),)
 
 
+def events_facts(got: list[str], right: list[str], case: Case) -> str:
+    """Return what the events themselves tell."""
+    stream = b"".join(case["pieces"])
+    if any("\ufffd" in one for one in got):
+        return "A piece may end inside a character. Is each piece decoded by itself?"
+    if any(one.endswith("\r") for one in got):
+        return (
+            "Lines may end with a carriage return and a line feed. Is the carriage return left in the text?"
+        )
+    if _DONE in got:
+        return "`[DONE]` says that the stream has ended. Is it returned?"
+    if got[: len(right)] == right and not stream.endswith((b"\n\n", b"\n\r\n")):
+        return "An event ends with an empty line. Is one returned that has not ended?"
+    return (
+        "A piece may end anywhere. Are the pieces joined before lines are looked for?"
+        if len(case["pieces"]) > 1
+        else ""
+    )
+
+
 def _is_stream(pieces: Sequence[bytes]) -> bool:
     """Return whether the pieces are a text when joined, and none is empty."""
     try:
@@ -141,7 +161,7 @@ def _is_stream(pieces: Sequence[bytes]) -> bool:
 EVENTS = Family(
     events,
     events_cases,
-    (Part(mistakes={
+    (Part(facts=events_facts, mistakes={
         "A piece may end anywhere. Is each piece taken for whole events?": _events(piecewise=True),
         "A piece may end inside a character. Is each piece decoded by itself?": _events(whole=False),
         "An event ends with an empty line. Is one returned that has not ended?": _events(unfinished=True),

@@ -85,6 +85,18 @@ def route_kind(got: Any, case: Case) -> tuple[list[int]]:
     return (list(got),)
 
 
+def route_facts(got: list[int], right: list[int], case: Case) -> str:
+    """Return what an answer could see before the first request that goes elsewhere."""
+    first = next(i for i, (a, b) in enumerate(zip(got, right, strict=True)) if a != b)
+    loads, homes = [0] * case["engines"], dict[str, int]()
+    for (talk, tokens), engine in zip(case["requests"][:first], right, strict=False):
+        loads[engine] += tokens
+        homes[talk] = engine
+    home = homes.get(case["requests"][first][0])
+    known = "has no home yet" if home is None else f"is at home at engine {home}"
+    return f"Look at request {first}, counted from 0: the loads before it are {loads}, and its conversation {known}."
+
+
 def _is_traffic(requests: Sequence[tuple[str, int]], engines: int, slack: int) -> bool:
     """Return whether each request has a conversation and tokens."""
     return engines >= 1 and slack >= 0 and all(len(one) == 2 and one[0] and one[1] >= 1 for one in requests)
@@ -93,8 +105,9 @@ def _is_traffic(requests: Sequence[tuple[str, int]], engines: int, slack: int) -
 ROUTE = Family(
     places,
     route_cases,
-    (Part(mistakes={
-        "Is there a bound at all? One popular conversation gets an engine for itself.": _places(bound="none"),
+    (Part(facts=route_facts, mistakes={
+        "Is there a bound at all? One popular conversation gets an engine for itself.": (
+            _places(bound="none"), _places(bound="none", fresh="turn")),
         "The bound is above the least load. Is it above the mean?": _places(bound="mean"),
         "The bound is above the least load. Is it above the largest, so that all are within it?": _places(bound="most"),
         "The bound is above the least load. Is the slack compared with the load itself?": _places(bound="zero"),
