@@ -50,8 +50,10 @@ def draw_channels(largest: Mapping[str, Tensor], title: str) -> Figure:
 def draw_quality(points: Mapping[str, Mapping[str, tuple[float, float]]], title: str) -> Figure:
     """Return a figure of divergence over megabytes: families of named points `(bytes, divergence)`.
 
-    A divergence under 0.0003 is drawn at 0.0003, at the bottom, and its name says so.
+    A divergence under 0.0003 is drawn at 0.0003, at the bottom, and its name says so. In the right half such a
+    long name stands to the left of its point, where it has room.
     """
+    most = max(nbytes / 1e6 for named in points.values() for nbytes, _ in named.values())
     fig, ax = plots.new_figure(
         title, "MB of weights in the layers", "KL divergence, nats a token", height=4.4
     )
@@ -61,10 +63,12 @@ def draw_quality(points: Mapping[str, Mapping[str, tuple[float, float]]], title:
         ax.plot(xs, ys, marker, markersize=8, label=family, color=plots.COLORS[color])
         for (name, (_, divergence)), x, y in zip(named.items(), xs, ys, strict=True):
             told = name if divergence >= _LEAST else f"{name} (KL below {_LEAST})"
-            ax.annotate(told, (x, y), textcoords="offset points", xytext=(7, 3), fontsize=9)
+            left = told != name and x > 0.55 * most
+            ax.annotate(told, (x, y), textcoords="offset points", xytext=(-7 if left else 7, 3), fontsize=9,
+                        ha="right" if left else "left")  # fmt: skip
     plots.log_axis(ax, "y")
     ax.set_ylim(2e-4, 40)
-    ax.set_xlim(left=0, right=1.18 * max(n / 1e6 for named in points.values() for n, _ in named.values()))
+    ax.set_xlim(left=0, right=1.18 * most)
     plots.legend(ax, loc="upper right")
     return fig
 
