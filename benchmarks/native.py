@@ -21,7 +21,7 @@ import torch
 from benchmarks.record import write
 from helpers import PagedKVCache
 from helpers.compression import INT4, INT8, Q8_0, Recipe, quantise, weight_nbytes
-from helpers.model import FlatBatch, SmallPasses, checkpoint
+from helpers.model import FlatBatch, NativePasses, checkpoint
 from helpers.native import kernels
 from helpers.ops import BlockTables, attention_pages, torch_attention
 
@@ -79,7 +79,7 @@ def attention(
     return pairs(way(torch_attention.attention_pages), way(attention_pages), repeats)
 
 
-def step(model: Any, native: SmallPasses, rows: int, context: int, repeats: int) -> dict[str, Any]:
+def step(model: Any, native: NativePasses, rows: int, context: int, repeats: int) -> dict[str, Any]:
     """Return the samples of a decode step: operators with plain attention, and one native call."""
     rng, chunk = random.Random(0), 32
     spread = 0 if context < 64 else 150
@@ -93,7 +93,7 @@ def step(model: Any, native: SmallPasses, rows: int, context: int, repeats: int)
     cache.prepare(batch)
 
     def by_operators(_: int) -> None:
-        model.small_passes = None
+        model.native_passes = None
         model.compute(batch, cache)
 
     def plainly(_: int) -> None:
@@ -101,7 +101,7 @@ def step(model: Any, native: SmallPasses, rows: int, context: int, repeats: int)
             by_operators(0)
 
     def natively(_: int) -> None:
-        model.small_passes = native
+        model.native_passes = native
         model.compute(batch, cache)
 
     found = pairs(plainly, natively, repeats)
@@ -150,7 +150,7 @@ def measure_streams(results: dict[str, Any], repeats: int) -> None:
             speed, ratio = found["tokens/s"][name], found["times fp32"][name]
             print(
                 f"{rows:>3} rows, {name:<14} {speed:8.1f} tokens/s {ratio:5.2f} x fp32, "
-                f"{weight_nbytes(model) / 1e6:6.0f} MB, passes {model.small_passes or 'by operators'}"
+                f"{weight_nbytes(model) / 1e6:6.0f} MB, passes {model.native_passes or 'by operators'}"
             )
 
 
@@ -165,7 +165,7 @@ def main() -> None:
     measure_streams(results, repeats)
     for dtype in (torch.float32, torch.bfloat16):
         model = checkpoint.load(dtype, device="cpu").model
-        native = model.small_passes
+        native = model.native_passes
         for name, sizes in ATTENTION.items():
             results[f"attention, {name}, {dtype}"] = attention(*sizes, dtype=dtype, repeats=3 * repeats)
         for name, (rows, context) in STEPS.items() if native is not None else ():

@@ -10,8 +10,8 @@ from torch import Tensor
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
 from helpers.model.decoder import DecoderLM
+from helpers.native.native_pass import Layout
 from helpers.native.page_attention import Sequences
-from helpers.native.small_pass import Layout
 from helpers.ops import by_device as ops
 
 

@@ -16,7 +16,7 @@ from helpers.caches.pages import Pages
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache
 from helpers.model.decoder import DecoderLM
-from helpers.native.small_pass import Layout
+from helpers.native.native_pass import Layout
 from helpers.ops import by_device as ops
 from helpers.ops.block_tables import BlockTables
 

@@ -1,4 +1,4 @@
-"""Products with codes of 4 and 8 bits by the native kernels, which also compute whole passes over a few tokens."""
+"""Products with codes of 4 and 8 bits by the native kernels, which also compute whole passes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from helpers.compression.products import (
 )
 from helpers.compression.quantised import Quantised
 from helpers.native.library import usable
-from helpers.native.matrices import Codes, can_read, numbers, product
+from helpers.native.matrices import TILE, Codes, can_read, numbers, product
 from helpers.ops import by_device as ops
 from helpers.ops.products import faster_up_to
 from helpers.ops.torch_ops import can_pack
@@ -116,7 +116,7 @@ class CodedProduct(RowProduct):
         rows, columns = self.native.shape
         dtype = x.dtype if can_pack(x.dtype) else torch.float32
         wide, out = x.to(dtype), torch.empty(len(x), rows, dtype=x.dtype)
-        step = max(_PIECE // (4 * columns) // 8 * 8, 8)
+        step = max(_PIECE // (4 * columns) // TILE * TILE, TILE)
         for first in range(0, rows, step):
             count = min(step, rows - first)
             out[:, first : first + count] = ops.linear(wide, numbers(self.native, first, count).to(dtype))

@@ -31,7 +31,7 @@ def plain_weight(linear: nn.Linear) -> Tensor:
 def replaced(model: DecoderLM, replace: Callable[[str, Linear], nn.Module]) -> DecoderLM:
     """Return a model in which `replace(name, matrix)` stands for each matrix; all else is shared, not copied."""
     twin = cast(DecoderLM, _shallow(model))
-    twin.small_passes = None  # a native pass computes with the weights that it was made of
+    twin.native_passes = None  # a native pass computes with the weights that it was made of
     for name, linear in list(matrices(model)):
         parent, _, own = name.rpartition(".")
         setattr(twin.get_submodule(parent), own, replace(name, linear))

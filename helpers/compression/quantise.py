@@ -21,7 +21,7 @@ from helpers.compression.quantised import Agree, Quantised, quantise_matrix
 from helpers.compression.recipe import INT8, Recipe
 from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.model.decoder import DecoderLM, Linear
-from helpers.model.native_passes.small_passes import SmallPasses
+from helpers.model.native_passes.native_passes import NativePasses
 from helpers.ops.torch_ops import pack_weight
 
 
@@ -55,7 +55,7 @@ def quantise(
             twin, recipe, like, agree_of("lm_head", recipe.head) if agree_of and recipe.head else None
         )
     _convert(twin, dtype)
-    twin.small_passes = SmallPasses.of(twin)
+    twin.native_passes = NativePasses.of(twin)
     return twin
 
 

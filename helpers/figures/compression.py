@@ -13,7 +13,10 @@ from helpers.display import plots
 _COLORS = ("weights", "decode", "activations", "accent", "kv_cache", "muted")
 _MARKERS = "osD^vX"
 _LEAST = 3e-4
-"""The least divergence that has a place of its own in `draw_quality`."""
+"""The least divergence that has a position of its own in `draw_quality`."""
+_NEAR, _BESIDE = 1.7, 5.0
+"""A point whose divergence is up to so many times another's, and within so many MB of it, has its name above; the
+other one has it below, so that the names do not touch."""
 
 
 def draw_grids(weights: Sequence[float], grids: Mapping[str, Sequence[float]], title: str) -> Figure:
@@ -47,13 +50,17 @@ def draw_channels(largest: Mapping[str, Tensor], title: str) -> Figure:
     return fig
 
 
-def draw_quality(points: Mapping[str, Mapping[str, tuple[float, float]]], title: str) -> Figure:
+def draw_quality(
+    points: Mapping[str, Mapping[str, tuple[float, float]]], title: str, most: float | None = None
+) -> Figure:
     """Return a figure of divergence over megabytes: families of named points `(bytes, divergence)`.
 
     A divergence under 0.0003 is drawn at 0.0003, at the bottom, and its name says so. In the right half such a
-    long name stands to the left of its point, where it has room.
+    long name stands to the left of its point, where it has room. The axis ends at `most` bytes, so that figures
+    can be compared; by default behind the last point.
     """
-    most = max(nbytes / 1e6 for named in points.values() for nbytes, _ in named.values())
+    largest = max(nbytes for named in points.values() for nbytes, _ in named.values())
+    last = (most or 1.18 * largest) / 1e6
     fig, ax = plots.new_figure(
         title, "MB of weights in the layers", "KL divergence, nats a token", height=4.4
     )
@@ -63,13 +70,18 @@ def draw_quality(points: Mapping[str, Mapping[str, tuple[float, float]]], title:
         ax.plot(xs, ys, marker, markersize=8, label=family, color=plots.COLORS[color])
         for (name, (_, divergence)), x, y in zip(named.items(), xs, ys, strict=True):
             told = name if divergence >= _LEAST else f"{name} (KL below {_LEAST})"
-            left = told != name and x > 0.55 * most
-            ax.annotate(told, (x, y), textcoords="offset points", xytext=(-7 if left else 7, 3), fontsize=9,
-                        ha="right" if left else "left")  # fmt: skip
+            left = told != name and x > 0.45 * last
+            crowded = any(
+                y < other <= _NEAR * y and abs(x - at) < _BESIDE for at, other in zip(xs, ys, strict=True)
+            )
+            place = (-7 if left else 7, -9 if crowded else 3)
+            side = "right" if left else "left"
+            ax.annotate(told, (x, y), textcoords="offset points", xytext=place, fontsize=9, ha=side)
     plots.log_axis(ax, "y")
     ax.set_ylim(2e-4, 40)
-    ax.set_xlim(left=0, right=1.18 * most)
-    plots.legend(ax, loc="upper right")
+    ax.set_xlim(0, last)
+    if len(points) > 1:
+        plots.legend(ax, loc="upper right")
     return fig
 
 

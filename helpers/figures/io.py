@@ -79,7 +79,8 @@ def draw_needs(needs: Sequence[Need], title: str) -> Figure:
             ax.barh(y, width, left=left, color=color, edgecolor="white", hatch=hatch, height=0.62)
             left += width
         words = f" {_amount(need.used)} of {_amount(need.capacity)}"
-        ax.text(min(left, shown) + 0.5, y, words, va="center", fontsize=10)
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # no line goes through the words
+        ax.text(min(left, shown) + 0.5, y, words, va="center", fontsize=10, bbox=paper)
     ax.axvline(100, color="black", linestyle=":", linewidth=1.2)
     for fits, color in ((True, "weights"), (False, "decode")):
         label, hatch = ("fits", "") if fits else ("does not fit", "////")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -74,7 +75,11 @@ def draw_slots(schedules: Mapping[str, Sequence[Slot]], title: str, until: float
     """
     stages = {name: 1 + max(slot.stage for slot in slots) for name, slots in schedules.items()}
     fig, ax = plots.new_figure(
-        title, "time", "", height=1.6 + 0.34 * sum(stages.values()) + 0.17 * len(stages), left=0.24
+        title,
+        "time (1 = one stage's part of a pass)",
+        "",
+        height=1.6 + 0.34 * sum(stages.values()) + 0.17 * len(stages),
+        left=0.24,
     )
     ticks, row = {}, 0.0
     for name, slots in schedules.items():
@@ -136,20 +141,26 @@ def draw_messages(
 ) -> Figure:
     """Return a figure of seconds over bytes: measured messages as marks, each wire's prediction as a line.
 
-    Marks of sizes in `held_out`, which the line was not fitted to, are hollow.
+    Marks of sizes in `held_out`, which the line was not fitted to, are hollow; the legend says so.
     """
     fig, ax = plots.new_figure(title, "kB of the message", "µs")
     for (name, times), color, marker in zip(measured.items(), _COLORS, "os^v", strict=False):
-        shade, sizes = plots.COLORS[color], sorted(times)
-        ax.plot(
-            [size / 1e3 for size in sizes],
-            [1e6 * wires[name].send(size) for size in sizes],
-            color=shade,
-            label=f"{name}, predicted",
-        )
-        for size in sizes:
+        shade, sizes = plots.COLORS[color], np.geomspace(min(times), max(times), 60)
+        told = [1e6 * wires[name].send(size) for size in sizes]
+        ax.plot(sizes / 1e3, told, color=shade, label=f"{name}, predicted")
+        label: str | None = f"{name}, measured (hollow: not fitted)"
+        for size in sorted(times):
             face = "white" if size in held_out else shade
-            ax.plot(size / 1e3, 1e6 * times[size], marker, color=shade, markerfacecolor=face, markersize=8)
+            ax.plot(
+                size / 1e3,
+                1e6 * times[size],
+                marker,
+                color=shade,
+                markerfacecolor=face,
+                markersize=8,
+                label=label,
+            )
+            label = None
     plots.log_axis(ax, "x")
     plots.log_axis(ax, "y")
     plots.legend(ax)

@@ -71,11 +71,11 @@ def swapped(**operators: Callable[..., Any]) -> Iterator[None]:
 def by_operators(model: DecoderLM) -> DecoderLM:
     """Return the model, weights shared, with every pass computed operator by operator.
 
-    Where this machine has C++ kernels, a model may compute a pass over a few tokens in one native call. No
+    Where this machine has C++ kernels, a model computes a pass in one native call. No
     operator can be swapped in it, and a dispatcher sees none of it.
     """
     alike = copy.copy(model)
-    alike.small_passes = None
+    alike.native_passes = None
     return alike
 
 

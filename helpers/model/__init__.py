@@ -15,7 +15,7 @@ from helpers.model.decoder import MLP, DecoderLayer, DecoderLM, Linear
 from helpers.model.generation import Generation, chat_prompt, end_tokens, generate
 from helpers.model.layer_shapes import LayerShape
 from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_from_file
-from helpers.model.native_passes.small_passes import SmallPasses
+from helpers.model.native_passes.native_passes import NativePasses
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
 from helpers.model.text.answer_text import AnswerText
 from helpers.model.text.detokeniser import Detokeniser
@@ -38,8 +38,8 @@ __all__ = [
     "LayerShape",
     "Linear",
     "ModelShape",
+    "NativePasses",
     "NoCache",
-    "SmallPasses",
     "StopStrings",
     "UnreadableConfig",
     "UnsupportedArchitecture",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from helpers.model.batch import FlatBatch
-from helpers.native.small_pass import Layout
+from helpers.native.native_pass import Layout
 from helpers.ops import by_device as ops
 
 Attention = Callable[[Tensor, Tensor, Tensor, Sequence[int], Sequence[int], float], Tensor]

@@ -173,7 +173,7 @@ def main() -> int:
         model, _ = load(device="cpu")
         model(FlatBatch.pack([[0]]))
         print(
-            f"passes on the CPU: {model.small_passes or 'by operators'}; weights {model.matrices()[0].layout}"
+            f"passes on the CPU: {model.native_passes or 'by operators'}; weights {model.matrices()[0].layout}"
         )
     except (CacheError, ValueError, RuntimeError) as error:
         print(f"model: {error}")

@@ -12,19 +12,21 @@ from torch import Tensor, nn
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import Cache, NoCache
 from helpers.model.config import DecoderConfig
-from helpers.model.native_passes.small_passes import SmallPasses
+from helpers.model.native_passes.native_passes import NativePasses
+from helpers.native.matrices import Plain
 from helpers.ops import by_device as ops
 from helpers.ops.products import NEVER, packed_from
 from helpers.ops.torch_ops import pack_weight
 
 
 class Linear(nn.Linear):
-    """A matrix whose weight may be packed for this processor (`ops.pack_weight`)."""
+    """A matrix whose weight may be packed for this processor (`ops.pack_weight`), and kept for native passes."""
 
     packed_from = 1
     """Rows from which on a packed weight is used, where the plain one is kept too."""
     plain: Tensor | None = None
     """The weight as it was, for products of fewer rows; None where one form serves all."""
+    _tiled: tuple[Tensor, Plain] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the product: `x [T, in]` -> `[T, out]`."""
@@ -35,6 +37,15 @@ class Linear(nn.Linear):
     def layout(self) -> str:
         """Return in words how the weight lies in memory."""
         return f"packed for {self.packed_from} or more rows" if self.weight.is_mkldnn else "as they are"
+
+    @property
+    def tiles(self) -> Plain | None:
+        """Return the weight as native passes read it; None where operators compute all passes."""
+        return self._tiled[1] if self._tiled is not None and self._tiled[0] is self.weight else None
+
+    def keep(self, tiles: Plain) -> None:
+        """Keep the weight in tiles, too, in place of its plain form: operators use one form for all rows."""
+        self._tiled, self.plain, self.packed_from = (self.weight, tiles), None, 1
 
     def pack(self, packed_from: int) -> None:
         """Pack the weight for products of so many rows and more; keep its plain form for those of fewer."""
@@ -144,7 +155,7 @@ class DecoderLM(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.num_layers))
         self.norm = nn.Parameter(torch.empty(cfg.hidden_size))
         self._packed_embedding: Tensor | None = None
-        self.small_passes: SmallPasses | None = None
+        self.native_passes: NativePasses | None = None
         """Passes over a few tokens, each in one native call; None where operators compute all passes."""
         self._inv_freq: Tensor | None = (
             None  # kept: a transfer to the device in each pass would be one too many
@@ -186,10 +197,10 @@ class DecoderLM(nn.Module):
         """Compute the device's part of a pass, between the cache's `prepare` and `commit`: what a captured
         graph repeats.
         """
-        if self.small_passes is not None and self.small_passes.takes(batch):
+        if self.native_passes is not None and self.native_passes.takes(batch):
             layout = cache.layout(batch)
             if layout is not None:
-                return self.small_passes(batch, layout, logits)
+                return self.native_passes(batch, layout, logits)
         hidden = self._hidden(batch, cache)
         if logits == "last" and len(hidden) > len(batch.seq_lens):  # else every token is a last one
             hidden = hidden[batch.last_token_indices]
@@ -207,7 +218,7 @@ class DecoderLM(nn.Module):
         """
         cfg = self.cfg
         ops.check_heads(fn(self.norm.data), cfg.num_heads, cfg.num_kv_heads, cfg.head_dim)
-        self.small_passes = None  # its weights are those that were here before
+        self.native_passes = None  # its weights are those that were here before
         moved: DecoderLM = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved
 
@@ -216,13 +227,14 @@ class DecoderLM(nn.Module):
         layout.
 
         Layouts are chosen by what was measured on this machine (`ops.products`), and so is the number of tokens
-        up to which a native pass computes (`small_passes`). A processor that multiplies in 32 bits widens 16-bit weights (`ops.pack_weight`). A weight exists twice where few rows and many
-        want it in different layouts, and a tied output matrix, because the embedding needs its rows as they
+        up to which a native pass computes (`native_passes`). A processor that multiplies in 32 bits widens 16-bit
+        weights (`ops.pack_weight`). A weight exists twice where native passes and operators want it in different
+        layouts, or few rows and many; so does a tied output matrix, because the embedding needs its rows as they
         were. A packed model stays on its device.
         """
         if self.device.type != "cpu":
             return self
-        native = SmallPasses(self) if self.alone and SmallPasses.serves(self) else None
+        native = NativePasses(self) if self.alone and NativePasses.serves(self) else None
         weights = [matrix.weight for matrix in self.matrices()]
         weights += [self.embed_tokens.weight] if self.lm_head is None else []
         rows = packed_from(Counter((len(weight), weight.shape[1]) for weight in weights), self.dtype)
@@ -231,7 +243,9 @@ class DecoderLM(nn.Module):
         if self.lm_head is None and rows == 1:
             packed = pack_weight(self.embed_tokens.weight)
             self._packed_embedding = packed if packed.is_mkldnn else None
-        self.small_passes = None if native is None else native.where_faster()
+        self.native_passes = None if native is None else native.where_faster()
+        if self.native_passes is not None:
+            self.native_passes.share()
         return self
 
     def matrices(self) -> list[Linear]:

@@ -31,6 +31,8 @@ class Kernels(NamedTuple):
 
     functions: ctypes.CDLL | None
     reason: str
+    build: str = ""
+    """A name that changes with the sources, the compiler's flags, the processor and torch."""
 
 
 @functools.cache
@@ -39,8 +41,10 @@ def kernels() -> Kernels:
     if os.environ.get("COURSE_NATIVE", "").strip() == "0":
         return Kernels(None, "off (COURSE_NATIVE=0)")
     try:
-        functions = ctypes.CDLL(str(built()))
-        return Kernels(functions, f"compiled, {functions.vector_width()} numbers in a register")
+        path = built()
+        functions = ctypes.CDLL(str(path))
+        reason = f"compiled, {functions.vector_width()} numbers in a register"
+        return Kernels(functions, reason, path.parent.name)
     except (RuntimeError, CacheError, OSError) as error:
         return Kernels(None, f"none: {str(error).splitlines()[0]}; plain torch computes instead")
 

@@ -11,10 +11,35 @@ from torch import Tensor
 
 from helpers.native.library import kernels
 
-TILE, SPAN = 8, 32
-"""Rows and columns of codes that lie together."""
+TILE, SPAN = 16, 32
+"""Rows that lie together, column by column, and columns that are computed in one go."""
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1}
 _NUMBERS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+_QUAD = 4  # rows of int8 numbers for whole products that lie together
+
+
+class Plain(NamedTuple):
+    """A matrix `[out, in]` of fp32 or bf16 numbers in the order in which the kernels read them."""
+
+    numbers: Tensor
+    """`[tiles, in, 16]`; rows behind the last are zero."""
+    rows: int
+
+    @classmethod
+    def pack(cls, weight: Tensor) -> Plain:
+        """Return a copy of `weight [out, in]` in tiles."""
+        rows, columns = weight.shape
+        tiles = weight.new_zeros(-(-rows // TILE), columns, TILE)
+        whole = rows // TILE
+        tiles[:whole] = weight[: whole * TILE].reshape(whole, TILE, columns).transpose(1, 2)
+        if rows % TILE:
+            tiles[whole, :, : rows % TILE] = weight[whole * TILE :].T
+        return cls(tiles, rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return rows (outputs) and columns (inputs)."""
+        return self.rows, self.numbers.shape[1]
 
 
 class Codes(NamedTuple):
@@ -24,9 +49,12 @@ class Codes(NamedTuple):
     """
 
     codes: Tensor
-    """`[out / 8, in / 32, 8, 32]` uint8, two codes of 4 bits in a byte; int8 numbers for whole products."""
+    """`[tiles, in, 16]` uint8; of 4 bits `[tiles, in, 8]`, where byte `j` holds rows `j` (lower half) and `j + 8`.
+
+    For whole products `[tiles, 4, in / 32, 4, 32]` int8.
+    """
     scale: Tensor
-    """`[out / 8, groups, 8]`, fp32, fp16 or bf16."""
+    """`[tiles, groups, 16]`, fp32, fp16 or bf16."""
     offset: Tensor | None
     """Minima like `scale`, or zeros in uint8, or None: the middle code stands for 0."""
     bits: int
@@ -38,11 +66,11 @@ class Codes(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         """Return rows (outputs) and columns (inputs)."""
-        return self.codes.shape[0] * TILE, self.codes.shape[1] * SPAN
+        return self.codes.shape[0] * TILE, self.codes.shape[2] * SPAN if self.whole else self.codes.shape[1]
 
     @staticmethod
     def fit(rows: int, columns: int, bits: int, group: int) -> bool:
-        """Return whether a matrix of codes has whole tiles, and whole blocks in each group but the last."""
+        """Return whether a matrix of codes has whole tiles, and whole blocks of 32 columns in each group but the last."""
         return (
             bits in (4, 8) and rows % TILE == columns % SPAN == 0 and (group % SPAN == 0 or group >= columns)
         )
@@ -50,22 +78,35 @@ class Codes(NamedTuple):
     @classmethod
     def pack(cls, codes: Tensor, scale: Tensor, offset: Tensor | None, bits: int, group: int) -> Codes:
         """Return codes `[out, in]` and their grids `[out, groups]` in tiles; int8 codes make whole products."""
-        tiles = codes.reshape(len(codes) // TILE, TILE, -1, SPAN).transpose(1, 2)
-        if bits == 4:
-            tiles = tiles[..., : SPAN // 2] | (tiles[..., SPAN // 2 :] << 4)
         offset = None if offset is None else _in_tiles(offset)
-        return cls(tiles.contiguous(), _in_tiles(scale), offset, bits, group, codes.dtype == torch.int8)
+        if codes.dtype == torch.int8:
+            quads = codes.reshape(-1, TILE // _QUAD, _QUAD, codes.shape[1] // SPAN, SPAN).transpose(2, 3)
+            return cls(quads.contiguous(), _in_tiles(scale), offset, bits, group, whole=True)
+        tiles = _in_tiles(codes)
+        if bits == 4:
+            tiles = tiles[..., : TILE // 2] | (tiles[..., TILE // 2 :] << 4)
+        return cls(tiles, _in_tiles(scale), offset, bits, group, whole=False)
 
     def unpacked(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return codes, scales and offsets as `pack` took them; of the rows with the given numbers, where given."""
-        codes, scale = (_of_rows(t.transpose(1, 2), rows) for t in (self.codes, self.scale))
-        offset = None if self.offset is None else _of_rows(self.offset.transpose(1, 2), rows)
-        if self.bits == 4:
-            codes = torch.cat([codes & 15, codes >> 4], dim=-1)
-        return codes.flatten(1), scale, offset
+        offset = None if self.offset is None else _of_rows(self.offset, rows)
+        return self._code_rows(rows), _of_rows(self.scale, rows), offset
+
+    def _code_rows(self, rows: Tensor | None) -> Tensor:
+        """Return codes `[n, in]`."""
+        if self.whole:
+            by_row = self.codes.transpose(2, 3).flatten(0, 2)
+            return (by_row if rows is None else by_row[rows]).flatten(1)
+        if self.bits == 8:
+            return _of_rows(self.codes, rows)
+        if rows is None:
+            return _of_rows(torch.cat([self.codes & 15, self.codes >> 4], dim=-1), None)
+        tile, place = rows // TILE, rows % TILE
+        both = self.codes[tile, :, place % (TILE // 2)]
+        return torch.where((place < TILE // 2).unsqueeze(1), both & 15, both >> 4)
 
 
-Matrix = Tensor | Codes
+Matrix = Plain | Codes
 
 
 class CMatrix(ctypes.Structure):
@@ -80,8 +121,9 @@ class CMatrix(ctypes.Structure):
     def of(cls, matrix: Matrix, bias: Tensor | None = None) -> CMatrix:
         """Return a matrix and its fp32 bias as C++ sees them."""
         at = None if bias is None else bias.data_ptr()
-        if isinstance(matrix, Tensor):
-            return cls(matrix.data_ptr(), at, None, None, *matrix.shape, 0, _FORMATS[matrix.dtype], 0, 0)
+        if isinstance(matrix, Plain):
+            form = _FORMATS[matrix.numbers.dtype]
+            return cls(matrix.numbers.data_ptr(), at, None, None, *matrix.shape, 0, form, 0, 0)
         offset, form = matrix.offset, 4 if matrix.whole else 2 if matrix.bits == 4 else 3
         kind = 0 if offset is None else 2 if offset.dtype == torch.uint8 else 1
         return cls(
@@ -90,22 +132,22 @@ class CMatrix(ctypes.Structure):
         )  # fmt: skip
 
 
-def can_read(matrix: Matrix) -> bool:
-    """Return whether the kernels are here and read this matrix: codes, or plain numbers in fp32 or bf16.
+def can_read(weight: Tensor | Matrix) -> bool:
+    """Return whether the kernels are here and read this matrix, a plain weight once it is in tiles.
 
-    Plain rows must be multiples of the processor's vector width.
+    A plain weight has fp32 or bf16 numbers, and rows that are multiples of the processor's vector width.
     """
     functions = kernels().functions
     if functions is None:
         return False
-    if isinstance(matrix, Codes):
-        return matrix.codes.device.type == "cpu"
-    fits = matrix.device.type == "cpu" and matrix.dtype in _FORMATS and not matrix.is_mkldnn
-    return fits and matrix.is_contiguous() and matrix.shape[1] % functions.vector_width() == 0
+    if not isinstance(weight, Tensor):
+        return weight[0].device.type == "cpu"
+    fits = weight.device.type == "cpu" and weight.dtype in _FORMATS and not weight.is_mkldnn
+    return fits and weight.shape[1] % functions.vector_width() == 0
 
 
 def product(x: Tensor, matrix: Matrix) -> Tensor:
-    """Return `x @ matrix.T` in fp32, for fp32 `x [T, in]` and a matrix `[out, in]` that the kernels can read."""
+    """Return `x @ matrix.T` in fp32, for fp32 `x [T, in]` and a matrix `[out, in]` in tiles."""
     x, out = x.contiguous(), torch.empty(len(x), matrix.shape[0])
     function = kernels().functions.product_of  # type: ignore[union-attr]
     function.argtypes = [c_void_p, c_void_p, c_int32, c_void_p, c_int32]
@@ -114,7 +156,7 @@ def product(x: Tensor, matrix: Matrix) -> Tensor:
 
 
 def numbers(codes: Codes, first: int = 0, count: int | None = None) -> Tensor:
-    """Return the numbers behind the codes of `count` rows from `first` on, fp32; both are multiples of 8."""
+    """Return the numbers behind the codes of `count` rows from `first` on, fp32; both are multiples of 16."""
     count = codes.shape[0] - first if count is None else count
     out = torch.empty(count, codes.shape[1])
     function = kernels().functions.numbers_of  # type: ignore[union-attr]
@@ -123,11 +165,11 @@ def numbers(codes: Codes, first: int = 0, count: int | None = None) -> Tensor:
     return out
 
 
-def _in_tiles(grid: Tensor) -> Tensor:
-    """Return `[rows, groups]` as `[rows / 8, groups, 8]`."""
-    return grid.reshape(len(grid) // TILE, TILE, -1).transpose(1, 2).contiguous()
+def _in_tiles(rows: Tensor) -> Tensor:
+    """Return `[rows, n]` as `[rows / 16, n, 16]`."""
+    return rows.reshape(len(rows) // TILE, TILE, -1).transpose(1, 2).contiguous()
 
 
 def _of_rows(tiles: Tensor, rows: Tensor | None) -> Tensor:
-    """Return `[rows / 8, 8, ...]` row by row, `[n, ...]`."""
-    return tiles.flatten(0, 1) if rows is None else tiles[rows // TILE, rows % TILE]
+    """Return `[tiles, n, 16]` row by row, `[rows, n]`; of some rows, where given."""
+    return tiles.transpose(1, 2).flatten(0, 1) if rows is None else tiles[rows // TILE, :, rows % TILE]

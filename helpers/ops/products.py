@@ -2,7 +2,7 @@
 
 One processor's fastest kernel is another's slowest: oneDNN's packed layout makes single rows three times as fast
 on one machine, and half as fast on the next. `COURSE_KERNELS` overrides: `plain` and `packed` name the layout of all
-weights, `native` also lets the native pass compute up to 16 tokens. Codes of few bits are written out as numbers
+weights, and with `native` all passes are native. Codes of few bits are written out as numbers
 for each product with `plain`, and never with the other two.
 """
 
@@ -106,7 +106,7 @@ def fastest(ways: Sequence[Callable[[], object]], runs: int = _RUNS) -> list[flo
 
 def remembered(kind: str, settings: object, measure: Callable[[], list[list[float]]]) -> list[list[float]]:
     """Return what was measured with these settings on this machine: from the cache folder, else measured now."""
-    here = (processor(), torch.__version__, torch.get_num_threads(), kernels().reason)
+    here = (processor(), torch.__version__, torch.get_num_threads(), kernels()[1:])
     name = hashlib.sha256(repr((here, settings)).encode()).hexdigest()[:16]
     path = cache_folder() / "measured" / f"{kind}-{name}.json"
     with contextlib.suppress(OSError, ValueError):

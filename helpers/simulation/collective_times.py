@@ -1,7 +1,8 @@
 """Seconds of messages among devices, by latency and bandwidth (the alpha-beta model; Thakur et al., 2005).
 
-Every device sends and receives at once, over a link of its own. A ring has as many steps as others, each with a
-share of the data.
+Every device sends to all others at once, and receives from them meanwhile. Its messages share its bandwidth. So a
+step has one latency, whatever the number of devices. That is the algorithm "Mesh" of HCCL (cann/hccl, docs), for
+devices of which each is joined to each other one. A ring sends as many bytes, and has more latencies.
 """
 
 from __future__ import annotations
@@ -50,21 +51,22 @@ class Wire:
 
     def all_gather(self, nbytes: float, world: int) -> float:
         """Return the seconds until each of `world` devices has what every device had, `nbytes` each."""
-        return (_several(world) - 1) * self.send(nbytes)
+        others = _several(world) - 1
+        return self.send(others * nbytes) if others else 0.0
 
     def reduce_scatter(self, nbytes: float, world: int) -> float:
         """Return the seconds until each device has its share of the sum of `nbytes` of every device."""
-        return (_several(world) - 1) * self.send(nbytes / world)
+        others = _several(world) - 1
+        return self.send(others * nbytes / world) if others else 0.0
 
     def all_reduce(self, nbytes: float, world: int) -> float:
         """Return the seconds until each device has the sum of `nbytes` of every device.
 
-        A ring scatters sums and gathers them. For small messages all devices send all to all others, in one step. The
-        faster of the two is counted, as libraries choose.
+        Two steps: each device sums its share for all others, then each hands out its sums. Small messages need one
+        step: all data go to all others. The faster of the two is counted, as libraries choose.
         """
-        ring = self.reduce_scatter(nbytes, world) + self.all_gather(nbytes / world, world)
-        at_once = self.send((world - 1) * nbytes) if world > 1 else 0.0
-        return min(ring, at_once)
+        in_two = self.reduce_scatter(nbytes, world) + self.all_gather(nbytes / world, world)
+        return min(in_two, self.all_gather(nbytes, world))
 
     def all_to_all(self, nbytes: float, world: int) -> float:
         """Return the seconds until every device has sent `nbytes`, an equal share to each, its own share included.

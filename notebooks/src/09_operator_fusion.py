@@ -329,10 +329,31 @@ print("fusing gains, predicted:", measured(told[0], "x"), "  measured:", measure
 Table(("form", "calls", "predicted", "measured"), rows)
 
 # %% [markdown]
-# The prediction leaves out two costs. A real operator costs more than one that adds to a single number,
-# and Python works between the calls, too. The gain on a CPU is small, because reading the weights is
-# most of the step. The panel near the end of this chapter shows an accelerator, where launches weigh
-# more.
+# Both steps take longer than predicted. The prediction leaves out three costs. A real operator costs
+# more than one that adds to a single number. Python works between the calls. And a product may read its
+# weights slower than the bandwidth says. How large is the third cost? We time the products of the
+# layers alone:
+
+# %% tags=["skip-emulated"]
+from helpers.model import Linear
+
+products = [module for module in model.modules() if isinstance(module, Linear)]
+vectors = [torch.ones(1, product.in_features) for product in products]
+times = []
+with torch.inference_mode():
+    for _ in range(5):
+        with Stopwatch(model.device) as watch:
+            for product, vector in zip(products, vectors):
+                product(vector)
+        times.append(watch.seconds)
+nbytes = sum(4 * product.in_features * product.out_features for product in products)
+print(f"{len(products)} products, bytes / bandwidth:", measured(nbytes / ceilings.bandwidth))
+print("the same products, measured:  ", measured(min(times)))
+
+# %% [markdown]
+# Compare the second line with the table. Where the products alone are most of a step, fusing the small
+# operators gains little, because it does not touch the products. (The last part of this chapter writes
+# faster products.) The panel near the end shows an accelerator, where launches weigh more.
 #
 # ### `torch.compile`: what it costs, what it gains
 #
@@ -345,8 +366,8 @@ from helpers.graphs import compile_for, written_out
 norm = PIECES[0]
 inputs = [norm.inputs(cfg, tokens) for tokens in (1, 1, 16)]
 compiled = compile_for(written_out.add_rms_norm, inputs)
-for place, seconds in zip(("first call", "again", "other shape"), compiled.seconds):
-    print(f"{place:12}", measured(seconds))
+for call, seconds in zip(("first call", "again", "other shape"), compiled.seconds):
+    print(f"{call:12}", measured(seconds))
 print(f"compiled {compiled.times} times for {len(inputs)} calls")
 out = compiled.function(*norm.inputs(cfg, 16))[0]
 apart = float((out - norm.written(*norm.inputs(cfg, 16))[0]).abs().max())
@@ -434,7 +455,7 @@ print("then tokens differ:", found != right[0])
 # them. Everything that the host computed is fixed: numbers, shapes, lists of lengths, the branch that
 # an `if` took.
 #
-# To find such a number, compare two captures of the same step, a token apart:
+# To find such a number, compare two captures of the same step, the second one a token later:
 
 # %%
 cache = KVCache.for_model(model, 1, 64)
@@ -452,7 +473,7 @@ def shapes(call):
 stale = [(x, y) for x, y in zip(first.calls, second.calls) if shapes(x) != shapes(y)]
 names = {x.operator.overloadpacket.__name__ for x, _ in stale}
 print(f"{len(stale)} of {len(first.calls)} launches differ: {', '.join(names)}")
-print("keys, one token apart:", shapes(stale[0][0])[1], shapes(stale[0][1])[1])
+print("keys, one token later:", shapes(stale[0][0])[1], shapes(stale[0][1])[1])
 
 # %% [markdown]
 # Only attention differs, once in each layer. All other launches have the same shapes at both lengths.
@@ -650,9 +671,9 @@ plots.show(fig, alt="Used bytes per buffer: half of the registers, most of a CPU
 # | `gather` | the cube again, then the vector unit adds in UB |
 # | `prefetch` of values and of the next keys | two buffers in turns: one is filled, one is used |
 #
-# The same loops in triton-ascend's language, for decode steps. This listing **has not been run**:
-# it shows where each line of the C++ goes. (`GROUP` query heads are padded to 16, which the cube
-# needs.)
+# The same loops in triton-ascend's language, for decode steps. This listing **has not been run**: it
+# shows where each line of the C++ goes. (The caller pads the query heads of each key head to `GROUP` =
+# 16 rows, which the cube needs.)
 #
 # ```python
 # @triton.jit
@@ -680,6 +701,9 @@ plots.show(fig, alt="Used bytes per buffer: half of the registers, most of a CPU
 #     tl.store(OUT + own, (out / total[:, None]).to(OUT.dtype.element_ty))
 # ```
 #
+# Ascend C is the C++ of the same cores. There the author writes the copies into L1, L0A, L0B and UB,
+# which the compiler of triton-ascend inserts by itself. This course has no listing in Ascend C.
+#
 # Now the proof and the times, for 16 requests of 300 to 600 tokens. Their pages of 16 tokens are
 # scattered in memory.
 
@@ -705,7 +729,7 @@ print("no NaN from a free page:", not ops.attention_pages(*given).isnan().any())
 # %% tags=["skip-emulated"]
 ways = {
     "collected, plain torch": PLAIN["attention_pages"],
-    "this machine's own": ops.attention_pages,
+    "in place (C++, if compiled)": ops.attention_pages,
 }
 times = {name: each(attend, given, repeats=20) for name, attend in ways.items()}
 nbytes = 2 * sum(lengths) * cfg.num_kv_heads * cfg.head_dim * 4
@@ -722,12 +746,14 @@ print("the kernel is faster by:        ", measured(first / second, "x"))
 # ### A whole step in one call
 #
 # With attention in C++, why come back to Python after each operator? `step.h` computes all layers of a
-# pass over a few tokens in one call. Its core, in `products.h`, is the product of a matrix with a few
-# vectors: some rows of weights and up to three tokens at once, with all sums in registers. Each weight
-# is read once for these tokens, and those that are read soon are asked for ahead of time:
+# pass in one call. Its core, in `products.h`, is the product of a matrix with some tokens' vectors. A
+# **tile** is 16 rows of the matrix, stored column by column. `sums_of` takes a column of the tile (`w`),
+# and multiplies it by one number of each token: $C$ tokens at once, with all sums in registers (`s`).
+# The tile stays in the processor's caches until all tokens have met it. Meanwhile the next tile is
+# asked for (`ahead`), so that no sum waits for memory:
 
 # %%
-show_kernel("products.h", "dots")
+show_kernel("products.h", "sums_of")
 
 # %%
 show_kernel("step.h", "pass")
@@ -736,11 +762,10 @@ show_kernel("step.h", "pass")
 # Every piece of this chapter is in it. The **norm** is computed by each thread for itself, before the
 # product that needs it, so that no thread waits for another one. `place` **rotates** queries in place,
 # and keys on their way **into the cache**. `add` adds a product's sums directly to the **residual**.
-# Rows of **gate and up** are taken together, so that SwiGLU is applied at once to the sums of both. The
-# threads share six loops in each layer: four products, `place`, and attention. Nothing else is
-# launched.
+# **Gate and up** are one product, and SwiGLU is applied to the sums of both. The threads share seven
+# loops in each layer: four products, `place`, attention, and SwiGLU. Nothing else is launched.
 #
-# The course's model uses this call for passes of few tokens, where it was measured to be faster than
+# The course's model uses this call for passes of as many tokens as it was measured to be faster for than
 # the operators on this machine. That model is `loaded` above; `model` has used operators so far. First
 # the proof, then the times, step by step in turns:
 
@@ -895,7 +920,7 @@ from helpers.production import options_table
 
 options_table(
     {
-        "--compilation-config": "the place of the next two",
+        "--compilation-config": "takes the next two",
         "cudagraph_mode": "which steps are captured",
         "cudagraph_capture_sizes": "the capture sizes",
         "--enforce-eager": "no graph at all",

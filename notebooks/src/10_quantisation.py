@@ -17,13 +17,14 @@
 # # 10 Quantisation and pruning
 #
 # **Promise.** You will store the real model's weights in 4 bits without changing one token of an answer. You will destroy
-# the model with another format of 4 bits. Then you will measure on a fixed text what each format costs, and what it costs
-# to leave weights out.
+# the model with another format of 4 bits. Then you will measure on a fixed text what each format costs: for weights, for
+# activations, and for the KV cache. And you will see what it costs to leave weights out.
 #
-# **You need** [chapter 1](01_memory_math.ipynb) (bytes of weights) and
-# [chapter 2](02_prefill_decode_profiling.ipynb) (decode reads every weight once). About 60 minutes.
+# **You need** [chapter 1](01_memory_math.ipynb) (bytes of weights) and [chapter 2](02_prefill_decode_profiling.ipynb)
+# (decode reads every weight once). About 75 minutes.
 #
-# **We measure** quality beside fp32, bytes, and the time of products with few bits.
+# **We measure** quality beside fp32, bytes, and the time of products with few bits. A number of *few bits* has 8 bits or
+# less; a *wide* one has 16 or 32.
 
 # %% tags=["nbval-ignore-output"]
 from helpers.measurements import environment_report
@@ -35,9 +36,9 @@ environment_report()
 #
 # A decode step reads all weights once (chapter 2). So weights of a quarter of the size should make it up to four times as
 # fast. Here is what one would write first: 15 evenly spaced values around 0, which reach to the largest weight of a
-# matrix. Each weight becomes the nearest of these values. How much is lost? We let the real model read a fixed text, the
-# licence of this course. Then we compare the probabilities that it gives to each next token with those of the unchanged
-# model.
+# matrix. Each weight becomes the nearest of these values. How much is lost? We let the changed model read a fixed text,
+# the licence of this course. Then we compare the probabilities that it gives to each next token with those of the
+# unchanged model.
 
 # %%
 from pathlib import Path
@@ -57,8 +58,8 @@ print(f"{yardstick.num_tokens} tokens of the licence; unchanged: {yardstick.meas
 # probabilities are from the original's, in nats a token; 0 means equal. (A *nat* is the unit of natural logarithms.)
 # *Top-1* is the share of positions at which both models have the same likeliest next token. The
 # [**perplexity**](../docs/glossary.md#perplexity) is the exponential of the mean negative log-probability of the text's
-# own next tokens. Smaller is better. But it is not compared with the original, and so it may even fall while answers
-# change.
+# own next tokens. Smaller is better. But a perplexity is not compared with the original, and so it may even fall while
+# answers change.
 
 # %%
 from helpers.compression import reweighted, rounded
@@ -77,7 +78,7 @@ print(first_idea, "->", lost[first_idea])
 # %% [markdown]
 # Nearly nothing of the model is left. A *step* is the distance between two neighbouring values. The weights moved by half
 # a step at most, as intended. But the values must reach to the largest weight of a whole matrix, so a single large weight
-# makes the steps wide. Then most other weights become zero. We look at one matrix:
+# makes the steps wide. Then most other weights become zero. One matrix shows it:
 
 # %%
 from helpers.compression import matrices, plain_weight
@@ -124,7 +125,7 @@ plots.show(
 # %% [markdown]
 # On the first line only one value, 0, is in the picture: the others lie outside. Three of the grids are **symmetric**:
 # they lie around 0, and only a scale is stored beside the codes. The last one begins at the group's own minimum, which is
-# stored, too.
+# stored, too. On this line every weight lies exactly on a value; section "Prove it" says why.
 #
 # ## Build it
 #
@@ -150,11 +151,11 @@ Table(("format", "bits a weight", "by chapter 1", "MB of the layers"), rows)
 
 # %% [markdown]
 # **"4 bits" are 4.02, 4.5 or 5 bits a weight**, with scales and minima. (One scale a row is so little that chapter 1 does
-# not count it.)
+# not count it. The scales of `INT8` are fp32, all others fp16.)
 #
 # The definition is short. `Grid.codes` computes `((weights - minimum) / scale + zero).round().clamp(lowest, highest)`,
-# and `Grid.values` is the way back. Scale and minimum are numbers of 16 bits, so they are rounded, too. Where the grid
-# then no longer reaches all its weights, the scale is rounded up and the minimum down:
+# and `Grid.values` is the way back. Scale and minimum are mostly stored in 16 bits, so they are rounded, too. Where the
+# grid then no longer reaches all its weights, the scale is rounded up and the minimum down:
 
 # %%
 from helpers.compression import Grid, pack_codes
@@ -189,11 +190,11 @@ print(f"codes 1 and 15 in one byte: 0x{two.item():02X}, the first one in the low
 #   to the code.
 # - The axis of the scales: a scale belongs to an output, or to a group of its weights. A scale for each input could not
 #   be multiplied after the sum.
-# - The half of a byte that comes first.
+# - The half of a byte that comes first. If the reader takes the other half first, neighbouring weights change places.
 #
 # ## Prove it
 #
-# No weight may move by more than half a step. We check three matrices, in every format:
+# **No weight may move by more than half a step.** We check three matrices, in every format:
 
 
 # %%
@@ -214,6 +215,23 @@ def farthest(fmt):
 print("half a step at most, in every format:", all(farthest(fmt) <= 0.5001 for fmt in FORMATS))
 
 # %% [markdown]
+# **The kernels must compute the same product as the definition**: dequantise the matrix, then multiply in fp32.
+# `product_of` chooses the fastest product that this machine has for a format. (On some machines that is the definition
+# itself.)
+
+# %%
+from helpers.compression import product_of
+
+torch.manual_seed(0)
+x = torch.randn(3, weight.shape[1])
+for fmt in (NumberFormat(4, 64, "minimum"), INT4, INT8):
+    quantised = quantise_matrix(weight, fmt)
+    expected = x @ quantised.dequantise().T
+    found = product_of(quantised, x)(x)
+    apart = float((found - expected).abs().max() / expected.abs().max())
+    print(f"{fmt!s:28} product equal to 1e-5: {apart < 1e-5}")
+
+# %% [markdown]
 # And here is a surprise. Take 4 bits in groups of 32, with a minimum:
 
 # %%
@@ -225,20 +243,20 @@ same = all(torch.equal(rounded(plain_weight(m), INT4), plain_weight(m)) for m in
 print("every weight of the layers comes back exactly:", same)
 prompt = chat_prompt(tokenizer, "Why is the sky blue?")
 answers = [generate(m, prompt, 6).token_ids for m in (model, packed)]
-print("tokens equal to fp32's:", answers[0] == answers[1])
+print(f"{len(answers[0])} tokens equal to fp32's:", answers[0] == answers[1])
 share = weight_nbytes(packed) / (4 * sum(p.numel() for p in (*model.parameters(),)))
 print(f"{weight_nbytes(packed) / 1e6:.1f} MB, {share:.3f} of fp32's")
 
 # %% [markdown]
-# **Nothing is lost, because it was lost before.** The file of this course's model has this very format: GGUF's Q4_1,
-# which is groups of 32 with a scale and a minimum in fp16. (Its embedding is in Q8_0: 8 bits, groups of 32.) The fp32
-# weights that we have computed with since chapter 0 lie on that grid, and on its own grid every number comes back. So our
-# codes, scales and packing are right to the last bit. But it is a trap, too: **this model cannot show what 4 bits cost a
-# 16-bit checkpoint.** A report with these lines alone would say that int4 costs nothing. All other formats below quantise
-# weights that were quantised before, and they do cost something.
+# **Nothing is lost here: it was lost before.** The file of this course's model has this very format: GGUF's Q4_1, which
+# is groups of 32 with a scale and a minimum in fp16. (Its embedding is in Q8_0: 8 bits, groups of 32.) The fp32 weights
+# that we have computed with since chapter 0 lie on that grid. On its own grid every number comes back. So our codes,
+# scales and packing are right to the last bit. But it is a trap, too: **this model cannot show what 4 bits cost a
+# 16-bit checkpoint.** A report with these lines alone would say that int4 costs nothing. All other formats below
+# quantise weights that were quantised before, and they do cost something.
 #
-# `quantise` returns a model that works everywhere in this course. Here it runs in the engine of chapter 5, on pages
-# (chapter 6). We compare with plain generation, one prompt after the other, with the same weights:
+# `quantise` returns a model that works everywhere in this course. Here the packed model runs in the engine of chapter 5,
+# on pages (chapter 6). We compare with plain generation, one prompt after the other, with the same weights:
 
 # %%
 from helpers.caches import PagedKVCache
@@ -256,8 +274,8 @@ print("the engine's tokens are the plain loop's:", [served[i].token_ids for i in
 # %% [markdown]
 # ## Measure it: quality
 #
-# Here is the same measurement for each format. Weights in few bits are the same numbers on every processor, so these
-# lines are, too:
+# Here is the measurement of the beginning, for each format. Weights in few bits are the same numbers on every processor,
+# so the printed digits are the same everywhere, too:
 
 # %%
 for fmt in FORMATS[1:]:
@@ -269,12 +287,15 @@ Table(("format", "MB", "KL, top-1, perplexity"),
 # On any grid but the file's own, something is lost: with larger groups, with a symmetric grid, with one bit less. On a
 # 16-bit checkpoint no grid has such an advantage, and the order of these lines may be another.
 #
+# In all these lines embedding and output matrix stayed wide. Quantise them only on purpose: the output matrix decides
+# between neighbouring tokens, and a tool that quantises "every matrix" takes it along.
+#
 # ## Activations, too: W8A8
 #
 # int4 weights save reading, but they become wider numbers before they are multiplied, so the arithmetic is no faster. For
 # long prompts and large batches arithmetic is the limit. There 8 bits help: many processors and NPUs multiply int8
 # numbers faster, if **both** factors are int8. That is [**W8A8**](../docs/glossary.md#w8a8): weights of 8 bits,
-# activations of 8 bits. Activations are not known in advance, so each token's scale is chosen when the token comes:
+# activations of 8 bits. Activations are not known in advance. So each token's scale is computed when the token comes:
 
 # %%
 from helpers.compression import dynamic_int8
@@ -283,9 +304,9 @@ show_source(dynamic_int8)
 
 # %% [markdown]
 # The sums of int8 products are whole numbers, exact in int32 on every machine. There are two scales, one for the token
-# and one for the output. Neither depends on the *input channel*, the place of a number in the input vector; the sum runs
-# over these places. So both can be taken out of the sum and multiplied afterwards. We try one scale for all tokens, then
-# one for each token:
+# and one for the output. The sum runs over the *input channels*, the positions in the input vector. Neither scale depends
+# on the channel. So both can be taken out of the sum and multiplied afterwards. We try one scale for all tokens, then one
+# for each token:
 
 
 # %%
@@ -306,8 +327,8 @@ for per, quality in w8a8.items():
     print(f"W8A8, one scale per {per}: KL below {bound(quality)}")
 
 # %% [markdown]
-# (We print bounds, not digits. A sum in another order may round to the next int8 number, so activations differ between
-# processors.) Why is a shared scale so bad? We call a channel *loud* when its activations are large. `calibrate` lets the
+# (We print bounds, not digits. Processors add in different orders, and a sum that differs in its last bit may round to
+# the next int8 number.) Why is a shared scale so bad? We call a channel *loud* when its activations are large. `calibrate` lets the
 # model read sample texts and keeps the largest activation of each channel:
 
 # %%
@@ -321,7 +342,7 @@ seen = calibrate(model, texts, grams=LAYERS, tell=shown_bar(len(names), "matrice
 # %%
 from helpers.figures import draw_channels
 
-fig = draw_channels({name: seen[name].largest for name in LAYERS}, "What three matrices see")
+fig = draw_channels({name: seen[name].largest for name in LAYERS}, "Inputs of three matrices")
 plots.show(fig, alt="Three falling lines; one starts a thousand times above its middle")
 for name in LAYERS:
     print(f"{name}: loudest to median channel {seen[name].outlier_ratio:,.0f} to 1")
@@ -357,6 +378,71 @@ print("W8A8, smoothed, loses at most 0.03:", kl["token, smoothed"] <= 0.03)
 # The usual mistake with smoothing is to multiply the weights and to forget to divide the activations. Then the model has
 # changed before anything is quantised, and the first line above would show it.
 #
+# ## Keys and values, too: a cache of 8 bits
+#
+# A long context is read from the cache, not from the weights. So the cache is the next thing to store in int8. Each token
+# and head has a scale of its own, an fp32 number, computed when the key or the value is written. A head of this model has
+# 64 numbers. How many bytes does it take, and what does the model lose when attention reads codes?
+
+# %%
+from helpers.caches import Int8KVCache, Int8PagedKVCache, KVCache
+from helpers.model import FlatBatch
+
+text, cache_bytes, read = licence[600:696], {}, {}
+for kind in (KVCache, Int8KVCache):
+    cache = kind.for_model(model, 1, len(text))
+    cache_bytes[kind] = cache.nbytes
+    read[kind] = model(FlatBatch.pack([text]), cache, logits="all").log_softmax(-1)
+wide, small = read.values()
+divergence = float((wide.exp() * (wide - small)).sum(-1).mean())
+fp32, int8 = (4 * model.cfg.head_dim, model.cfg.head_dim + 4)
+print(f"a head of one token: {int8} bytes, in fp32 {fp32}, in 16 bits {fp32 // 2}")
+print(f"tokens in the same memory: {fp32 / int8:.2f} x fp32's, {fp32 / 2 / int8:.2f} x of 16 bits")
+print(
+    "bytes of the caches as counted:",
+    cache_bytes[KVCache] * int8 == cache_bytes[Int8KVCache] * fp32,
+)
+print("KL below 0.01:", divergence < 0.01)
+
+# %% [markdown]
+# The engine needs no change: `Int8PagedKVCache` has the pages of chapter 6, and a page is codes with scales. The proof is
+# the usual one, beside plain generation over int8 rows. (The fp32 weights are used here. A quantised model works with it
+# in the same way.)
+
+# %%
+batcher = ContinuousBatcher(model, Int8PagedKVCache.for_model(model, 64, 16), chunk_size=16)
+for number, prompt in enumerate(prompts):
+    batcher.add_request(Request(number, prompt, 4))
+served = batcher.run()
+alone = [generate(model, p, 4, Int8KVCache.for_model(model, 1, 64)).token_ids for p in prompts]
+print(
+    "tokens on int8 pages are those on int8 rows:", [served[i].token_ids for i in range(3)] == alone
+)
+
+# %% [markdown]
+# When does it help? More tokens fit in any case. A decode step gets faster where the cache is a large part of what the step
+# reads. Predicted by bytes, for Llama-3-8B with weights of 16 bits on an Ascend 910B4:
+
+# %%
+from dataclasses import replace
+
+from helpers.estimates import accelerator_ceilings, decode_cost
+from helpers.model import PUBLISHED
+
+llama, limits, rows = PUBLISHED["Llama-3-8B"], accelerator_ceilings("Ascend 910B4"), []
+share = (llama.head_dim + 4) / (2 * llama.head_dim)  # codes and a scale, over numbers of 16 bits
+for batch, context in ((1, 512), (16, 2048), (32, 4096)):
+    cost = decode_cost(llama, context, batch)
+    both = cost.seconds(limits), replace(cost, kv_bytes=share * cost.kv_bytes).seconds(limits)
+    rows.append(
+        (batch, context, *(f"{1e3 * s:.1f} ms" for s in both), f"{both[0] / both[1]:.2f} x")
+    )
+Table(("requests", "tokens each", "16 bits", "int8", "faster"), rows, "A decode step, predicted")
+
+# %% [markdown]
+# One short request gains nothing. With many long requests the cache is as large as the weights, and the step gets faster.
+# (The prediction leaves out the work of unpacking. Lab 10 adds it.)
+#
 # ## Rounding for the outputs
 #
 # So far each weight became its nearest value. But what counts is the error of the **outputs**, not that of the weights,
@@ -364,7 +450,7 @@ print("W8A8, smoothed, loses at most 0.03:", kl["token, smoothed"] <= 0.03)
 #
 # - [**GPTQ**](../docs/glossary.md#gptq) ([arXiv:2210.17323](https://arxiv.org/abs/2210.17323)) rounds column after
 #   column, and changes the columns that are still to come so that they correct the error of the outputs. The argument
-#   `gram` is $x^T x$ of the inputs: it says which channels are large together.
+#   `gram` is the matrix $x^T x$ of the sample inputs: it says which channels are large together.
 # - [**AWQ**](../docs/glossary.md#awq) ([arXiv:2306.00978](https://arxiv.org/abs/2306.00978)) multiplies the weights of
 #   loud channels by a factor before rounding, and divides these channels by it, as SmoothQuant does.
 
@@ -384,28 +470,32 @@ for name in with_bar(LAYERS, "matrices rounded"):
     ways = {"nearest": rounded(weight, fmt), "GPTQ": gptq(weight, gram, fmt).dequantise()}
     ways["AWQ"] = rounded(weight * scale, fmt) / scale
     moved = {way: output_error(found - weight, gram) for way, found in ways.items()}
-    rows.append((name, *(f"{moved[way] / moved['nearest']:.1f}" for way in ways)))
+    rows.append((name, *(f"{moved[way] / moved['nearest']:.2f}" for way in ways)))
     better.append(max(moved["GPTQ"], moved["AWQ"]) < moved["nearest"])
 print("both move the outputs less than rounding to the nearest:", all(better))
 Table(("matrix", "nearest", "GPTQ", "AWQ"), rows, "Squared output error, relative")
 
 # %% [markdown]
-# In the table the error of the nearest values is 1.0, and smaller is better. Both ways need sample texts, and both can
-# fit these texts too closely: a calibration on one kind of text may cost quality on another. In production one calibrates
-# on a few hundred texts of many kinds.
+# In the table the error of the nearest values is 1, and smaller is better. In `down_proj` of layer 11 nearly all of the
+# error comes from its loud channels (the figure above), so both ways help most there. Both ways need sample texts, and
+# both can fit these texts too closely: a calibration on one kind of text may cost quality on another. So calibrate on
+# many texts of many kinds.
 #
 # ## Pruning: leave weights out
 #
-# [**Pruning**](../docs/glossary.md#pruning) sets weights to zero. Which ones? The smallest; or those that are small *and*
-# multiply quiet channels ([Wanda, arXiv:2306.11695](https://arxiv.org/abs/2306.11695)). One may also take two of each
-# four neighbours (2:4), which some GPUs can skip, or whole layers.
+# [**Pruning**](../docs/glossary.md#pruning) sets weights to zero. Which ones? There are four choices:
+#
+# - *magnitude*: the smallest weights;
+# - [Wanda, arXiv:2306.11695](https://arxiv.org/abs/2306.11695): weights that are small *and* multiply quiet channels;
+# - *2:4*: two of each four neighbours, a pattern that some GPUs can skip;
+# - whole layers.
 
 # %%
 from helpers.compression import importance, keep_largest, keep_two_of_four, without_layers
 
 
 def pruned(keep, wanda=True):
-    """The quality with the weights that `keep` chooses, by size or by size and loudness."""
+    """The quality with the weights that `keep` chooses, by size alone or as Wanda does."""
 
     def change(name, weight):
         return weight * keep(importance(weight, seen[name].squares if wanda else None))
@@ -413,15 +503,15 @@ def pruned(keep, wanda=True):
     return yardstick.measure(reweighted(model, change))
 
 
-half = {"half, smallest": pruned(lambda scores: keep_largest(scores, 0.5), wanda=False)}
+half = {"half, magnitude": pruned(lambda scores: keep_largest(scores, 0.5), wanda=False)}
 half["half, Wanda"] = pruned(lambda scores: keep_largest(scores, 0.5))
 half["2:4, Wanda"] = pruned(keep_two_of_four)
 half["layer 26 left out"] = yardstick.measure(without_layers(model, {26}))
 Table(("what is zero", "KL, top-1, perplexity"), list(half.items()))
 
 # %% [markdown]
-# And the time? A product multiplies zeros like all other numbers: it does not test for them. We compare a dense matrix with
-# the same one after pruning, for one token and for many:
+# And the time? A product multiplies zeros like all other numbers: it does not test for them. We compare a dense matrix
+# with the same one after pruning, for one token and for many:
 
 # %% tags=["skip-emulated"]
 from helpers.display import measured
@@ -451,9 +541,11 @@ for tokens in (1, 64):
 Table(("tokens", "dense", "half of it zeros"), rows, "One product, with and without zeros")
 
 # %% [markdown]
-# **Scattered zeros save no time here**: nothing in this product looks at the numbers before it multiplies them. They would
-# save little memory, because the places of the weights that stay must be stored, too. Leaving out a layer does save its
-# time: here that of 1 layer of 30. At equal bytes, nothing pruned comes near 8 bits:
+# **Scattered zeros save no time here**: nothing in this product looks at the numbers before it multiplies them. (Where
+# the two columns differ, it is by the noise of the clock.) And half of the weights take more than half of the memory:
+# the positions of the weights that stay must be stored, too. Leaving out a layer does save its time: here that of 1
+# layer of 30. The figure is generous to pruning and counts no positions. Even so, at equal bytes nothing pruned comes
+# near 8 bits:
 
 # %%
 from helpers.figures import draw_quality
@@ -462,11 +554,11 @@ labels = ("int3", "int4, rows", "int4, groups of 64", "int4, symmetric", "int4, 
 found = [(layer_bytes[fmt], lost[fmt].divergence) for fmt in FORMATS[1:]]
 points = {"few bits": dict(zip(labels, found))}
 points["pruned, fp16"] = {
-    "half, smallest": (2 * count // 2, half["half, smallest"].divergence),
+    "half, magnitude": (2 * count // 2, half["half, magnitude"].divergence),
     "half, Wanda": (2 * count // 2, half["half, Wanda"].divergence),
     "29 layers": (2 * count * 29 // 30, half["layer 26 left out"].divergence),
 }
-fig = draw_quality(points, "Quality against bytes (zeros counted as if their places were free)")
+fig = draw_quality(points, "Quality against bytes (pruned: zeros count no bytes)")
 plots.show(
     fig, alt="int8 far below all pruned models, at the same or fewer bytes; int4 lower still"
 )
@@ -474,40 +566,47 @@ plots.show(
 # %% [markdown]
 # ## Measure it: time
 #
-# Prediction first. One token reads every weight of the layers; with this machine's bandwidth (chapter 2) that takes at least:
+# Prediction first. A pass reads every weight of the layers once. With this machine's bandwidth (chapter 2), reading the
+# weights of *one* layer takes at least:
 
 # %% tags=["skip-emulated"]
 from helpers.measurements import host_ceilings
 
-ceilings = host_ceilings(model.device)
-for name, nbytes in (("fp32", 4 * count), ("int8", layer_bytes[INT8]), ("int4", layer_bytes[INT4])):
-    print(f"{name}: {measured(nbytes / ceilings.bandwidth)} for the layers of one token")
+ceilings, layers = host_ceilings(model.device), model.cfg.num_layers
+one_layer = {"bf16": 2 * count, "int8": layer_bytes[INT8], "int4": layer_bytes[INT4]}
+rows = [
+    (name, f"{nbytes / layers / 1e6:.1f}", measured(nbytes / layers / ceilings.bandwidth))
+    for name, nbytes in one_layer.items()
+]
+Table(("weights of one layer", "MB", "at the bandwidth"), rows)
 
 # %% [markdown]
-# Now the products as they are. Where there is a C++ compiler, the course's own kernels multiply by codes (chapter 9),
-# else PyTorch's, which want activations in bf16. Either way each code becomes a number in registers. For one token the
-# reading may hide this work; for many tokens it cannot, and the course writes the numbers out first where that was measured
-# to be faster. We measure the products of one layer:
+# Now the products of one layer as they are. Where there is a C++ compiler, the course's own kernels multiply by codes
+# (chapter 9). Without one, PyTorch's kernels do, which want activations in bf16. Either way each code becomes a wide
+# number in a register before it is multiplied. For one token the processor may do this work while it waits for memory.
+# For many tokens the work counts. There the course first writes the wide numbers to memory, if that was measured to be
+# faster on this machine.
 
 # %% tags=["skip-emulated"]
-from helpers.compression import product_of
 from helpers.model import Linear
 
 LAYER = [linear for name, linear in names.items() if name.startswith("layers.5.")]
-bf16 = torch.empty(0, dtype=torch.bfloat16)
+bf16 = torch.empty(0, dtype=torch.bfloat16)  # says which inputs the products must take
+
+
+def wide_product(linear):
+    """A product with bf16 weights, as PyTorch packs them for this processor."""
+    wide = Linear(linear.in_features, linear.out_features, bias=False).to(torch.bfloat16)
+    wide.pack(1)
+    return wide
 
 
 def products(fmt):
-    """The products of one layer: in a format, or wide, as this processor likes it best."""
-    if fmt is None:
-        wide = [Linear(m.in_features, m.out_features, bias=False).to(torch.bfloat16) for m in LAYER]
-        for linear in wide:
-            linear.pack(1)
-        return wide
+    """The products of one layer in a format."""
     return [product_of(quantise_matrix(plain_weight(m), fmt), bf16) for m in LAYER]
 
 
-ways = {"wide (bf16)": products(None), "int8": products(INT8), "int4": products(INT4)}
+ways = {"bf16": [wide_product(m) for m in LAYER], "int8": products(INT8), "int4": products(INT4)}
 
 
 # %% tags=["skip-emulated"]
@@ -532,20 +631,22 @@ Table(("tokens in a pass", *times), cells)
 # %% tags=["skip-emulated", "measured"]
 from helpers.figures import draw_over_rows
 
-fig = draw_over_rows(times, "The products of one layer on this machine", "seconds")
-plots.show(
-    fig, alt="Three rising lines; few bits are fastest for few tokens, wide weights for many"
-)
+in_ms = {name: {n: 1e3 * s for n, s in line.items()} for name, line in times.items()}
+fig = draw_over_rows(in_ms, "The products of one layer on this machine", "ms")
+plots.show(fig, alt="Three lines that rise with the tokens of a pass, for bf16, int8 and int4")
 
 # %% [markdown]
-# Where the lines cross depends on the machine. int4 reads fewer bytes than int8 but has more to unpack, so it need not be
-# faster: compare the table with the prediction. `Recipe(INT4, most_rows=...)` keeps both forms: few bits for passes of up
-# to that many tokens, and a wide copy for larger ones. The price is the memory of the copy. Now whole decode steps of one
-# request, with all other operators, too:
+# Compare the first row with the prediction. Three things keep few bits from being as fast as their bytes say: the work of
+# unpacking, the start of each product, and the processor's own caches. One layer may fit into these caches, and then
+# memory does not limit this measurement at all; a whole model does not fit. int4 reads fewer bytes than int8 but has more
+# to unpack, so it need not be faster. For many tokens, bf16 weights spare the unpacking, and the course's kernels unpack
+# a part of the matrix once for all tokens. Whether the lines cross, and where, depends on the machine.
+#
+# `Recipe(INT4, most_rows=...)` keeps both forms: few bits for passes of up to that many tokens, and a wide copy for larger
+# ones. The price is the memory of the copy. Now whole decode steps of one request, with all weights and all other
+# operators:
 
 # %% tags=["skip-emulated"]
-from helpers.caches import KVCache
-
 HALF = torch.bfloat16
 few = {
     "int8": quantise(model, Recipe(INT8, head=INT8, computes_in=HALF)),
@@ -554,7 +655,7 @@ few = {
 
 
 def steps_per_second(model, count=12):
-    """Tokens per second of one request behind a prompt of 64 tokens, the prompt not counted."""
+    """Tokens per second of one request after a prompt of 64 tokens, the prompt not counted."""
     cache = KVCache.for_model(model, 1, 128)
     generate(model, licence[:64], 1, cache)
     with Stopwatch(model.device) as watch:
@@ -563,30 +664,30 @@ def steps_per_second(model, count=12):
 
 
 # %% tags=["skip-emulated"]
-rows = [("fp32, as loaded", measured(steps_per_second(model), "tok/s"), "-")]
+wide_mb = f"{4 * sum(p.numel() for p in model.parameters()) / 1e6:.0f} MB"
+rows = [("fp32, as loaded", measured(steps_per_second(model), "tok/s"), wide_mb)]
 for name, smaller in few.items():
     speed = measured(steps_per_second(smaller), "tok/s")
     rows.append((name, speed, f"{weight_nbytes(smaller) / 1e6:.0f} MB"))
-print(
-    "int4 in bf16, with an int8 head, stays below 0.01:",
-    bound(yardstick.measure(few["int4"])) <= 0.01,
-)
+low = bound(yardstick.measure(few["int4"])) <= 0.01
+print("KL of int4 weights, an int8 head and bf16 activations below 0.01:", low)
 Table(("weights", "one request", "weights take"), rows)
 
 # %% [markdown]
 # Read this table with chapter 9 in mind. Where there is a C++ compiler, each of these models computes a token in one native
 # call, and their products decide. Without one, the models of few bits call operator after operator, in 16 bits, and what
-# their products save may be lost there: a faster kernel does not always make a faster step.
+# their products save may be lost there: a faster kernel does not always make a faster step. (llama.cpp reads the same
+# file with 4 bits: `benchmarks/` measures the course beside it, for decode steps and for prompts.)
 #
 # ## Sweep it
 #
 # Choose the bits, the group, and which matrices are quantised; the other matrices of the layers count 16 bits a weight.
 # The quality is measured on 32 tokens only, so this perplexity is not the one above. Tokens per second are predicted for
-# one request behind 512 tokens, on two accelerators whose memories differ in bandwidth.
+# one request with 512 tokens in its cache, on two accelerators whose memories differ in bandwidth. Find the smallest
+# format whose KL stays below 0.5, first with all layers, then with the MLP alone.
 
 # %%
 from helpers.display import SweepPanel, dropdown, int_slider
-from helpers.estimates import accelerator_ceilings, decode_cost
 from helpers.model import ModelShape
 
 short = Yardstick(model, [licence[600:632]])
@@ -606,7 +707,8 @@ def sweep(bits, group, part):
         fmt.nbytes(m.out_features, m.in_features) if name in chosen else 2 * m.weight.numel()
         for name, m in names.items()
     )
-    fig = draw_quality({"here": {f"{bits} bits": (nbytes, quality.divergence)}}, f"{fmt}, {part}")
+    point = {f"{bits} bits": (nbytes, quality.divergence)}
+    fig = draw_quality({"here": point}, f"{fmt}: {part}", most=2.2 * count)  # 16 bits are 2 * count
     return fig, describe(quality, nbytes)
 
 
@@ -634,7 +736,8 @@ SweepPanel(
 # %% [markdown]
 # ## On Ascend
 #
-# The cube unit multiplies int8 by int8 at twice the rate of fp16. torch_npu has an operator for each step:
+# The cube unit of 910B and 910C multiplies int8 by int8 at twice the rate of fp16, as published (chapter 2 has the table).
+# torch_npu has an operator for each step:
 #
 # - `npu_dynamic_quant(x)` is `dynamic_int8`: int8 numbers and an fp32 scale for each token. Inputs are fp16 or bf16,
 #   **not fp32**.
@@ -646,30 +749,89 @@ SweepPanel(
 # - `npu_add_rms_norm_dynamic_quant` and `npu_dequant_swiglu_quant` fuse the quantising with the operator before it
 #   (chapter 9), so that activations are moved as int8. The second one, and `npu_swiglu_quant`, take the halves in the
 #   other order unless `activate_left=True`.
+# - `npu_fused_infer_attention_score_v2` (chapter 6) reads int8 keys and values, with `key_quant_mode=5` and
+#   `value_quant_mode=5` for a scale of each token and head in pages. It takes one query of each request, so that prompts
+#   need the numbers behind the codes. Heads and pages are multiples of 32.
 #
-# The next cell computes what the results of these operators are compared with. It dequantises an int4 matrix with groups
-# and multiplies it on the device, in 16 bits.
+# The next cells run these products and this attention on the device, in bf16. Where there is an NPU (or the emulated one)
+# the operators above do the work, else their plain versions. Each result is compared with the definition in fp32. An error
+# of some hundredths is what bf16 and int8 activations cost.
 
 # %%
-from helpers import ops
+from helpers.compression import whole_product_of
 from helpers.machine import choose_device, where_it_ran
 
 device = choose_device()
 torch.manual_seed(0)
-weight = quantise_matrix(torch.randn(64, 128), INT4).dequantise()
-x = torch.randn(4, 128)
-on_device = ops.linear(x.to(device, torch.float16), weight.to(device, torch.float16))
-difference = (on_device.cpu().float() - x @ weight.t()).abs().max()
-print("fp16, equal to 0.05:", float(difference) < 0.05)
+on_device = dict(device=device, dtype=torch.bfloat16)
+like, weight, x = torch.empty(0, **on_device), torch.randn(64, 128), torch.randn(4, 128)
+for name, fmt, make in (
+    ("int8 weights and activations", INT8, whole_product_of),
+    ("int8 weights", INT8, product_of),
+    ("int4 weights, groups of 32", NumberFormat(4, 32, "minimum"), product_of),
+):
+    quantised = quantise_matrix(weight, fmt)
+    found = make(quantised, like).to(device)(x.to(**on_device)).cpu().float()
+    expected = x @ quantised.dequantise().T
+    print(f"{name:28} error below 0.03:", float((found - expected).norm() / expected.norm()) < 0.03)
+
+# %%
+cache = Int8PagedKVCache(1, 32, 2, num_kv_heads=1, head_dim=64, **on_device)
+q, k, v = torch.randn(3, 9, 1, 64)
+for begin, end in ((0, 8), (8, 9)):  # a prompt of eight tokens, then a decode step
+    batch = FlatBatch.pack([[0] * (end - begin)], [begin], [0], device=device)
+    cache.prepare(batch)
+    step = (t[begin:end].to(**on_device) for t in (q, k, v))
+    found = cache.attend(0, *step, batch).cpu().float()
+    cache.commit(batch)
+weights = torch.softmax(q[8, 0] @ k[:, 0].T / 64**0.5, -1)
+expected = weights @ v[:, 0]
+error = float((found[0, 0] - expected).norm() / expected.norm())
+print("attention over int8 pages    error below 0.03:", error < 0.03)
 print(where_it_ran(device))
 
 # %% [markdown]
 # ## In production
 #
 # vLLM-Ascend 0.23 and later take folders that Ascend's ModelSlim has written: int8 weights and scales beside a
-# `quant_model_description.json`, which names each tensor's type, such as `W8A8_DYNAMIC`. Which layers stay in 16 bits is the
-# folder's choice: often the first and last ones, `down_proj`, and always the head. Engines for GPUs read AWQ's and GPTQ's
-# int4, and FP8.
+# `quant_model_description.json`, which names each tensor's type, such as `W8A8_DYNAMIC`. Which matrices stay in 16 bits
+# is the folder's choice. This chapter's outliers say why `down_proj` is often one of them. Engines for GPUs read AWQ's
+# and GPTQ's int4, and FP8. `load_quantised` reads a folder of any of these kinds as a model of this course. Here is a
+# small ModelSlim folder, made from random weights, and what comes out:
+
+# %%
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+SIZES = dict(vocab_size=64, hidden_size=64, intermediate_size=96, num_hidden_layers=1)
+config = LlamaConfig(**SIZES, num_attention_heads=2, num_key_value_heads=1)
+torch.manual_seed(0)
+stored, kinds = {}, {}
+for name, tensor in AutoModelForCausalLM.from_config(config).state_dict().items():
+    parts = {name: tensor}
+    if name.endswith("proj.weight"):
+        codes, scale = dynamic_int8(tensor)  # one scale a row
+        parts = {name: codes, f"{name}_scale": scale, f"{name}_offset": torch.zeros_like(scale)}
+    stored |= parts
+    kinds |= dict.fromkeys(parts, "W8A8_DYNAMIC" if len(parts) > 1 else "FLOAT")
+for name in ("model.embed_tokens.weight", "model.layers.0.mlp.down_proj.weight"):
+    print(f"{name}: {kinds[name]}, {stored[name].dtype}")
+
+# %%
+import json
+import tempfile
+
+from safetensors.torch import save_file
+
+from helpers.compression import load_quantised
+
+with tempfile.TemporaryDirectory() as folder:
+    (Path(folder) / "config.json").write_text(json.dumps(config.to_dict()))
+    (Path(folder) / "quant_model_description.json").write_text(json.dumps(kinds))
+    save_file(stored, Path(folder) / "quant_model_weights.safetensors")
+    in_int8, behind = load_quantised(folder), load_quantised(folder, packed=False)
+logits = [one(FlatBatch.pack([[5, 9, 2, 7]]), logits="all") for one in (in_int8, behind)]
+error = float((logits[0] - logits[1]).norm() / logits[1].norm())
+print("int8 activations beside the numbers behind the codes, error below 0.03:", error < 0.03)
 
 # %%
 from helpers.production import options_table
@@ -685,9 +847,9 @@ options_table(
 # ## Recap
 #
 # A format is a grid: bits, groups, offset, and scales, whose bytes count, too. Quality comes from small groups and from a
-# grid that fits. Few bits make the products of small batches faster, because these wait for bytes. Large batches need
-# int8 in both factors, or wide weights. Outliers are moved from activations into weights by a factor that cancels.
-# Scattered zeros save no time here.
+# grid that fits. Few bits can make products of small batches faster, because these wait for bytes, if unpacking is quick.
+# Large batches need int8 in both factors, or wide weights. Outliers are moved from activations into weights by a factor
+# that cancels. An int8 cache holds more tokens, and pays where the cache is large. Scattered zeros save no time here.
 #
 # **Check yourself.**
 #

@@ -16,8 +16,8 @@
 # %% [markdown]
 # # 11 Tensor and pipeline parallelism
 #
-# **Promise.** You will run the real model on two processes that hold half of its weights each, first with every layer
-# cut in two, then with half of the layers each. You will prove that no token changes, and count every byte that the
+# **Promise.** You will run the real model on two processes that hold half of its weights each. First every layer is cut
+# in two, then each process has half of the layers. You will prove that no token changes, and count every byte that the
 # processes send.
 #
 # **You need** [chapter 1](01_memory_math.ipynb) (bytes of weights and cache) and
@@ -25,8 +25,9 @@
 # About 75 minutes.
 #
 # **We measure** calls and bytes, which are exact. Then come the times of messages on this machine, which we predict
-# from two numbers, and the share of the time in which a stage of a pipeline waits. Of any time, **p50** is the median, and
-# **p99** what 99 % of the requests stay under.
+# from two numbers. Then we measure which share of its time a stage of a pipeline waits. At the end we predict what
+# several devices of an accelerator would do. Of any time, **p50** is the median, and **p99** what 99 % of the requests
+# stay under.
 
 # %% tags=["nbval-ignore-output"]
 from helpers.measurements import environment_report
@@ -68,7 +69,7 @@ Table(("model", "weights, GiB", *(f"left on {device}" for device in DEVICES)), r
 #
 # Two matrices with an activation between them, as in an MLP, on two ranks. (Both ranks are computed in this process.)
 # Each rank takes half of the outputs of the first matrix, and the same half of the inputs of the second one. What a rank
-# has in the end is a summand of the result. `combine` says what the ranks do with their summands:
+# has in the end is a summand of the result. The names of the results say what the ranks do with their summands:
 
 # %%
 import torch
@@ -94,7 +95,7 @@ for name, result in results.items():
 # not `relu(a + b)`, so the sum would have to come before it.
 #
 # The next mistake is made with real models. This course stores the matrices of queries, keys and values as one
-# (chapter 9), and so do production engines. A tool that cuts a matrix into equal parts does not know what the rows are.
+# (chapter 9), and vLLM 0.23 does so, too. A tool that cuts a matrix into equal parts does not know what the rows are.
 # Here three ranks take a third of the rows each. Each rank believes that its rows are 3 query heads, one key head and
 # one value head, for their sizes fit:
 
@@ -113,7 +114,7 @@ prompt = chat_prompt(tokenizer, "What is the capital of France?")
 right, wrong = (m(FlatBatch.pack([prompt]), logits="all") for m in (model, spoiled))
 same = (right.argmax(-1) == wrong.argmax(-1)).sum()
 print(f"logits are off by up to {(right - wrong).abs().max():.0f}, and no error was raised")
-print(f"same likeliest token at {same} of {len(prompt)} places")
+print(f"same likeliest token at {same} of {len(prompt)} positions")
 del spoiled
 
 # %% [markdown]
@@ -132,8 +133,8 @@ plots.show(fig, alt="Four squares in two colours: two cut across, two cut from t
 
 # %% [markdown]
 # The matrix of queries, keys and values is cut by outputs, in whole heads. So a rank computes attention for its own
-# heads, with keys and values that no other rank needs. The matrix behind attention is cut by inputs: it takes the rank's
-# own heads, and its product is a summand. Then comes an [**all-reduce**](../docs/glossary.md#all-reduce): each rank
+# heads, with keys and values that no other rank needs. The matrix after attention is cut by inputs: each rank's part takes
+# the rank's own heads, and its product is a summand. Then comes an [**all-reduce**](../docs/glossary.md#all-reduce): each rank
 # hands in its summand, and each rank gets the sum. The MLP has the same two cuts. So **a layer needs two sums**
 # ([Megatron-LM, arXiv:1909.08053](https://arxiv.org/abs/1909.08053)), however large it is.
 #
@@ -174,9 +175,10 @@ show_source(VocabularyEmbedding.forward)
 # At the end each rank has the logits of its own tokens, and an **all-gather** puts all parts side by side on each rank. So
 # every rank has all logits, and chooses the same token.
 #
-# `Ranks` starts the processes. They import the library again, because a process with threads cannot be copied safely,
-# and then wait for functions to run. A function must stand in a module that they can import. This is what each of them
-# will do; `part` loads this rank's slices of the weights from the files, and nothing else:
+# `Ranks` starts the processes. They import the library again, because a process with threads cannot be copied safely.
+# Then they wait for functions to run. A function must stand in a module that the processes can import. The next cell
+# shows the function that each rank will run; `part` loads this rank's slices of the weights from the files, and nothing
+# else:
 
 # %%
 show_source(tensor_engine.serve)
@@ -193,7 +195,8 @@ print(f"{len(held)} ranks with {held[0] / 1e6:.1f} and {held[1] / 1e6:.1f} MB of
 # %% [markdown]
 # ## Prove it
 #
-# Five requests of 12 tokens, served by both ranks together, and each one alone by this process:
+# Five requests of 12 tokens, served by both ranks together, and each one alone by this process. (The tests do the same for
+# every policy of chapter 8, and for three ranks.)
 
 # %% tags=["skip-emulated"]
 from helpers import KVCache
@@ -221,7 +224,9 @@ print("logits equal one process's to 0.001:", bool(difference < 1e-3))
 # two halves is rounded in another order.
 #
 # Now the messages. Each pass has two sums a layer, one for the embedding, and one gather. A sum has `[tokens, hidden]`
-# numbers, and the gather one rank's part of the logits, for each request:
+# numbers, and the gather one rank's part of the logits, for each request. We count the bytes that a rank *hands in*. On
+# two ranks these are the bytes that it sends. On $n$ ranks an all-reduce of $b$ bytes sends at least $2b(n-1)/n$ from
+# each rank: first every rank collects one share of the sum, then it hands this share to the others.
 
 # %% tags=["skip-emulated"]
 from helpers.estimates import TensorTraffic
@@ -269,13 +274,14 @@ print("one seed:  both ranks have the same texts:", joint[0].tokens == joint[1].
 # %% [markdown]
 # With seeds of their own, each rank goes on with its own text, and the sums mix hidden states of two texts. Nothing fails
 # until one rank's text ends before the other's. Then the ranks plan different passes, whose sums have different sizes,
-# and the processes end or wait for ever. This course's engine draws from a request's seed and the token's place alone,
+# and the processes end or wait for ever. This course's engine draws from a request's seed and the token's position alone,
 # so that ranks that have equal logits draw equal tokens.
 #
-# ### As production does it: DTensor
+# ### The same cut with PyTorch's tool: DTensor
 #
 # PyTorch has this cut as a tool. A plan names the matrices, and `parallelize_module` replaces each weight with a
-# *DTensor*, a tensor that knows how it is cut and calls the collectives by itself:
+# *DTensor*, a tensor that knows how it is cut. It calls the all-reduce and its relatives (*collectives*: calls that all
+# ranks make together) by itself:
 
 # %%
 from helpers.parallel import with_dtensor
@@ -293,8 +299,9 @@ for order in ("as stored", "by ranks"):
 
 # %% [markdown]
 # The same number of sums, no error, and nonsense in the first line: the mistake of the beginning. The fused rows must be
-# put into the order of the ranks before an even cut is right. This needs heads that the ranks divide, so this cell has a
-# small model with 8 heads. Our own cut takes 9 heads on 2 ranks, and shows its messages.
+# put into the order of the ranks before an even cut is right. DTensor's cut is even, so the number of ranks must divide
+# the number of heads. This cell has a small model with 8 heads. Our own cut takes 9 heads on 2 ranks, and shows its
+# messages.
 #
 # ## Measure it: messages
 #
@@ -329,13 +336,14 @@ Table(("message", "bytes", "predicted", "measured"), rows, "Sizes that were not 
 # %% tags=["skip-emulated", "measured"]
 from helpers.figures import draw_messages
 
-fig = draw_messages(times, wires, TESTED, "Messages between two processes (hollow: not fitted)")
+fig = draw_messages(times, wires, TESTED, "Messages between two processes")
 plots.show(fig, alt="Two rising lines with marks: flat for small messages, steep for large ones")
 
 # %% [markdown]
-# Each mark is the fastest of many messages. Where marks lie beside the line, look at the machine: two ranks need two free
-# cores, and every other program delays one of them. A small message costs the latency, whatever its size. The sums of a decode step are small: one request has
-# 2,304 bytes in a sum. So a decode step pays for *calls*:
+# Each mark is the fastest of many messages; the prediction was not fitted to the hollow ones. Where marks lie beside the
+# line, look at the machine: two ranks need two free cores, and every other program delays one of them. A small message
+# costs the latency, whatever its size. The sums of a decode step are small: one request has 2,304 bytes in a sum. So a
+# decode step pays for *calls*:
 
 # %% tags=["skip-emulated"]
 from helpers.measurements import host_ceilings
@@ -345,14 +353,16 @@ step = min(seconds for load, seconds in steps if load == (5, 5))
 traffic = TensorTraffic.of(shape, 2, 5, 5, element_bytes=4.0)
 reading = sum(held) / host_ceilings(model.device).bandwidth
 sums = traffic.sums * wires["all-reduce"].send(traffic.sum_bytes)
-print("reading all weights once, both ranks at a time:", measured(reading))
-print(f"{traffic.sums} sums of {traffic.sum_bytes:,.0f} bytes, predicted:         ", measured(sums))
-print("together, at least:                            ", measured(reading + sums))
-print("a decode step of five requests, the fastest:   ", measured(step))
+print("all weights / bandwidth, both ranks at a time:", measured(reading))
+print(f"{traffic.sums} sums of {traffic.sum_bytes:,.0f} bytes, predicted:        ", measured(sums))
+print("together, a lower bound:                      ", measured(reading + sums))
+print("a decode step of five requests, the fastest:  ", measured(step))
 
 # %% [markdown]
-# On this machine both ranks share one memory, so tensor parallelism cannot read the weights faster, and it pays for sums.
-# It shows that the model works and what it sends. It pays where every rank brings a memory of its own.
+# The step takes longer than the bound. The bound leaves out what chapter 9 counted: each rank calls operator after
+# operator, with one thread. And in each sum the faster rank waits for the slower one. On this machine both ranks share
+# one memory, so tensor parallelism cannot read the weights faster, and the sums come on top. So this run proves that the
+# tokens are right and counts what is sent. Tensor parallelism pays where every rank brings a memory of its own.
 #
 # ## A pipeline
 #
@@ -392,10 +402,10 @@ for name, slots in plans.items():
     print(f"{name:8} idle share of each stage: {', '.join(map(str, idle_shares(slots)))}")
 
 # %% [markdown]
-# With $p$ equal stages, $g$ groups and $n$ tokens for each request, the idle share is exactly $1 - gn / (gn + p - 1)$ if
-# there are as many groups as stages or more: only the beginning and the end are lost. With fewer groups it stays near
-# $1 - g/p$, however long one serves. Long answers make the loss small, and so do more groups. But a group of few requests
-# reads the weights for few tokens. The pipeline of this course gives each group an engine of its own:
+# Let there be $p$ equal stages, $g$ groups and $n$ tokens for each request. With as many groups as stages or more, the
+# idle share is exactly $1 - gn / (gn + p - 1)$: only the beginning and the end are lost. With fewer groups the share
+# stays near $1 - g/p$, however long one serves. Long answers make the loss small, and so do more groups. But a group of
+# few requests reads the weights for few tokens. The pipeline of this course gives each group an engine of its own:
 
 # %%
 from helpers.parallel import PipelineBatcher, stage_engine
@@ -403,7 +413,7 @@ from helpers.parallel import PipelineBatcher, stage_engine
 show_source(PipelineBatcher.run)
 
 # %% [markdown]
-# `land` takes the tokens of a group's last pass, which the last stage has sent to all stages, and `launch` computes this
+# `land` takes the tokens of a group's last pass, which the last stage has sent to all stages. `launch` computes this
 # stage's part of the group's next pass and sends it on. Now on the two ranks, with 19 and 11 layers:
 
 # %% tags=["skip-emulated"]
@@ -420,20 +430,34 @@ Table(head_line, rows)
 
 # %% [markdown]
 # The bytes are those of one fp32 hidden state for each computed token. "On paper" takes the passes in the order in which
-# the engines really made them, each part of a pass being one slot. And by the clock? A stage counts the seconds in which it computes:
+# the engines really made them, each part of a pass being one slot. And by the clock? Each stage counts the seconds in
+# which it computes; the rest of its time it is idle:
 
 # %% tags=["skip-emulated"]
 rows = []
 for groups, stages in piped.items():
     paper = float(idle_shares(pipeline_slots([1, 1], stages[0].order))[0])
-    idle = [measured(100 * max(0, 1 - stage.busy / stage.seconds), "%") for stage in stages]
-    rows.append((groups, f"{paper:.0%}", *idle))
-Table(("groups", "idle, on paper", "stage 1", "stage 2"), rows)
+    cells = []
+    for stage in stages:
+        idle = measured(100 * max(0, 1 - stage.busy / stage.seconds), "%")
+        cells += [measured(stage.busy), idle]
+    rows.append((groups, f"{paper:.0%}", *cells))
+each = ("stage 1 computes", "is idle", "stage 2 computes", "is idle")
+Table(("groups", "idle, on paper", *each), rows)
 
 # %% [markdown]
-# On paper both stages take equally long, all passes too, and messages no time. Here a pass with prompts takes longer than
-# a decode step, a message takes time, and other programs want the cores. With one group, both stages together wait about
-# as long as they compute. With more groups it is less, as far as two cores are free for two ranks.
+# With one group, both stages together wait about as long as they compute, as on paper. With more groups they wait less,
+# but more than on paper. There are three reasons:
+#
+# - **The stages are not equal in time.** Compare the seconds in which they compute. Both read as many weights. But
+#   stage 1 calls the operators of 19 layers, and stage 2 those of 11 (chapter 9), and on a CPU calls take time, too.
+#   The lighter stage waits for the other one, whatever the groups.
+# - **A stage has other work.** It plans passes, sends messages and handles tokens. All this counts as idle here.
+# - **Two ranks need two free cores.** Where other programs run, a rank waits for a core.
+#
+# On paper the order of passes decides alone, and this order was the same. Look at the computing seconds of one stage,
+# too: more groups are more passes, and each pass reads the weights for fewer requests. So use as many groups as the
+# stages need, and no more.
 #
 # ### A rank that dies
 #
@@ -474,8 +498,12 @@ for item in LINKS.values():
 Table(("link", "joins", "one direction", "latency"), rows)
 
 # %% [markdown]
-# Llama-3-70B on eight dies of a 910C, with 16 bits. Four plans; `tensor x stages`. The latency of one message is *assumed*
-# to be 10 µs, which is more than the table's figure: software takes its time, too. In the panel below you choose it.
+# The question: how should eight dies of a 910C share Llama-3-70B, with 16 bits? There are four plans, `tensor x
+# stages`, and two networks: dies of one supernode (UB), and dies that RoCE alone joins. The latency of one step of
+# messages is *assumed* to be 10 µs, which is more than the table's figure: software takes its time, too. In the panel
+# below you choose it. A sum is counted as two such steps: each device sums its share for all others, then hands out the
+# sums. (HCCL calls this algorithm *Mesh*. A very small sum takes one step, in which all data go to all. The gather of
+# logits is counted with the sums.)
 
 # %%
 from helpers.estimates import accelerator_ceilings, held_cache, held_weights, link
@@ -489,13 +517,13 @@ def timed(shape, machine, tensor, stages, load, latency):
     """The seconds between two passes of a group, in parts."""
     ceilings, bandwidth = accelerator_ceilings(machine[0]), link(machine[1]).bandwidth.value
     whole = TensorParallelTime(shape, ceilings, Wire(latency, bandwidth), tensor)
-    calls = TensorParallelTime(shape, ceilings, Wire(latency, 1e30), tensor).communication(load)
+    sent = TensorParallelTime(shape, ceilings, Wire(0.0, bandwidth), tensor).communication(load)
     shares = stage_shares(shape, [len(stage) for stage in split_layers(shape, stages)])
     time = PipelineTime(whole, shares, Wire(latency, bandwidth), 2 * shape.hidden_size, stages)
     return {
         "compute and read": whole.work(load),
-        "latency of sums": calls,
-        "bytes of sums": whole.communication(load) - calls,
+        "latency of sums": whole.communication(load) - sent,
+        "bytes of sums": sent,
         "from stage to stage": time.latency(load) - whole(load),
         "wait for a stage": time(load) - time.latency(load),
     }
@@ -515,31 +543,37 @@ def plan(name, machine, tensor, stages, batch, latency, context=2048):
 
 # %%
 DIES = ("Ascend 910C (one die)", "UB (910C supernode)")
-rows = []
-for tensor, stages in ((8, 1), (4, 2), (2, 4), (1, 8)):
-    cells = []
-    for batch in (8, 256):
-        weights, cache, parts, speed = plan("Llama-3-70B", DIES, tensor, stages, batch, 1e-5)
-        talk = sum(parts[name] for name in MESSAGES) / sum(parts.values())
-        cells += [f"{1e3 * sum(parts.values()):.1f} ms", f"{talk:.0%}", f"{speed:,.0f}"]
-    rows.append((f"{tensor} x {stages}", f"{(weights + cache) / GiB:.0f} GiB", *cells))
-heads = ("a token", "messages", "tokens/s")
-Table(("plan", "a device", *(f"{h}, batch {b}" for b in (8, 256) for h in heads)), rows)
+APART = ("Ascend 910C (one die)", "RoCE (910C supernode)")
+BATCHES, rows = (8, 256), []
+for machine in (DIES, APART):
+    for tensor, stages in ((8, 1), (4, 2), (2, 4), (1, 8)):
+        cells = []
+        for batch in BATCHES:
+            found = plan("Llama-3-70B", machine, tensor, stages, batch, 1e-5)
+            weights, cache, parts, speed = found
+            talk = sum(parts[name] for name in MESSAGES) / sum(parts.values())
+            cells += [f"{1e3 * sum(parts.values()):.1f} ms", f"{talk:.0%}", f"{speed:,.0f}"]
+        held_by_one = f"{(weights + cache) / GiB:.0f} GiB"
+        rows.append((machine[1].split()[0], f"{tensor} x {stages}", held_by_one, *cells))
+heads = [f"{h}, batch {b}" for b in BATCHES for h in ("a token", "messages", "tokens/s")]
+Table(("link", "plan", f"a device, batch {BATCHES[1]}", *heads), rows, "Predicted")
 
 # %% [markdown]
-# Tensor parallelism shortens every token, because all devices read their part at the same time; it pays with sums in each
-# layer. For few requests these are latency. For many they are bytes, and here they take half of the pass. A pipeline does
-# not shorten a token, and sends nearly nothing; its devices are busy when there are enough groups. So the best plan depends
-# on the load: `8 x 1` for 8 requests, and for 256 requests `4 x 2`, a *grid* of both. Inside a server with fast links,
-# one cuts layers, and between servers one makes stages.
+# Tensor parallelism shortens every token, because all devices read their part at the same time. It pays with sums in each
+# layer. For few requests these sums are latency, for many they are bytes. A pipeline does not shorten a token, and sends
+# nearly nothing; its devices are busy when there are enough groups. So the best plan depends on links and load. Over the
+# links of a supernode, `8 x 1` is the fastest plan for both loads. Over RoCE, the sums of 256 requests take most of its
+# pass, and `4 x 2`, a *grid* of both, gives more tokens. Hence the rule: cut layers inside a group of fast links, and make
+# stages between such groups.
 #
 # ### Expert parallelism
 #
 # In a mixture of experts each token needs only a few of a layer's MLPs, its *experts*.
 # [**Expert parallelism**](../docs/glossary.md#expert-parallelism) gives each device whole experts. Tokens travel to the
-# devices of their experts and their results come back: two **all-to-all** exchanges in each layer, instead of a sum. But
-# experts are not equally popular. Here 2,048 tokens choose 8 of 128 experts each. Popularity falls as
-# `1 / (number + 1) ** skew`; the experts lie on eight devices:
+# devices of their experts, and the results come back: two **all-to-all** exchanges in each layer, instead of a sum. In an
+# all-to-all, each device sends another part of its data to each other device. But experts are not equally popular. Here
+# 2,048 tokens choose 8 of 128 experts each. Popularity falls as `1 / (number + 1) ** skew`; the experts lie on eight
+# devices:
 
 # %%
 from helpers.estimates import ExpertLoad, balanced, blocks, draw_routes, expert_counts
@@ -562,7 +596,8 @@ Table(("skew", "experts placed", "busiest device", "times the mean", "sent, one 
 # %% [markdown]
 # All devices wait for the busiest one. Experts placed by their load help, and copies of the busiest experts help where a
 # single expert is more than a device's share. (The placement was made for these very tokens; an engine places by what it
-# saw before.) What that costs, for Qwen3-30B-A3B with as many experts, predicted for decode steps on 910C dies:
+# saw before.) What does an imbalance cost? We predict passes of Qwen3-30B-A3B, which has as many experts, on 910C dies. In
+# the last column the busiest device has 4 times the mean:
 
 # %%
 from helpers.estimates import published_shape
@@ -581,12 +616,12 @@ rows = []
 for name, load in PASSES.items():
     for world in (1, 8):
         level, skewed = (
-            ExpertParallelTime(moe, die, supernode, world, f) for f in (1, max(1, world / 2))
+            ExpertParallelTime(moe, die, supernode, world, f) for f in (1, min(4, world))
         )
         seconds = (level.work(load), level.communication(load), level(load), skewed(load))
         cells = (f"{1e3 * each:.2f} ms" for each in seconds)
         rows.append((name, world, *cells) if world > 1 else (name, world, *[*cells][:3], "-"))
-names = ("work", "all-to-all", "both", "both, imbalance 4")
+names = ("work", "all-to-all", "both", "both, busiest device 4 x")
 Table(("a pass", "devices", *names), rows)
 
 # %% [markdown]
@@ -679,10 +714,11 @@ names = ("TTFT p99", "TPOT p50", "TPOT p99", "longest gap p99", "tokens/s")
 Table(("requests/s", "dies", *names), rows)
 
 # %% [markdown]
-# With two dies for each, no prompt disturbs an answer: the TPOT of nearly all requests is close to the median, and lower
-# than that of four dies that do both. Prompts wait a little longer for it. With three dies for prompts the first token
-# comes soonest, and one die for all answers is too few. Dies that do both need no such choice. So disaggregation pays
-# where a bound on TPOT is strict, and where the mix of the traffic is known; chunks of prompts are the alternative.
+# With two dies for each, no prompt disturbs an answer: the p99 of TPOT is close to the median, and lower than that of four
+# dies that do both. Prompts wait a little longer for it. With three dies for prompts the first token comes soonest, but
+# one die for all answers is too few: answers become slower. Dies that do both need no such choice, and give a few more
+# tokens per second. So disaggregation pays where a bound on TPOT is strict, and where the mix of the traffic is known.
+# Chunks of prompts are the alternative.
 #
 # ## Sweep it
 #
@@ -696,7 +732,7 @@ from helpers.figures import draw_parts
 
 MACHINES = {
     "910C dies, supernode": DIES,
-    "910C dies, RoCE": ("Ascend 910C (one die)", "RoCE (910C supernode)"),
+    "910C dies, RoCE": APART,
     "910B3, HCCS": ("Ascend 910B3", "HCCS (910B)"),
 }
 
@@ -760,10 +796,10 @@ SweepPanel(
 # - A collective is launched like any other operator (chapter 9), and the host does not wait for it. A rank that launches
 #   its collectives in another order than its peers makes all of them wait until a time limit.
 #
-# **Nothing in this course has run on real Ascend hardware.** On the emulated NPU, the model has run on 2 and 3 ranks through
-# torch_npu's own process group for HCCL, with the tokens of one process (`tests/npu/test_hccl.py`;
-# [the guide to NPUs](../docs/npu.md) says what is emulated). The next cell cuts a product on the device as two ranks would, in 16 bits, in one process and without
-# HCCL:
+# **Nothing in this course has run on real Ascend hardware.** On the emulated NPU, the model has run on 2 and 3 ranks
+# through torch_npu's own process group for HCCL, and its tokens were those of one process. (The test is
+# `tests/npu/test_hccl.py`; [the guide to NPUs](../docs/npu.md) says what is emulated.) The next cell cuts a product on
+# the device as two ranks would, in 16 bits, in one process and without HCCL:
 
 # %%
 from helpers.machine import choose_device, where_it_ran

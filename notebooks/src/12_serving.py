@@ -120,8 +120,8 @@ print("/health beside that client:", measured(after))
 # **Mistake two: the computation does not learn that its client has left.** The answer is computed to its end, for
 # a closed connection.
 #
-# Written with a plain `def`, handlers run in threads instead. Then `/health` answers, but four clients mean four loops
-# that each read all weights for one token (chapter 5 has the cure, a batch), and four hundred clients mean as many
+# Written with a plain `def`, handlers run in threads instead. Then `/health` answers. But four clients mean four loops
+# that each read all weights for one token (chapter 5 has the cure, a batch). And four hundred clients mean as many
 # caches: nothing bounds them.
 #
 # **Mistake three is one of several engines.** Four engines stand behind one address, and a *round-robin* router
@@ -169,14 +169,15 @@ for name, router in {"in turn": RoundRobinRouter(), "at any price": PrefixRouter
     print(f"hit rate {whole.hit_rate:.0%}, TTFT p99 {whole.percentile('ttft', 99):.2f} s")
 
 # %% [markdown]
-# The hit rate is better, and the tail is worse: one engine has half of the requests, while another has next to
-# nothing to do.
+# The hit rate is better, and the tail (p99) is worse: one engine has nearly half of the requests, while the last one
+# has an eighth.
 #
 # ## The idea in a picture
 #
-# Two threads, and a list between them. The **event loop** takes calls and sends pieces of answers, and never computes. The
-# **engine loop** runs passes of the batch, and never waits for a client. The figure is drawn to scale for passes of
-# 20 ms (assumed) and three calls: a long one, a short one, and one whose client leaves.
+# Two threads, and a list between them. The **event loop** takes calls and sends pieces of answers, and never computes.
+# The **engine loop** runs passes of the batch, and never waits for a client. The figure is drawn to scale for passes of
+# 20 ms (assumed) and three calls: a long one (a), a short one (b), and one whose client leaves (c). The first line is
+# the handler of the beginning; the other two lines are the two threads, with the same calls.
 
 # %%
 from helpers.display import plots
@@ -208,15 +209,15 @@ fig = draw_lanes("Three calls: one thread, or two", lanes)
 plots.show(fig, alt="One thread serves calls one after another; two threads serve them in a batch")
 
 # %% [markdown]
-# The handler that generates blocks its thread from the first call to the last. The two threads have served all at
-# the end of the long answer. Nothing that a client does takes longer than the rest of a pass: a call that comes is in
-# the next pass, and the call that leaves is out of it.
+# The handler that generates blocks its thread from the first call to the last. The two threads have served all three
+# calls when the long answer ends. Whatever a client does has its effect in the next pass: a call that comes takes part
+# in it, and a call that leaves does not.
 #
 # ## Build it: the engine loop
 #
 # `EngineLoop` is that thread. Other threads leave *actions* in its inbox: begin these requests, end that call. Between
-# two passes it does them. What a pass brought goes out by `call_soon_threadsafe`, the one method of an event loop
-# that other threads may call.
+# two passes the engine loop does them. What a pass brought goes out by `call_soon_threadsafe`, the one method of an
+# event loop that other threads may call.
 
 # %%
 from helpers.display import show_source
@@ -279,11 +280,11 @@ print(
 )
 
 # %% [markdown]
-# `Transfer-Encoding: chunked` says that the length is not known in advance; the short line before an event is its
-# length in hexadecimal digits, and belongs to HTTP. Two things are easily got wrong.
+# `Transfer-Encoding: chunked` says that the length is not known in advance; the short line before an event is the
+# event's length in hexadecimal digits, and belongs to HTTP. Two things are easily done wrong.
 #
-# **Where pieces end.** A network cuts bytes where it likes, not between events. A client that takes each piece that
-# it receives for one event fails under load, when pieces arrive together or halved:
+# **Where pieces end.** A network may cut a stream anywhere, not only between events. A client that takes each piece
+# that it receives for one event fails under load, when pieces arrive together or halved:
 
 # %%
 from helpers.serving.clients import EventParser
@@ -325,8 +326,8 @@ print("held back:     ", kept)
 # ### Cancellation: within a pass
 #
 # A client that closes its connection wants no more. The event loop hears of it and leaves an action; before the next
-# pass the request's pages are free. This client asks for 200 tokens and leaves after 3 events. `/metrics` counts
-# what the engine computed, under the names of vLLM, so that existing dashboards read it:
+# pass the request's pages are free. This client asks for 200 tokens and leaves after 3 events. `/metrics` counts what
+# the engine computed. It uses the names of vLLM's metrics, so that dashboards made for vLLM can read it:
 
 
 # %% tags=["skip-emulated"]
@@ -351,12 +352,23 @@ print("computed fewer than 20 tokens:", more < 20)
 print("pages in use afterwards:", service.loop.engine.cache.used_pages)
 
 # %% [markdown]
+# What else does `/metrics` count? Watch the time to the first token and the waiting requests to see an overload. Compare
+# hits and queries of the prefix cache to see what routing gives:
+
+# %% tags=["skip-emulated"]
+page = http.get(url + "/metrics").text
+found = re.findall(r"^# HELP vllm:(\S+) (.*)", page, re.MULTILINE)
+meanings = {name: meaning for name, meaning in found if not name.endswith("_created")}
+for name, meaning in meanings.items():
+    print(f"{name:38} {meaning}")
+
+# %% [markdown]
 # ### Backpressure: a full server says so
 #
-# The engine has 4 seats (a **seat** is the place of one running request in the batch), and `max_waiting` allows 8 more answers to wait. Why not a thousand? A request that waits
-# for a minute is answered for a client that has left. So a server bounds its queue and refuses the rest at once, with
-# status 429 and `Retry-After`; this is [**backpressure**](../docs/glossary.md#backpressure). Twenty clients at
-# once:
+# The engine has 4 seats (a **seat** is the place of one running request in the batch), and `max_waiting` allows 8 more
+# answers to wait. Why not a thousand? A request that waits for a minute is answered for a client that has left. So a
+# server bounds its queue and refuses the rest at once, with status 429 and `Retry-After`; this is
+# [**backpressure**](../docs/glossary.md#backpressure). Twenty clients at once:
 
 # %% tags=["skip-emulated"]
 from helpers.serving.clients import at_once
@@ -375,8 +387,13 @@ print(measured(max(one.moments[0] - one.begun for one in heard if one.ok)))
 #
 # ## Prove it
 #
-# **A stream changes no token.** Twelve clients at once, each text beside the one that `generate` gives alone. Then
-# the same with every second client leaving after some events, and with what the server holds afterwards.
+# **A stream changes no token.** Twelve clients call at once. Each text is compared with the one that `generate` gives
+# alone. Then every second client leaves after some events: the others' texts must be the same, and the server must hold
+# nothing afterwards.
+#
+# (The clients here are the course's own. In the tests OpenAI's own client judges the server: streams, errors, several
+# answers, stop strings; see `tests/serving/test_app.py`. [The guide to serving](../docs/serving.md) shows how to point
+# this client at your server.)
 
 # %% tags=["skip-emulated"]
 import threading
@@ -426,7 +443,9 @@ HEAD = ("", "throughput", "TTFT p50", "TTFT p99", "TPOT p50", "end to end p50")
 bodies = [completion([100 + i] * 32, 12, cache_salt=f"{i}") for i in range(8)]
 closed = {n: closed_loop(url, bodies, n) for n in (1, 2, 4)}
 best = max(report.throughput for report in closed.values())
-Table(HEAD, [row(f"{n} clients", report) for n, report in closed.items()], "closed loop")
+Table(
+    HEAD, [row(f"{n} client{'s' * (n > 1)}", report) for n, report in closed.items()], "closed loop"
+)
 
 # %% [markdown]
 # More clients, more tokens per second, because a pass of four costs little more than a pass of one (chapter 2). Each
@@ -447,7 +466,8 @@ Table(HEAD, [row(name, report) for name, report in opened.items()], "open loop")
 
 # %% [markdown]
 # At half of the rate, the server is as fast as for a few clients. Beyond its rate the queue grows, and the time to the
-# first token with it. TPOT grows only until all seats are taken. Watch TTFT to see an overload.
+# first token with it. (Of eight calls, the p99 is nearly that of the slowest one.) TPOT grows only until all seats are
+# taken. Watch TTFT to see an overload.
 #
 # This server has served its part:
 
@@ -462,9 +482,9 @@ print(
 #
 # ### Two engines of one thread, or one of two?
 #
-# This machine can compute with two threads. One engine may use both, or two engines one each. The same eight calls at
-# once, each of 16 tokens; first the prediction in bytes. A decode pass reads all weights once, whatever the batch.
-# Two engines with four requests each read them twice for the same eight tokens:
+# Suppose that a machine computes with two threads. One engine may use both, or two engines may use one each. Which is
+# better for the same eight calls at once, each of 16 tokens? First the prediction in bytes. A decode pass reads all
+# weights once, whatever the batch. Two engines with four requests each read them twice for the same eight tokens:
 
 # %% tags=["skip-emulated"]
 from helpers.estimates import decode_cost
@@ -491,22 +511,25 @@ for replicas, each in ((1, 2), (2, 1)):
     with Loopback(group) as server:
         closed_loop(server.url, bodies[:2], 2)  # warm
         report = closed_loop(server.url, bodies, 8)
-    together_.append(row(f"{replicas} x {each} threads", report))
+    name = f"{replicas} engine{'s' * (replicas > 1)}, {each} thread{'s' * (each > 1)} each"
+    together_.append(row(name, report))
 torch.set_num_threads(threads)
 Table(HEAD, together_)
 
 # %% [markdown]
-# Three effects, and their sum depends on the machine. Two engines read twice as many bytes for a token, and share
-# one memory. One engine with two threads divides every product in two and waits for the slower half, some hundred
-# times in a pass. And while an engine plans and hands over tokens, its second thread idles; with two engines the other
-# one computes. On accelerators the first effect decides: **one engine over several devices reads weights once**
-# (chapter 11), as long as its links are fast; replicas are for more load than that engine can serve.
+# Three effects are at work, and their sum depends on the machine. Two engines read twice as many bytes for a token, and
+# share one memory. One engine with two threads divides every product in two, and waits each time for the slower half.
+# And while an engine plans and hands over tokens, its second thread idles; with two engines the other one computes. On
+# an accelerator whose decode step is bound by memory, the first effect is the largest: **one engine over several
+# devices reads weights once** (chapter 11), as long as its links are fast. Replicas are for more load than that engine
+# can serve.
 #
 # ### A router that keeps a bound
 #
-# A **router** sees each engine as three numbers: its unfinished requests, the tokens that they ask for, and how much of a
-# prompt its cache holds. Affinity is good until its engine is busier than the others. So bound it: among the engines
-# whose load is at most `slack` tokens above the least, take the one that has most of the prompt.
+# A **router** sees each engine as three numbers: its unfinished requests, the tokens that they ask for, and how much of
+# a prompt the engine's cache holds. *Affinity* sends a request to the engine that has most of its prompt. It is good
+# until that engine is much busier than the others. So bound it: among the engines whose load is at most `slack` tokens
+# above the least, take the one that has most of the prompt.
 
 # %%
 from helpers.engine import BoundedPrefixRouter
@@ -515,7 +538,8 @@ show_source(BoundedPrefixRouter.__call__)
 
 # %% [markdown]
 # `Watched` notes for each decision how far the chosen engine's load was above the least. With the bound, that is never
-# more than the slack: here 4,000 tokens. Both traces from above:
+# more than the slack: here 4,000 tokens. Six routers serve both traces from above. *Two choices* draws two engines and
+# takes the one with less load; *score* adds up what is cached and what is asked, without a bound:
 
 
 # %%
@@ -573,8 +597,9 @@ print(
 print("bound kept:", max(max(watched[kind, "bound 4,000"].above) for kind, _ in found) <= 4000)
 
 # %% [markdown]
-# Conversations keep nearly all of their hit rate under the bound, and the popular prompt no longer overloads its engine.
-# When that engine is too busy, another one computes the prompt, once, and has it from then on. The figure shows the
+# Conversations keep nearly all of their hit rate under the bound, and the popular prompt no longer overloads its
+# engine. When that engine is too busy, another one computes the prompt, once, and has it from then on. Routers that
+# look at loads alone have about the same tail for the popular prompt, but lose the conversations. The figure shows the
 # popular trace, unfinished requests at each engine:
 
 # %%
@@ -585,7 +610,9 @@ for name in ("at any price", "bound 4,000"):
     moments = sorted(arrival.at for arrival in popular)
     panels[name] = list(zip(moments, watched["one is popular", name].loads))
 fig = draw_loads("One prompt is popular: unfinished requests at four engines (predicted)", panels)
-plots.show(fig, alt="At any price one engine has nearly all requests; with the bound all are alike")
+plots.show(
+    fig, alt="At any price one engine has a long queue; with the bound all engines are alike"
+)
 
 # %% [markdown]
 # ### Measured
@@ -645,11 +672,20 @@ for name in makers:
     print(f"{name}: throughput apart by {measured(100 * apart, '%')}, asked for: {WITHIN:.0%}")
 
 # %% [markdown]
-# With two engines a turn has an even chance to meet its conversation, and older turns are found as well, so there is less
-# to gain than with four. (The simulator finds a little more: a client is told an answer's text and not its tokens, so the load
-# generator puts other tokens in the answer's place, and these are computed anew.) Where simulated and measured throughput are within 15 %, the simulator may choose for this
-# machine; where they are further apart, look first at the machine's other work, which is not in the calibration, and
-# then at what the simulator leaves out: the event loop, and the client, which computes on the same cores here.
+# With two engines a turn has an even chance to meet its conversation, and older turns are found as well. So there is
+# less to gain than with four engines. (The simulator may find more: a client is told an answer's text and not its
+# tokens. So the load generator puts other tokens where the answer was, and these are computed anew.) The lines called
+# "simulated" come from measured pass times, so they are printed as measured, too. Where simulated and measured
+# throughput are within 15 %, the simulator may choose a router for this machine. Where they are further apart, look
+# first at the machine's other work, which is not in the calibration. Then look at what the simulator leaves out: the
+# event loop, and the client, which computes on the same cores here.
+#
+# ### A replica that dies
+#
+# What becomes of its answers? The router keeps each answer's tokens so far, and sends the prompt with these tokens to
+# another replica, which goes on. No token is lost or doubled: a greedy token depends on the text before it alone, and a
+# drawn one also on the request's seed and on its own number. `tests/replicas/test_relay.py` kills replicas in the
+# middle of answers and compares every text.
 #
 # ## Sweep it
 #
@@ -669,10 +705,12 @@ def draw(router, replicas, rate, slack):
     fig, ax = plots.new_figure(
         f"{replicas} engines, {router}", "comes at, s", "time to first token, s"
     )
-    for place, report in enumerate(reports):
+    for color, (number, report) in zip(plots.COLORS.values(), enumerate(reports, 1)):
         at = [o.arrived for o in report.outcomes], [o.ttft for o in report.outcomes]
-        ax.plot(*at, "o", markersize=4, color=list(plots.COLORS.values())[place])
+        ax.plot(*at, "o", markersize=4, color=color, label=f"engine {number}")
     plots.log_axis(ax, "y")
+    ax.set_ylim(top=2.5 * ax.get_ylim()[1])  # room for the legend
+    plots.legend(ax, loc="upper left", ncols=4)
     return fig, summary(together(reports), reports, noted)
 
 
@@ -700,10 +738,11 @@ SweepPanel(
 # %% [markdown]
 # ## On Ascend
 #
-# A replica is an engine with devices of its own; `ASCEND_RT_VISIBLE_DEVICES` says which (so do the examples of vLLM-Ascend 0.23). The router and the event loop are
-# the host's work and know no device. What a device must guarantee is that replicas are alike: the same request has
-# the same tokens, whichever replica gets it, and whatever else that replica computes. Two engines on this notebook's
-# device, four requests in turn, each beside its own run:
+# A replica is an engine with devices of its own. The environment variable `ASCEND_RT_VISIBLE_DEVICES` says which (the
+# examples of vLLM-Ascend 0.23 do it so). The router and the event loop are the host's work and know no device. What a
+# device must guarantee is that replicas are alike: the same request has the same tokens, whichever replica gets it, and
+# whatever else that replica computes. Two engines run on this notebook's device and serve four requests in turn. Each
+# answer is compared with a run alone:
 
 # %%
 from helpers import ContinuousBatcher, PagedKVCache
@@ -731,22 +770,23 @@ print(where_it_ran(device_model.device))
 
 # %% [markdown]
 # Prompts and answers want different machines: a prompt's pass is bound by arithmetic, a decode pass by memory (chapter
-# 2), and a long prompt beside decoding requests delays their next tokens. **Disaggregated prefill** computes prompts
-# on some replicas and answers on others; the keys and values move between them. What that moves, for a prompt of
-# 2,000 tokens of Llama-3-8B, and how long it takes over the published links:
+# 2), and a long prompt beside decoding requests delays their next tokens. **Disaggregated prefill** computes prompts on
+# some replicas and answers on others; the keys and values move between them (chapter 11 simulates it). How much moves
+# for a prompt of 2,000 tokens of Llama-3-8B, and how long does it take over the published links?
 
 # %%
-from helpers.estimates import LINKS, kv_cache_bytes
+from helpers.estimates import LINKS, KVTransfer
 
-moved = kv_cache_bytes(PUBLISHED["Llama-3-8B"], 1, 2000)
-print(f"{moved / 1e6:.0f} MB of keys and values")
-for name in ("HCCS (910B)", "UB (910C supernode)"):
-    print(
-        f"{name}: {1e3 * LINKS[name].seconds(moved, latency=1e-5):.1f} ms (10 us latency assumed)"
-    )
+moved = KVTransfer.of(PUBLISHED["Llama-3-8B"], 2000)
+again = moved.recomputed.seconds(accelerator_ceilings("Ascend 910C (one die)"))
+print(f"{moved.nbytes / 1e6:.0f} MB of keys and values; to compute them: {1e3 * again:.0f} ms")
+for name in ("HCCS (910B)", "UB (910C supernode)", "RoCE (910C supernode)"):
+    seconds = LINKS[name].seconds(moved.nbytes, latency=1e-5)
+    print(f"{name}: {1e3 * seconds:.1f} ms (10 µs latency assumed)")
 
 # %% [markdown]
-# A small part of what computing the prompt takes, as long as the link is not shared by too many.
+# Moving takes a small part of the time that computing takes on one 910C die, as long as not too many prompts share the
+# link.
 #
 # ## In production
 #
@@ -777,8 +817,8 @@ options_table(
 # %% [markdown]
 # ## Recap
 #
-# The event loop speaks with clients and the engine loop computes; between them is a list, and nothing a client does
-# waits longer than a pass. A server promises only what it bounds: its queue, its prompts, the imbalance of its
+# The event loop speaks with clients and the engine loop computes. Between them is a list, and whatever a client does
+# has its effect in the next pass. A server promises only what it bounds: its queue, its prompts, the imbalance of its
 # replicas. Routing by prefix keeps conversations where their text is, and a bound keeps one popular text from
 # overloading its replica.
 #

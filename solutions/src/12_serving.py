@@ -26,9 +26,8 @@ from helpers.checks import lab12, progress
 # %% [markdown]
 # ## 12.1 Turn the engine loop ●●○ 20 minutes
 #
-# The engine loop does what came since the last pass, and then runs a pass. A **seat** is the place of one running request
-# in the batch. `turns[i]` are the actions that came before pass
-# `i`, in their order:
+# The engine loop does what came since the last pass, and then runs a pass. A **seat** is the place of one running
+# request in the batch. `turns[i]` are the actions that came before pass `i`, in their order:
 #
 # - `("begin", name, tokens)`: a request joins the queue. Its answer will have `tokens` tokens.
 # - `("cancel", name, 0)`: the client has left. Its request leaves the queue, or its seat, before this pass. When it has ended
@@ -206,9 +205,9 @@ for slack in (0, 100, 300, 1000, 10_000):
 #
 # ## 12.4 Choose replicas and router ●●● 20 minutes
 #
-# A service promises a time to the first token (TTFT) and a time per output token (TPOT). You have tried some choices, and for each request
-# you know `(ttft, tpot)` in seconds, or `None` for a request that was refused, because the queue was full. A request is **served well** when it was not
-# refused and each of its two times is at most what was promised.
+# A service promises a time to the first token (TTFT) and a time per output token (TPOT). You have tried some choices.
+# For each request you know `(ttft, tpot)` in seconds. A request that was refused, because the queue was full, has
+# `None`. A request is **served well** when it was not refused and each of its two times is at most what was promised.
 #
 # A choice is good enough when at least `share` of its requests are served well. Of the choices that are good enough, take the one with the
 # fewest replicas; among these the one with the largest share served well; among these the first in the list.
@@ -273,8 +272,9 @@ for share in (0.8, 0.9, 0.95, 0.999):
     print(f"{share:.1%} served well: {plan(tried, 0.1, 0.02, share)}")
 
 # %% [markdown]
-# A router that finds cached text does more than a further replica. Look at the turns: six replicas serve fewer requests well than
-# four, because each of them knows a smaller part of the conversations.
+# Two replicas are too few for this traffic, whatever the router. With three, a router that finds cached text does as much as a
+# fourth replica: compare its share with that of four replicas in turn. And more replicas are not always better. Six serve fewer
+# requests well than four, because each of them knows a smaller part of the conversations.
 
 # %% [markdown]
 # ## How far you are

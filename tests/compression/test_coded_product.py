@@ -21,7 +21,7 @@ from helpers.compression import (
     whole_product_of,
 )
 from helpers.estimates import NumberFormat
-from helpers.model import FlatBatch, SmallPasses
+from helpers.model import FlatBatch, NativePasses
 from helpers.native import kernels
 from helpers.ops import products
 from tests.compression.test_quantise import wide_model
@@ -56,7 +56,7 @@ def nothing_is_measured(monkeypatch):
     st.sampled_from([FP32, BF16]),
 )
 def test_it_is_the_product_with_the_dequantised_matrix(fmt, tiles, spans, tokens, like):
-    quantised = quantise_matrix(normal(8 * tiles, 32 * spans), fmt)
+    quantised = quantise_matrix(normal(16 * tiles, 32 * spans), fmt)
     assert CodedProduct.serves(quantised, like)
     product = CodedProduct(quantised, like)
     x = normal(tokens, 32 * spans, seed=1).to(like.dtype)
@@ -104,14 +104,14 @@ def test_many_tokens_meet_numbers_in_pieces(monkeypatch):
 @pytest.mark.parametrize(
     ("rows", "columns", "fmt", "like"),
     [
-        (12, 64, INT4, FP32),
-        (8, 48, INT4, FP32),
-        (8, 64, NumberFormat(4, 16), FP32),
-        (8, 64, NumberFormat(4, 48), FP32),
-        (8, 64, NumberFormat(3, 32), FP32),
-        (8, 64, NumberFormat(4, "tensor"), FP32),
-        (8, 64, INT4, torch.empty(0, dtype=torch.float16)),
-        (8, 64, INT4, torch.empty(0, device="meta")),
+        (24, 64, INT4, FP32),
+        (16, 48, INT4, FP32),
+        (16, 64, NumberFormat(4, 16), FP32),
+        (16, 64, NumberFormat(4, 48), FP32),
+        (16, 64, NumberFormat(3, 32), FP32),
+        (16, 64, NumberFormat(4, "tensor"), FP32),
+        (16, 64, INT4, torch.empty(0, dtype=torch.float16)),
+        (16, 64, INT4, torch.empty(0, device="meta")),
     ],
 )
 def test_other_shapes_formats_and_inputs_are_left_to_other_products(rows, columns, fmt, like):
@@ -121,8 +121,8 @@ def test_other_shapes_formats_and_inputs_are_left_to_other_products(rows, column
 
 
 def test_without_kernels_the_definition_is_computed(monkeypatch):
-    quantised, x = quantise_matrix(normal(8, 64), INT4), normal(2, 64, seed=1)
-    ready, whole = CodedProduct(quantised, FP32), quantise_matrix(normal(8, 64), INT8)
+    quantised, x = quantise_matrix(normal(16, 64), INT4), normal(2, 64, seed=1)
+    ready, whole = CodedProduct(quantised, FP32), quantise_matrix(normal(16, 64), INT8)
     ready_whole = whole_product_of(whole, FP32)
     monkeypatch.setattr("helpers.compression.coded_product.usable", lambda: None)
     assert torch.equal(ready(x), DequantisedProduct(quantised)(x))
@@ -146,22 +146,22 @@ RECIPES = {
 def test_a_pass_in_one_call_gives_the_logits_of_the_operators(name, tied, monkeypatch):
     monkeypatch.setenv("COURSE_KERNELS", "native")
     model = quantise(wide_model(tie_word_embeddings=tied), RECIPES[name])
-    if model.small_passes is None:
+    if model.native_passes is None:
         pytest.skip("this processor's vectors are wider than the model's heads")
     batches = [
         FlatBatch.pack([[5, 96, 3, 3], [7]]),
         FlatBatch.pack([[8], [1, 2]], [4, 1]),
         FlatBatch.pack([[9]], [5]),
     ]
-    native, own = model.small_passes, model.small_passes._native
+    native, own = model.native_passes, model.native_passes._native
     noted = []
     native._native = lambda *a: noted.append(1) or own(*a)
     for kind in (KVCache, PagedKVCache):
         caches = [kind.for_model(model, 4, 64) for _ in range(2)]
         got = [model(batch, caches[0], logits="all") for batch in batches]
-        model.small_passes = None
+        model.native_passes = None
         want = [model(batch, caches[1], logits="all") for batch in batches]
-        model.small_passes = native
+        model.native_passes = native
         torch.testing.assert_close(got, want, atol=1e-3 if "by int8" in name else 5e-5, rtol=1e-4)
     assert len(noted) == 2 * len(batches)
 
@@ -169,14 +169,14 @@ def test_a_pass_in_one_call_gives_the_logits_of_the_operators(name, tied, monkey
 def test_a_product_that_was_exchanged_is_seen(monkeypatch):
     monkeypatch.setenv("COURSE_KERNELS", "native")
     model = quantise(wide_model(), Recipe(INT4))
-    if model.small_passes is None:
+    if model.native_passes is None:
         pytest.skip("this processor's vectors are wider than the model's heads")
     batch = FlatBatch.pack([[1, 2]])
-    assert model.small_passes.takes(batch)
+    assert model.native_passes.takes(batch)
     linear = model.layers[1].mlp.down_proj
     linear.product = DequantisedProduct(linear.product.quantised)
-    assert not model.small_passes.takes(batch)
-    assert not SmallPasses.serves(model)
+    assert not model.native_passes.takes(batch)
+    assert not NativePasses.serves(model)
 
 
 def test_a_model_of_codes_holds_no_copy():

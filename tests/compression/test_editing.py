@@ -43,6 +43,6 @@ def test_packed_weights_are_read_as_they_were():
 def test_a_copy_does_not_compute_by_the_native_pass_of_its_original():
     """A native pass holds the weights that it was made of, not those that stand in their place."""
     model = twin(reference("llama"))
-    model.small_passes = made = object()
-    assert replaced(model, lambda name, linear: linear).small_passes is None
-    assert model.small_passes is made
+    model.native_passes = made = object()
+    assert replaced(model, lambda name, linear: linear).native_passes is None
+    assert model.native_passes is made

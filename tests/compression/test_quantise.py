@@ -25,7 +25,7 @@ from helpers.engine import ContinuousBatcher, Request
 from helpers.estimates import NumberFormat, weight_table
 from helpers.model import (
     FlatBatch,
-    SmallPasses,
+    NativePasses,
     build,
     checkpoint,
     config_from_file,
@@ -150,12 +150,12 @@ def test_the_default_model_is_on_its_own_grid():
         assert torch.equal(packed.get_submodule(name).product.quantised.dequantise(), plain_weight(linear))
     prompt = list(range(100, 108))
     assert generate(packed, prompt, 3).token_ids == generate(model, prompt, 3).token_ids
-    if not SmallPasses.serves(packed):
+    if not NativePasses.serves(packed):
         pytest.skip("the bits of native passes need native kernels")
     plain = build(config_from_file(checkpoint.locate()), read_tensors(checkpoint.locate()))
     logits = []
     for own in (plain, packed):
-        own.small_passes = SmallPasses(own)
+        own.native_passes = NativePasses(own)
         logits.append(
             [own(batch, cache) for cache in [PagedKVCache.for_model(own, 20)] for batch in own_batches()]
         )

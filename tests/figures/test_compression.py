@@ -34,6 +34,18 @@ def test_a_long_name_stays_inside_the_figure():
         assert place.x1 < fig.bbox.x1
 
 
+def test_the_axis_of_one_family_ends_where_it_is_told():
+    ax = draw_quality({"here": {"int4": (2e6, 0.1)}}, "t", most=9e6).axes[0]
+    assert ax.get_xlim() == (0, 9)
+    assert ax.get_legend() is None
+
+
+def test_names_of_neighbours_do_not_touch():
+    points = {"low": (2e6, 0.3), "high": (2e6, 0.5), "far": (9e6, 0.4)}
+    ax = draw_quality({"int": points}, "t").axes[0]
+    assert [text.xyann[1] > 0 for text in ax.texts] == [False, True, True]
+
+
 def test_times_over_rows():
     ax = draw_over_rows({"a": {1: 1.0, 16: 2.0}, "b": {4: 3.0}}, "t", "seconds").axes[0]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "4", "16"]

@@ -44,7 +44,11 @@ def test_messages_stand_beside_their_line():
     wire = Wire(1e-3, 1e6)
     (ax,) = draw_messages({"send": {1000: 3e-3, 4000: 5e-3}}, {"send": wire}, [4000], "title").axes
     line, fitted, held_out = ax.lines
-    assert list(line.get_ydata()) == pytest.approx([2000, 5000])
-    assert list(line.get_xdata()) == [1, 4]
+    xs, ys = line.get_xdata(), line.get_ydata()
+    assert (xs[0], xs[-1]) == pytest.approx((1, 4))
+    assert list(ys) == pytest.approx([1000 + 1000 * x for x in xs])
+    assert [text.get_text() for text in ax.get_legend().get_texts()][
+        1
+    ] == "send, measured (hollow: not fitted)"
     assert [mark.get_ydata()[0] for mark in (fitted, held_out)] == pytest.approx([3000, 5000])
     assert held_out.get_markerfacecolor() == "white" != fitted.get_markerfacecolor()

@@ -59,10 +59,10 @@ def test_operators_come_back_after_a_block_even_when_it_fails():
 
 def test_a_model_by_operators_shares_its_weights_and_leaves_the_other_as_it_is():
     model = twin(reference("llama"))
-    vars(model)["small_passes"] = "one native call"
+    vars(model)["native_passes"] = "one native call"
     alike = by_operators(model)
-    assert vars(model)["small_passes"] == "one native call"
-    assert vars(alike)["small_passes"] is None
+    assert vars(model)["native_passes"] == "one native call"
+    assert vars(alike)["native_passes"] is None
     assert alike.norm is model.norm
     assert [a is b for a, b in zip(alike.parameters(), model.parameters(), strict=True)].count(False) == 0
 

@@ -2057,7 +2057,7 @@ def f(pieces):
                 found.append(line[6:])
     return found
 """,
-        "Is one returned that has not ended?",
+        "the value is wrong",
     ),
     (
         "lab12.check_route",

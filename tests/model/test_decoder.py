@@ -80,7 +80,7 @@ def test_a_decoded_token_costs_so_many_operator_calls(monkeypatch):
 def test_in_a_native_pass_a_token_costs_few_operator_calls_whatever_the_layers(monkeypatch):
     monkeypatch.setenv("COURSE_KERNELS", "native")
     model = twin(reference("llama wide heads")).pack()
-    if model.small_passes is None:
+    if model.native_passes is None:
         pytest.skip("there is no compiler here")
     assert calls_of_a_token(model) <= 25
 

@@ -8,16 +8,17 @@ SLOW = Wire(latency=1.0, bandwidth=10.0)
 FREE = Wire(latency=0.0, bandwidth=10.0)
 
 
-def test_one_message_and_a_ring_by_hand():
+def test_a_step_has_one_latency_and_its_messages_share_the_link():
     assert SLOW.send(20) == 3.0
-    assert SLOW.all_gather(20, 3) == 2 * 3.0
-    assert SLOW.reduce_scatter(30, 3) == 2 * 2.0
+    assert SLOW.all_gather(20, 3) == 1 + 2 * 2.0
+    assert SLOW.reduce_scatter(30, 3) == 1 + 2 * 1.0
     assert SLOW.all_to_all(40, 4) == 1 + 3.0
 
 
-def test_an_all_reduce_takes_the_ring_for_much_and_one_step_for_little():
+def test_an_all_reduce_takes_two_steps_for_much_and_one_for_little():
     assert SLOW.all_reduce(1, 3) == 1 + 2 / 10
-    assert SLOW.all_reduce(300, 3) == 4 * (1 + 100 / 10)
+    assert SLOW.all_reduce(300, 3) == 2 * (1 + 2 * 100 / 10)
+    assert SLOW.all_reduce(300, 2) == 1 + 300 / 10
     for world in (2, 3, 8):  # without latency: 2 (n - 1) / n of the data, in and out
         assert FREE.all_reduce(1000, world) == pytest.approx(2 * (world - 1) / world * 100)
 

@@ -23,7 +23,7 @@ from helpers.model.checkpoint_files import read_tensors
 from helpers.model.config import DecoderConfig
 from helpers.model.decoder import DecoderLM, Linear
 from helpers.model.meta_model import checked, config_from_file
-from helpers.model.native_passes.small_passes import SmallPasses
+from helpers.model.native_passes.native_passes import NativePasses
 from helpers.model.weights import build, sources
 
 DESCRIPTION = "quant_model_description.json"
@@ -160,5 +160,5 @@ def _packed(model: DecoderLM, matrices: Mapping[str, StoredMatrix], cfg: Decoder
         return QuantisedLinear(product.to(like.device), None if linear.bias is None else linear.bias.data)
 
     twin = replaced(model, replace)
-    twin.small_passes = SmallPasses.of(twin)
+    twin.native_passes = NativePasses.of(twin)
     return twin

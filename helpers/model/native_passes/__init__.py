@@ -1,5 +1,5 @@
-"""Passes over a few tokens, each in one native call, in place of the decoder's operators. All chapters."""
+"""Passes, each in one native call, in place of the decoder's operators. All chapters."""
 
-from helpers.model.native_passes.small_passes import SmallPasses
+from helpers.model.native_passes.native_passes import NativePasses
 
-__all__ = ["SmallPasses"]
+__all__ = ["NativePasses"]

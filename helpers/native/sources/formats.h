@@ -1,98 +1,100 @@
 // Formats of weights: how numbers of a matrix are stored, and how they become floats again.
-// Weights of 4 and 8 bits lie in tiles of eight rows and blocks of 32 columns, so that a product reads one stream of
-// memory. A code stands for fma(code, scale, low), which is the number that the definition in Python gives, to the bit.
+// A matrix lies in tiles of 16 rows (outputs), a tile column by column: one load reads a column of several rows, and a
+// product reads one stream of memory. A code stands for fma(code, scale, low), which is the number that the definition
+// in Python gives, to the bit.
 #pragma once
 #include <algorithm>
 #include <limits>
 #include <vector>
 #include "vectors.h"
 
-constexpr int TILE = 8, SPAN = 32;  // rows and columns that lie together
+constexpr int TILE = 16, SPAN = 32;  // rows that lie together, and columns that are computed in one go
+constexpr int V = TILE / W;          // vectors of a column
 
 enum Format : int32_t { PLAIN32, PLAIN16, INT4, INT8, W8A8 };
 enum Number : int32_t { FP32, FP16, BF16 };
 enum Offset : int32_t { MIDDLE, MINIMUM, ZERO };  // what a group stores beside its scale: nothing, a value, a code
 
 struct Matrix {
-  const void* weight;         // [rows, columns]; codes: [rows / TILE, columns / SPAN, TILE, SPAN], INT4 in half the bytes
+  const void* weight;         // [tiles, columns, TILE], INT4 in half the bytes; W8A8: [tiles, columns / SPAN, TILE, SPAN]
   const float* bias;          // no bias: null
-  const void *scale, *offset; // [rows / TILE, groups, TILE], the offset like the scale, a ZERO in a byte
+  const void *scale, *offset; // [tiles, groups, TILE], the offset like the scale, a ZERO in a byte
   int32_t rows, columns, group;
   Format format;
   Number number;              // of scales and minima
   Offset kind;
 };
-
-// The eight floats from number i on.
-static inline void eight(const void* p, Number number, size_t i, float* out) {
-  if (number == FP32) memcpy(out, (const float*)p + i, 32);
-  else if (number == BF16) for (int j = 0; j < 8; j++) {
-    const uint32_t bits = (uint32_t)((const bf16*)p)[i + j] << 16;
-    memcpy(out + j, &bits, sizeof bits);
-  }
-  else halves((const uint16_t*)p + i, out);
+static inline int tiles(const Matrix& m) { return (m.rows + TILE - 1) / TILE; }
+static inline int bytes_of_column(Format f) { return f == PLAIN32 ? 4 * TILE : f == PLAIN16 ? 2 * TILE : f == INT4 ? TILE / 2 : TILE; }
+static inline const char* tile_at(const Matrix& m, int tile) {
+  return (const char*)m.weight + (size_t)tile * m.columns * bytes_of_column(m.format);
 }
 
-// What codes of the eight rows of a tile mean in a group: fma(code, scale, low).
-static inline void grids(const Matrix& m, size_t at, float* scale, float* low) {
-  eight(m.scale, m.number, at, scale);
-  if (m.kind == MINIMUM) eight(m.offset, m.number, at, low);
-  else for (int r = 0; r < TILE; r++)
-    low[r] = -scale[r] * (m.kind == ZERO ? (float)((const uint8_t*)m.offset)[at + r] : m.format == INT4 ? 8.0f : 128.0f);
+// A tile's numbers from i on as floats.
+static inline void grid(const void* p, Number number, size_t i, F* out) {
+  if (number == FP16) {
+    float v[TILE];
+    halves((const uint16_t*)p + i, v), halves((const uint16_t*)p + i + 8, v + 8);
+    for (int j = 0; j < V; j++) out[j] = load(v + j * W);
+  }
+  else for (int j = 0; j < V; j++) out[j] = number == FP32 ? load((const float*)p + i + j * W) : load((const bf16*)p + i + j * W);
 }
 
-// 32 weights of a row: byte i of the 16 holds the codes of columns i (lower half) and i + 16.
-struct Codes4 {
-  static constexpr int BYTES = SPAN / 2;
-  static void unpack(const uint8_t* q, F scale, F low, F* w) {
-    for (int i = 0; i < 16 / W; i++) {
-      U both = bytes(q + i * W);
-#if defined(__AVX512F__)
-      F values = fma(counted(), scale, low);  // the values of all 16 codes: a look-up needs neither masks nor conversions
-      w[i] = looked_up(values, both), w[16 / W + i] = looked_up(values, both >> 4);
-#else
-      w[i] = fma(floats(both & 15), scale, low), w[16 / W + i] = fma(floats(both >> 4), scale, low);
-#endif
-    }
-  }
-};
-struct Codes8 {
-  static constexpr int BYTES = SPAN;
-  static void unpack(const uint8_t* q, F scale, F low, F* w) {
-    for (int i = 0; i < SPAN / W; i++) w[i] = fma(floats(bytes(q + i * W)), scale, low);
-  }
+// Plain weights: column(k, w) gives column k of a tile.
+template <class T>
+struct Plain {
+  const T* at;
+  Plain(const Matrix& m, int tile) : at((const T*)tile_at(m, tile)) {}
+  explicit Plain(const T* at) : at(at) {}
+  void begin(int) {}
+  void column(int k, F* w) const { for (int j = 0; j < V; j++) w[j] = load(at + (size_t)k * TILE + j * W); }
 };
 
-// take(row, column, floats) for all weights of R rows of a tile from r on: A rows at once, 32 floats each, block by block.
-template <class T, int R, int A, class Take>
-static inline void each_block(const Matrix& m, int tile, int r, Take take) {
-  const int blocks = m.columns / SPAN, each = std::min(m.group, m.columns) / SPAN;
-  size_t group = (size_t)tile * ((blocks + each - 1) / each) * TILE;
-  const uint8_t* q = (const uint8_t*)m.weight + ((size_t)tile * blocks * TILE + r) * T::BYTES;
-  float scale[TILE], low[TILE];  // in memory on purpose: registers are for sums
-  // One loop, not one for groups and one for blocks: the compiler keeps sums in registers in an innermost loop only.
-  for (int b = 0, left = 0; b < blocks; b++, left--, q += TILE * T::BYTES) {
-    if (left == 0) grids(m, group, scale, low), group += TILE, left = each;
-    for (int i = 0; i < R * T::BYTES; i += 64) __builtin_prefetch(q + AHEAD + i);
-#pragma GCC unroll 8
-    for (int i = 0; i < R; i += A) {
-      F w[A * SPAN / W];
-      for (int a = i; a < i + A; a++) T::unpack(q + a * T::BYTES, all(scale[r + a]), all(low[r + a]), w + (a - i) * SPAN / W);
-      take(i, b * SPAN, w);
+// Codes. Byte j of a column of INT4 holds rows j (lower half) and j + 8. begin(k) comes before column k, a multiple of SPAN.
+template <Format FORMAT>
+struct Coded {
+  const Matrix& m;
+  const uint8_t* at;
+  size_t group;
+  F scale[V] = {}, low[V] = {};
+  Coded(const Matrix& m, int tile) : m(m), at((const uint8_t*)tile_at(m, tile)) {
+    group = (size_t)tile * ((m.columns + m.group - 1) / m.group) * TILE;
+  }
+  void begin(int k) {
+    if (k % m.group) return;
+    const size_t i = group + (size_t)(k / m.group) * TILE;
+    grid(m.scale, m.number, i, scale);
+    if (m.kind == MINIMUM) return grid(m.offset, m.number, i, low);
+    for (int j = 0; j < V; j++) {
+      const F zero = m.kind == ZERO ? floats(bytes((const uint8_t*)m.offset + i + j * W)) : all(FORMAT == INT4 ? 8.0f : 128.0f);
+      low[j] = -scale[j] * zero;
     }
   }
+  void column(int k, F* w) const {
+    U codes[V];
+    if (FORMAT == INT4) nibbles(at + (size_t)k * (TILE / 2), codes);
+    else for (int j = 0; j < V; j++) codes[j] = bytes(at + (size_t)k * TILE + j * W);
+    for (int j = 0; j < V; j++) w[j] = fma(floats(codes[j]), scale[j], low[j]);
+  }
+};
+
+// Calls f with a tile's weights, in the type that their format has.
+template <class Call>
+static inline void of_format(const Matrix& m, int tile, Call f) {
+  if (m.format == PLAIN32) f(Plain<float>(m, tile));
+  else if (m.format == PLAIN16) f(Plain<bf16>(m, tile));
+  else if (m.format == INT4) f(Coded<INT4>(m, tile));
+  else f(Coded<INT8>(m, tile));
 }
 
-// Writes R rows from `first` on as floats, one behind the other; rows behind the last are the last one again.
-template <int R>
-static void write_rows(const Matrix& m, int first, float* out) {
-  const int n = m.columns;
-  auto put = [&](int r, int column, const F* w) { memcpy(out + (size_t)r * n + column, w, SPAN * sizeof(float)); };
-  if (m.format == INT4) return each_block<Codes4, R, 1>(m, first / TILE, first % TILE, put);
-  if (m.format == INT8) return each_block<Codes8, R, 1>(m, first / TILE, first % TILE, put);
-  for (int r = 0; r < R; r++) {
-    const size_t at = (size_t)std::min(first + r, m.rows - 1) * n;
-    for (int i = 0; i < n; i += W)
-      store(out + (size_t)r * n + i, m.format == PLAIN32 ? load((const float*)m.weight + at + i) : load((const bf16*)m.weight + at + i));
-  }
+// Writes a tile as floats, column by column.
+static void write_tile(const Matrix& m, int tile, float* out) {
+  of_format(m, tile, [&](auto weights) {
+    for (int k = 0; k < m.columns; k++, out += TILE) {
+      if (k % SPAN == 0) weights.begin(k);
+      F w[V];
+      weights.column(k, w);
+      for (int j = 0; j < V; j++) store(out + j * W, w[j]);
+    }
+  });
 }

@@ -10,9 +10,17 @@ void product_of(const Matrix* m, const float* x, int tokens, float* y, int threa
 #pragma omp parallel num_threads(threads)
   product(*m, x, tokens, [&](int t, int row, const float* sums, int count) { std::copy(sums, sums + count, y + (size_t)t * m->rows + row); });
 }
-void numbers_of(const Matrix* m, int first, int count, float* out, int threads) {  // whole tiles
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int row = first; row < first + count; row += 4) write_rows<4>(*m, row, out + (size_t)(row - first) * m->columns);
+void numbers_of(const Matrix* m, int first, int count, float* out, int threads) {  // rows, in whole tiles
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<float> wide((size_t)m->columns * TILE);
+#pragma omp for schedule(static)
+    for (int tile = first / TILE; tile < (first + count) / TILE; tile++) {
+      write_tile(*m, tile, wide.data());
+      for (int r = 0; r < TILE; r++) for (int k = 0; k < m->columns; k++)
+        out[(size_t)(tile * TILE + r - first) * m->columns + k] = wide[(size_t)k * TILE + r];
+    }
+  }
 }
 int vector_width() { return W; }
 }

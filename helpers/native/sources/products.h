@@ -1,4 +1,4 @@
-// Products of a few tokens and a matrix, for every format of weights. A product is a single sum of floats (W8A8: of whole
+// Products of tokens and a matrix, for every format of weights. A product is a single sum of floats (W8A8: of whole
 // numbers), in the order of columns: its bits do not depend on the other tokens, nor on how a row is stored.
 #pragma once
 #include "formats.h"
@@ -35,121 +35,139 @@ struct Tokens {
   }
 };
 
-// y[c][r] of R rows of plain weights and C tokens. Rows that are read soon are asked for.
-template <int R, int C, bool MORE, class T>
-static void dots(const T* const* w, const float* x, int n, float* y) {
-  F s[C][R] = {};
-  for (int i = 0; i < n; i += W) {
-    if (MORE && i % (64 / sizeof(T)) == 0) for (int r = 0; r < R; r++) __builtin_prefetch(w[r] + 2 * R * n + i);
-    F v[C];
-    for (int c = 0; c < C; c++) v[c] = load(x + (size_t)c * n + i);
-    for (int r = 0; r < R; r++) {
-      F u = load(w[r] + i);
-      for (int c = 0; c < C; c++) s[c][r] = fma(u, v[c], s[c][r]);
+// What is read after this tile, asked for while this tile is multiplied: memory is never waited for.
+struct Ahead {
+  const char* next;
+  int bytes, part, parts;  // bytes of a column; which of how many equal parts of the tile this pass asks for
+  void ask(int k) const {
+    const int each = SPAN * bytes / parts;
+    const char* from = next + (size_t)k * bytes + part * each;
+    for (int i = 0; i < each; i += 64) __builtin_prefetch(from + i, 0, 2);
+  }
+};
+
+// y[c][row] of C tokens and N tiles that follow each other: all sums stay in registers.
+template <int C, int N, class Weights>
+static void sums_of(Weights (&tile)[N], int columns, const float* x, const Ahead& ahead, float* y, size_t y_stride) {
+  F s[C][N * V] = {};
+  for (int k = 0; k < columns; k += SPAN) {
+    for (int i = 0; i < N; i++) tile[i].begin(k);
+    ahead.ask(k);
+    const int end = std::min(k + SPAN, columns);
+#pragma GCC unroll 4
+    for (int j = k; j < end; j++) {
+      F w[N * V];
+      for (int i = 0; i < N; i++) tile[i].column(j, w + i * V);
+#pragma GCC unroll 16
+      for (int c = 0; c < C; c++) {
+        const F token = all(x[(size_t)c * columns + j]);
+        for (int i = 0; i < N * V; i++) s[c][i] = fma(w[i], token, s[c][i]);
+      }
     }
   }
-  for (int c = 0; c < C; c++) for (int r = 0; r < R; r += 4) {
-    Quad four = sums(s[c][r], s[c][r + 1], s[c][r + 2], s[c][r + 3]);
-    memcpy(y + c * TILE + r, &four, sizeof four);
-  }
-}
-// The eight rows of a tile of codes and one token.
-template <class T>
-static void coded_dot(const Matrix& m, int first, const float* x, float* y) {
-  F s[TILE] = {};
-  each_block<T, TILE, 1>(m, first / TILE, 0, [&](int r, int column, const F* w) {
-    for (int i = 0; i < SPAN / W; i++) s[r] = fma(w[i], load(x + column + i * W), s[r]);
-  });
-  for (int r = 0; r < TILE; r += 4) {
-    Quad four = sums(s[r], s[r + 1], s[r + 2], s[r + 3]);
-    memcpy(y + r, &four, sizeof four);
-  }
+  for (int c = 0; c < C; c++) for (int i = 0; i < N * V; i++) store(y + c * y_stride + i * W, s[c][i]);
 }
 
-// The same of several tokens: weights stay in registers while sums come from the L1 cache and go back.
-template <class T>
-static void coded_dots(const Matrix& m, int first, const Tokens& t, float* y) {
-  static thread_local std::vector<float> kept;  // [token][row][W]
-  kept.assign((size_t)t.count * TILE * W, 0.0f);
-  float* s = kept.data();
-  each_block<T, TILE, 2>(m, first / TILE, 0, [&](int r, int column, const F* w) {
-    for (int c = 0; c < t.count; c++) {
-      const float* x = t.x + (size_t)c * t.columns + column;
-      float* at = s + (c * TILE + r) * W;
-      F a = load(at), b = load(at + W);
-      for (int i = 0; i < SPAN / W; i++) a = fma(w[i], load(x + i * W), a), b = fma(w[SPAN / W + i], load(x + i * W), b);
-      store(at, a), store(at + W, b);
-    }
-  });
-  for (int i = 0; i < t.count * TILE; i += 4, s += 4 * W) {
-    Quad four = sums(load(s), load(s + W), load(s + 2 * W), load(s + 3 * W));
-    memcpy(y + i, &four, sizeof four);
-  }
-}
-
-// Whole numbers times whole numbers: R rows of a tile from r on, C tokens.
+// Whole numbers times whole numbers: the R rows of a tile that lie together from r on, C tokens.
 template <int R, int C>
-static void whole_dots(const Matrix& m, int first, int r, const Tokens& t, int token, float* y) {
+static void whole_dots(const Matrix& m, int tile, int r, const Tokens& t, int token, float* y) {
   const int n = m.columns;
-  const int8_t* w = (const int8_t*)m.weight + (size_t)first * n + r * SPAN;
+  const int8_t* w = (const int8_t*)tile_at(m, tile) + (size_t)r * n;
   const int8_t* x = &t.codes[(size_t)token * n];
   Sums s[C][R] = {};
-  for (int i = 0; i < n; i += SPAN, w += TILE * SPAN) {
+  for (int i = 0; i < n; i += SPAN, w += R * SPAN) {
     for (int k = 0; k < R * SPAN; k += 64) __builtin_prefetch(w + AHEAD + k);
     for (int k = 0; k < R; k++) for (int c = 0; c < C; c++) s[c][k] = add_products(s[c][k], w + k * SPAN, x + (size_t)c * n + i);
   }
-  float scale[TILE];
-  eight(m.scale, m.number, first, scale);
-  for (int c = 0; c < C; c++) for (int k = 0; k < R; k++) y[c * TILE + r + k] = (float)sum(s[c][k]) * t.scale[token + c] * scale[r + k];
+  F scale[V];
+  grid(m.scale, m.number, (size_t)tile * TILE, scale);
+  for (int c = 0; c < C; c++) for (int k = 0; k < R; k++) y[c * TILE + r + k] = (float)sum(s[c][k]) * t.scale[token + c] * scale[(r + k) / W][(r + k) % W];
 }
 
-// Calls f with 3, 2 or 1 as a constant, and the first of so many tokens.
-template <class Call>
-static void by_three(int tokens, Call f) {
-  int t = 0;
-  for (; tokens - t >= 3; t += 3) f(std::integral_constant<int, 3>(), t);
-  if (tokens - t == 2) f(std::integral_constant<int, 2>(), t);
-  if (tokens - t == 1) f(std::integral_constant<int, 1>(), t);
+// Calls f with a count from 1 to MOST as a constant.
+template <int MOST, class Call>
+static void as_constant(int count, Call f) {
+  if constexpr (MOST > 1) if (count < MOST) return as_constant<MOST - 1>(count, f);
+  f(std::integral_constant<int, MOST>());
 }
 
-// The rows of a tile of plain weights, four at once: eight streams of memory are slower than four.
-template <class T>
-static void plain_dots(const Matrix& m, int first, const Tokens& t, float* y) {
-  const int n = m.columns;
-  const T* w[TILE];
-  for (int r = 0; r < TILE; r++) w[r] = (const T*)m.weight + (size_t)std::min(first + r, m.rows - 1) * n;
-  for (int r = 0; r < TILE; r += 4) by_three(t.count, [&](auto C, int i) {
-    const float* x = t.x + (size_t)i * n;
-    i == 0 ? dots<4, C, true>(w + r, x, n, y + r) : dots<4, C, false>(w + r, x, n, y + i * TILE + r);
+// Tokens that meet a tile together, and tiles that a single token meets together: as many sums as registers hold, and
+// enough of them that no product waits for the sum before it.
+constexpr int MOST = W == 16 ? 12 : W == 8 ? 6 : V == 4 && REGISTERS < 32 ? 2 : 6;
+constexpr int ALONE = V < 4 ? 4 / V : 1;
+constexpr int CHUNK = 512;  // tokens that meet all tiles, so that they stay in the caches, before the next ones do
+
+// One token and N tiles: codes become floats in registers.
+template <int N>
+static void meet_alone(const Matrix& m, int first, const float* x, float* y) {
+  of_format(m, first, [&](auto one) {
+    using Weights = decltype(one);
+    auto call = [&](auto... i) {
+      Weights some[N] = {Weights(m, first + i)...};
+      sums_of<1, N>(some, m.columns, x, Ahead{tile_at(m, first + N), N * bytes_of_column(m.format), 0, 1}, y, 0);
+    };
+    if constexpr (N == 1) call(0);
+    else if constexpr (N == 2) call(0, 1);
+    else call(0, 1, 2, 3);
   });
 }
-template <class T>
-static void coded(const Matrix& m, int first, const Tokens& t, float* y) {
-  t.count == 1 ? coded_dot<T>(m, first, t.x, y) : coded_dots<T>(m, first, t, y);
+// The same for two or three tokens and one tile.
+static void meet_few(const Matrix& m, int tile, const Tokens& t, float* y) {
+  of_format(m, tile, [&](auto one) {
+    decltype(one) some[1] = {one};
+    const Ahead ahead = {tile_at(m, tile + 1), bytes_of_column(m.format), 0, 1};
+    if (t.count == 2) sums_of<2, 1>(some, m.columns, t.x, ahead, y, TILE);
+    else sums_of<3, 1>(some, m.columns, t.x, ahead, y, TILE);
+  });
 }
 
-// y[token][r]: the products of all tokens and the rows first to first + TILE.
-static void tile(const Matrix& m, int first, const Tokens& t, float* y) {
-  if (m.format == PLAIN32) plain_dots<float>(m, first, t, y);
-  else if (m.format == PLAIN16) plain_dots<bf16>(m, first, t, y);
-  else if (m.format == INT4) coded<Codes4>(m, first, t, y);
-  else if (m.format == INT8) coded<Codes8>(m, first, t, y);
-  else for (int r = 0; r < TILE; r += 4)
-    by_three(t.count, [&](auto C, int i) { whole_dots<4, C>(m, first, r, t, i, y + i * TILE); });
+// Several tokens and a tile: its weights become floats once, and stay in the caches while all tokens meet them.
+static void meet(const Matrix& m, int tile, const Tokens& t, float* y) {
+  static thread_local std::vector<float> wide;
+  const float* at = (const float*)tile_at(m, tile);
+  if (m.format != PLAIN32) {
+    wide.resize((size_t)m.columns * TILE);
+    write_tile(m, tile, wide.data());
+    at = wide.data();
+  }
+  const int parts = (t.count + MOST - 1) / MOST;
+  for (int part = 0, first = 0, count; part < parts; part++, first += count) {
+    count = (t.count - first + parts - part - 1) / (parts - part);
+    as_constant<MOST>(count, [&](auto C) {
+      Plain<float> one[1] = {Plain<float>(at)};
+      const Ahead ahead = {tile_at(m, tile + 1), bytes_of_column(m.format), part, parts};
+      sums_of<C, 1>(one, m.columns, t.x + (size_t)first * m.columns, ahead, y + (size_t)first * TILE, TILE);
+    });
+  }
+}
+static void meet_whole(const Matrix& m, int tile, const Tokens& t, float* y) {
+  for (int r = 0; r < TILE; r += 4)
+    for (int i = 0, count; i < t.count; i += count) {
+      count = std::min(3, t.count - i);
+      as_constant<3>(count, [&](auto C) { whole_dots<4, C>(m, tile, r, t, i, y + (size_t)i * TILE); });
+    }
 }
 
 // The product of x [tokens, columns] and a matrix, shared by the threads: put(token, first row, sums, how many).
 template <class Put>
 static void product(const Matrix& m, const float* x, int tokens, Put put) {
-  const Tokens t(m, x, tokens);
-  std::vector<float> y((size_t)tokens * TILE);
+  const int unit = tokens == 1 && m.format != W8A8 ? ALONE : 1;
+  std::vector<float> y((size_t)std::min(tokens, CHUNK) * unit * TILE);
+  for (int from = 0; from < tokens; from += CHUNK) {
+    const Tokens t(m, x + (size_t)from * m.columns, std::min(CHUNK, tokens - from));
 #pragma omp for schedule(static)
-  for (int first = 0; first < m.rows; first += TILE) {
-    const int count = std::min(TILE, m.rows - first);
-    tile(m, first, t, y.data());
-    for (int i = 0; i < tokens; i++) {
-      for (int r = 0; m.bias && r < count; r++) y[i * TILE + r] += m.bias[first + r];
-      put(i, first, &y[i * TILE], count);
+    for (int first = 0; first < tiles(m); first += unit) {
+      if (m.format == W8A8) meet_whole(m, first, t, y.data());
+      else if (t.count > 3) meet(m, first, t, y.data());
+      else if (t.count > 1) meet_few(m, first, t, y.data());
+      else if (unit == ALONE && first + unit <= tiles(m)) meet_alone<ALONE>(m, first, t.x, y.data());
+      else for (int i = first; i < std::min(first + unit, tiles(m)); i++) meet_alone<1>(m, i, t.x, &y[(i - first) * TILE]);
+      const int row = first * TILE, count = std::min(unit * TILE, m.rows - row);
+      for (int i = 0; i < t.count; i++) {
+        float* sums = &y[(size_t)i * TILE];
+        for (int r = 0; m.bias && r < count; r++) sums[r] += m.bias[row + r];
+        put(from + i, row, sums, count);
+      }
     }
   }
 }

@@ -1,4 +1,4 @@
-// A whole pass of a decoder over a few tokens in one call: instead of some hundred operators, five loops a layer, shared by
+// A whole pass of a decoder in one call: instead of some hundred operators, seven loops a layer, shared by
 // all threads. Sums and activations are fp32, whatever the weights are. A token's sums do not depend on its neighbours.
 #pragma once
 #include "attention.h"
@@ -24,6 +24,8 @@ static void rms_norm(const float* x, const float* weight, float* out, int n, flo
   const F scale = all(1 / std::sqrt(sum(s) / n + eps));
   for (int i = 0; i < n; i += W) store(out + i, load(x + i) * scale * load(weight + i));
 }
+
+static F silu(F x) { return x / (1.0f + exponential(-x)); }
 
 // Rotates one head by its token's angles.
 template <class T>
@@ -58,7 +60,7 @@ static void pass(const Model& m, const Batch& b, const Cache& first, const Pass&
   std::vector<Query> queries;
   std::vector<Task> tasks;
   plan(b, first.page_size, queries, tasks);
-  std::vector<float> qkv((size_t)n * heads * dim), attended((size_t)n * width), acted((size_t)n * inner);
+  std::vector<float> qkv((size_t)n * heads * dim), attended((size_t)n * width), gates((size_t)n * 2 * inner), acted((size_t)n * inner);
 #pragma omp parallel num_threads(b.threads)
   {
     std::vector<float> h((size_t)n * hidden);  // each thread norms all tokens itself: that costs less than to wait
@@ -82,17 +84,14 @@ static void pass(const Model& m, const Batch& b, const Cache& first, const Pass&
         attend_task<T>(b, c, qkv.data(), heads * dim, attended.data(), &queries[task.first], task, i % c.kv_heads);
       }
       product(l->o, attended.data(), n, add);
-      const float* x = normed(l->post_norm);
-      const Tokens tokens(l->gate_up, x, n);
-      std::vector<float> gates((size_t)n * TILE), ups((size_t)n * TILE);
+      product(l->gate_up, normed(l->post_norm), n, [&](int t, int row, const float* y, int count) {
+        std::copy(y, y + count, &gates[(size_t)t * 2 * inner + row]);
+      });
 #pragma omp for schedule(static)
-      for (int i = 0; i < inner; i += TILE) {  // half of the rows are gates, half are ups
-        tile(l->gate_up, i, tokens, gates.data()), tile(l->gate_up, inner + i, tokens, ups.data());
-        const float* bias = l->gate_up.bias;
-        for (int t = 0; t < n; t++) for (int r = 0; r < std::min(TILE, inner - i); r++) {
-          const float g = gates[t * TILE + r] + (bias ? bias[i + r] : 0), u = ups[t * TILE + r] + (bias ? bias[inner + i + r] : 0);
-          acted[(size_t)t * inner + i + r] = g / (1 + std::exp(-g)) * u;
-        }
+      for (int i = 0; i < n * inner / W; i++) {  // half of the rows are gates, half are ups
+        const int t = i * W / inner, row = i * W % inner;
+        const float* gate = &gates[(size_t)t * 2 * inner + row];
+        store(&acted[(size_t)t * inner + row], silu(load(gate)) * load(gate + inner));
       }
       product(l->down, acted.data(), n, add);
       c.k = (const T*)c.k + p.layer_stride, c.v = (const T*)c.v + p.layer_stride;

@@ -17,6 +17,11 @@ constexpr int W = 8;
 constexpr int W = 4;
 #endif
 
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int REGISTERS = 32;  // of vectors
+#else
+constexpr int REGISTERS = 16;
+#endif
 constexpr int AHEAD = 2048;  // bytes that a stream of weights is asked for in advance
 
 typedef float F __attribute__((vector_size(4 * W)));
@@ -97,10 +102,19 @@ static inline U bytes(const uint8_t* p) {
 #endif
 }
 static inline F floats(U v) { return __builtin_convertvector((I)v, F); }  // of numbers below 2^31
+// Eight bytes as 16 numbers of 4 bits: the lower halves of all, then the upper halves.
+static inline void nibbles(const uint8_t* p, U* out) {
 #if defined(__AVX512F__)
-static inline F counted() { return (F)_mm512_cvtepi32_ps(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)); }
-static inline F looked_up(F table, U i) { return (F)_mm512_permutexvar_ps((__m512i)i, (__m512)table); }  // table[i % 16]
+  int64_t eight; memcpy(&eight, p, sizeof eight);
+  const U both = (U)_mm512_cvtepu8_epi32(_mm_set1_epi64x(eight));
+  out[0] = (both >> (U){0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4}) & 15;
+#else
+  for (int j = 0; j < 8 / W; j++) {
+    const U both = bytes(p + j * W);
+    out[j] = both & 15, out[8 / W + j] = both >> 4;
+  }
 #endif
+}
 
 // Sums of products of int8, exact in int32: 32 products more, and the whole sum.
 #if defined(__AVX2__)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import KVCache, PagedKVCache
-from helpers.model import FlatBatch, SmallPasses, build, checkpoint, config_from_file, read_tensors
+from helpers.model import FlatBatch, NativePasses, build, checkpoint, config_from_file, read_tensors
 from helpers.native import kernels
 from tests.tiny import CONFIGS, reference, twin
 
@@ -19,17 +19,17 @@ TOLERANCE = {torch.float32: dict(atol=2e-5, rtol=1e-4), torch.bfloat16: dict(ato
 def model_of(name, dtype=torch.float32, most=64):
     """Return a tiny model whose passes are native up to `most` tokens."""
     model = twin(reference(name), dtype)
-    if not SmallPasses.serves(model):
+    if not NativePasses.serves(model):
         pytest.skip("this processor's vectors are wider than the model's heads")
-    model.small_passes = SmallPasses(model, most)
+    model.native_passes = NativePasses(model, most)
     return model
 
 
 def plainly(model, batches, cache):
     """Return the logits of passes by operators."""
-    passes, model.small_passes = model.small_passes, None
+    passes, model.native_passes = model.native_passes, None
     logits = [model(batch, cache, logits="all") for batch in batches]
-    model.small_passes = passes
+    model.native_passes = passes
     return logits
 
 
@@ -109,8 +109,8 @@ def test_last_logits_are_those_of_each_sequences_last_token():
 
 def calls(model, monkeypatch):
     """Return the list in which each native pass is noted."""
-    noted, native = [], model.small_passes._native
-    monkeypatch.setattr(model.small_passes, "_native", lambda *a: noted.append(1) or native(*a))
+    noted, native = [], model.native_passes._native
+    monkeypatch.setattr(model.native_passes, "_native", lambda *a: noted.append(1) or native(*a))
     return noted
 
 
@@ -182,9 +182,9 @@ def test_the_real_model_says_the_same():
     """64 tokens after each of 8 prompts, decoded together: logits to 1e-4 of the largest, and clear choices equal."""
     model, tokenizer = checkpoint.load(device="cpu")
     other = build_like(model)
-    if not SmallPasses.serves(other):
+    if not NativePasses.serves(other):
         pytest.skip("this model's passes are not native here")
-    other.small_passes = SmallPasses(other, 64)
+    other.native_passes = NativePasses(other, 64)
     texts = [list(tokenizer(text)["input_ids"]) for text in PROMPTS]
     lengths = [len(text) for text in texts]
     cache, found, new = PagedKVCache.for_model(model, 100), [], texts
@@ -194,7 +194,7 @@ def test_the_real_model_says_the_same():
         new = [[token] for token in found[-1].argmax(-1).tolist()]
         texts = [text + token for text, token in zip(texts, new, strict=True)]
     native = torch.stack(found, 1)
-    model.small_passes = None
+    model.native_passes = None
     for text, length, got in zip(texts, lengths, native, strict=True):
         want = model(FlatBatch.pack([text[:-1]]), logits="all")[length - 1 :]
         torch.testing.assert_close(got, want, atol=1e-4 * float(want.abs().max()), rtol=0)

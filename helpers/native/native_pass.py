@@ -1,4 +1,4 @@
-"""A whole pass of a decoder over a few tokens in one native call."""
+"""A whole pass of a decoder in one native call."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class _Pass(ctypes.Structure):
     )  # fmt: skip
 
 
-class SmallPass:
-    """A decoder's weights as the native pass reads them; the tensors are shared with the caller, not copied."""
+class NativePass:
+    """A decoder's weights as the native pass reads them; codes are shared with the caller."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class SmallPass:
         return logits
 
 
-def can_compute(matrices: Sequence[Matrix], head_dim: int) -> bool:
+def can_compute(matrices: Sequence[Tensor | Matrix], head_dim: int) -> bool:
     """Return whether the kernels are here and read these matrices, of one format or of several.
 
     The head dimension must be a multiple of the processor's vector width.

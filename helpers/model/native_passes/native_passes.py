@@ -1,4 +1,4 @@
-"""Passes over a few tokens in one native call, in place of a decoder's operators one by one.
+"""Passes in one native call, in place of a decoder's operators one by one.
 
 The decoder's own code is the reference: tests hold both equal.
 """
@@ -13,30 +13,40 @@ from torch import Tensor, nn
 from helpers.model.batch import FlatBatch
 from helpers.model.cache import NoCache
 from helpers.native.library import usable
-from helpers.native.matrices import Matrix
+from helpers.native.matrices import Codes, Matrix, Plain
+from helpers.native.native_pass import LayerWeights, Layout, NativePass, can_compute
 from helpers.native.page_attention import Sequences
-from helpers.native.small_pass import LayerWeights, Layout, SmallPass, can_compute
-from helpers.ops.products import fastest, remembered, wish
+from helpers.ops.products import NEVER, fastest, remembered, wish
 
 if TYPE_CHECKING:
     from helpers.model.decoder import DecoderLayer, DecoderLM, Linear
 
 
-TOKENS = (1, 2, 4, 8, 16, 32)
+TOKENS = (1, 2, 4, 8, 16, 32, 64, 256)
 """Sizes of passes that are measured."""
-_UP_TO = 16  # of a native pass that COURSE_KERNELS asks for
+_MANY = 64  # tokens from which on a pass takes long enough to be timed twice only
 
 
-class SmallPasses:
+class NativePasses:
     """A decoder's passes of at most `most` tokens, each in one native call."""
 
-    def __init__(self, model: DecoderLM, most: int = _UP_TO):
-        """Take the model's weights before they are packed. Ask `serves` first."""
+    def __init__(self, model: DecoderLM, most: int = NEVER):
+        """Copy the model's weights in the kernels' order, before they are packed; codes are shared.
+
+        Ask `serves` first.
+        """
         self.most, self._model, self._parts = most, model, _parts(model)
         cfg, layers = model.cfg, [_weights(cast("DecoderLayer", layer)) for layer in model.layers]
+        self._tiles = [pair[0] for layer in layers for pair in layer[4:]]
         *_, head = _matrices(model)
-        self._native = SmallPass(
-            layers, model.norm.float(), head, cfg.num_heads, cfg.head_dim, cfg.rms_norm_eps, model.dtype
+        self._native = NativePass(
+            layers,
+            model.norm.float(),
+            _in_tiles(head),
+            cfg.num_heads,
+            cfg.head_dim,
+            cfg.rms_norm_eps,
+            model.dtype,
         )
 
     @staticmethod
@@ -46,11 +56,11 @@ class SmallPasses:
         return kinds and model.device.type == "cpu" and can_compute(_matrices(model), model.cfg.head_dim)
 
     @classmethod
-    def of(cls, model: DecoderLM) -> SmallPasses | None:
+    def of(cls, model: DecoderLM) -> NativePasses | None:
         """Return the native passes of a model whose weights have their final layout; None for never."""
         return cls(model).where_faster() if model.alone and cls.serves(model) else None
 
-    def where_faster(self) -> SmallPasses | None:
+    def where_faster(self) -> NativePasses | None:
         """Return these passes, up to the tokens where operators become faster on this machine; None for never."""
         self._parts = _parts(self._model)  # packing has replaced the weights
         if wish():
@@ -62,8 +72,14 @@ class SmallPasses:
         settings = (dtype, sizes, TOKENS, *([] if kinds == [dtype] else kinds))
         native, others = remembered("passes", settings, self._times)
         faster = [a <= b for a, b in zip(native, others, strict=True)]
-        self.most = TOKENS[faster.index(False) - 1] if False in faster else TOKENS[-1]
+        self.most = TOKENS[faster.index(False) - 1] if False in faster else NEVER
         return self if faster[0] else None
+
+    def share(self) -> None:
+        """Give the model's layers their matrices in tiles, for passes of models that share these layers."""
+        for part, matrix in zip(_linears(self._model), self._tiles, strict=True):
+            if isinstance(matrix, Plain):
+                part.keep(matrix)
 
     def _times(self) -> list[list[float]]:
         """Return the seconds of passes over `TOKENS` first tokens, natively and by operators."""
@@ -75,7 +91,7 @@ class SmallPasses:
                 lambda batch=batch, layout=layout: self(batch, layout, "last"),
                 lambda batch=batch: self._model.compute(batch, NoCache()),
             )
-            for times, seconds in zip(found, fastest(ways, 5), strict=True):
+            for times, seconds in zip(found, fastest(ways, 2 if count >= _MANY else 5), strict=True):
                 times.append(seconds)
         return found
 
@@ -92,7 +108,7 @@ class SmallPasses:
         """Return None: a copied model has weights of its own, and computes by its operators."""
 
     def __str__(self) -> str:
-        return f"in one native call up to {self.most} tokens"
+        return "in one native call" + ("" if self.most == NEVER else f" up to {self.most} tokens")
 
     def takes(self, batch: FlatBatch) -> bool:
         """Return whether the batch is small enough, no profiler wants to see operators, and the model is untouched.
@@ -139,19 +155,23 @@ def _parts(model: DecoderLM) -> list[int]:
     return found
 
 
-def _matrices(model: DecoderLM) -> list[Matrix]:
+def _matrices(model: DecoderLM) -> list[Tensor | Matrix]:
     """Return all matrices that a pass multiplies by, the output matrix last."""
+    head = model.embed_tokens.weight.detach() if model.lm_head is None else _matrix(model.lm_head)
+    return [*map(_matrix, _linears(model)), head]
+
+
+def _linears(model: DecoderLM) -> list[Linear]:
+    """Return the matrices of all layers, in the order in which a pass multiplies by them."""
     layers = [cast("DecoderLayer", layer) for layer in model.layers]
-    parts = [
+    return [
         part
         for layer in layers
         for part in (layer.attn.qkv_proj, layer.attn.o_proj, layer.mlp.gate_up_proj, layer.mlp.down_proj)
     ]
-    head = model.embed_tokens.weight.detach() if model.lm_head is None else _matrix(model.lm_head)
-    return [*map(_matrix, parts), head]
 
 
-def _matrix(part: nn.Module) -> Matrix:
+def _matrix(part: nn.Module) -> Tensor | Matrix:
     """Return the weight of a linear part in the form that the native pass reads, if there is one.
 
     A part with a weight of few bits has a `product`, whose `native` is the codes. Any other product gives a
@@ -159,17 +179,17 @@ def _matrix(part: nn.Module) -> Matrix:
     """
     product = getattr(part, "product", None)
     if product is not None:
-        codes: Matrix | None = getattr(product, "native", None)
+        codes: Codes | None = getattr(product, "native", None)
         return torch.empty(0, 0, device="meta") if codes is None else codes
-    plain = getattr(part, "plain", None)
-    weight: Tensor = getattr(part, "weight") if plain is None else plain  # noqa: B009
-    return weight.detach()
+    tiles: Plain | None = getattr(part, "tiles", None)
+    weight: Tensor = getattr(part, "weight")  # noqa: B009
+    return weight.detach() if tiles is None else tiles
 
 
-def _kind(matrix: Matrix) -> str:
+def _kind(matrix: Tensor | Matrix) -> str:
     """Return a text that names how a matrix is stored."""
-    if isinstance(matrix, Tensor):
-        return str(matrix.dtype)
+    if isinstance(matrix, Tensor | Plain):
+        return str(matrix.dtype if isinstance(matrix, Tensor) else matrix.numbers.dtype)
     return (
         f"{matrix.bits} bits, {matrix.group}, {matrix.whole}, {matrix.scale.dtype}, {matrix.offset is None}"
     )
@@ -187,6 +207,11 @@ def _weights(layer: DecoderLayer) -> LayerWeights:
     )
 
 
-def _pair(matrix: Linear) -> tuple[Matrix, Tensor | None]:
-    """Return a matrix and its bias in fp32."""
-    return _matrix(matrix), None if matrix.bias is None else matrix.bias.float()
+def _pair(part: Linear) -> tuple[Matrix, Tensor | None]:
+    """Return a matrix in the kernels' order and its bias in fp32."""
+    return _in_tiles(_matrix(part)), None if part.bias is None else part.bias.float()
+
+
+def _in_tiles(matrix: Tensor | Matrix) -> Matrix:
+    """Return a matrix in the kernels' order, in which codes lie already."""
+    return Plain.pack(matrix) if isinstance(matrix, Tensor) else matrix
