@@ -145,8 +145,17 @@ def carry_out(request):
         return environment.test(request.options)
     report = [os.path.abspath(request.report)] if request.report else []
     environment.set_up()
-    status = environment.run(COMMANDS[request.command] + request.options)
+    status = environment.run(COMMANDS[request.command] + quiet(request) + request.options)
     return environment.run(TRY_OPERATORS + report) if report and not status else status
+
+
+def quiet(request):
+    """Return the options by which JupyterLab prints its address and warnings alone; none where a level is asked for."""
+    levels = ("--log-level", "--debug", "--ServerApp.log_level", "--LabApp.log_level")
+    asked = any(word.partition("=")[0] in levels for word in request.options)
+    return (
+        [] if asked or request.command != "lab" else ["--ServerApp.log_level=WARN", "--LabApp.log_level=WARN"]
+    )
 
 
 def serve(request):

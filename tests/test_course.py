@@ -626,6 +626,15 @@ def test_lab_from_anywhere_and_through_a_link(course, tmp_path):
     assert ("--allow-root" in words) == (os.geteuid() == 0)
 
 
+def test_lab_prints_its_address_and_warnings_unless_more_is_asked_for(course):
+    course.made()
+    assert {"--ServerApp.log_level=WARN", "--LabApp.log_level=WARN"} <= {*course.call("lab").said[1][1]}
+    for level in ("--log-level=INFO", "--ServerApp.log_level=10", "--debug"):
+        words = course.call("lab", "--", level).said[1][1]
+        assert [word for word in words if "log" in word or "debug" in word] == [level]
+    assert not any("log_level" in word for word in course.call("run").said[1][1])
+
+
 @pytest.mark.parametrize(("command", "stub"), [("run", "run_notebooks"), ("check", "environment")])
 def test_run_and_check_pass_on_options_and_exit_status(course, command, stub):
     result = course.made() and course.call(command, "--", "01_memory_math", **{f"FAKE_{stub.upper()}": "7"})

@@ -55,9 +55,12 @@ def draw_quality(
 ) -> Figure:
     """Return a figure of divergence over megabytes: families of named points `(bytes, divergence)`.
 
-    A divergence under 0.0003 is drawn at 0.0003, at the bottom, and its name says so. The axis ends at `most` bytes, so
-    that figures can be compared; by default behind the last point.
+    A divergence under 0.0003 is drawn at 0.0003, at the bottom, and its name says so. In the right half such a
+    long name stands to the left of its point, where it has room. The axis ends at `most` bytes, so that figures
+    can be compared; by default behind the last point.
     """
+    largest = max(nbytes for named in points.values() for nbytes, _ in named.values())
+    last = (most or 1.18 * largest) / 1e6
     fig, ax = plots.new_figure(
         title, "MB of weights in the layers", "KL divergence, nats a token", height=4.4
     )
@@ -67,16 +70,16 @@ def draw_quality(
         ax.plot(xs, ys, marker, markersize=8, label=family, color=plots.COLORS[color])
         for (name, (_, divergence)), x, y in zip(named.items(), xs, ys, strict=True):
             told = name if divergence >= _LEAST else f"{name} (KL below {_LEAST})"
+            left = told != name and x > 0.45 * last
             crowded = any(
                 y < other <= _NEAR * y and abs(x - at) < _BESIDE for at, other in zip(xs, ys, strict=True)
             )
-            ax.annotate(
-                told, (x, y), textcoords="offset points", xytext=(7, -9 if crowded else 3), fontsize=9
-            )
+            place = (-7 if left else 7, -9 if crowded else 3)
+            side = "right" if left else "left"
+            ax.annotate(told, (x, y), textcoords="offset points", xytext=place, fontsize=9, ha=side)
     plots.log_axis(ax, "y")
     ax.set_ylim(2e-4, 40)
-    last = most or 1.18 * max(nbytes for named in points.values() for nbytes, _ in named.values())
-    ax.set_xlim(0, last / 1e6)
+    ax.set_xlim(0, last)
     if len(points) > 1:
         plots.legend(ax, loc="upper right")
     return fig

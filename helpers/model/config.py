@@ -99,7 +99,7 @@ def _refuse_unsupported(config: Any) -> None:
         != "silu",
         f"a checkpoint quantised with {_scheme(config)!r}": _scheme(config) is not None,
         "attention to later tokens (is_causal: false)": getattr(config, "is_causal", True) is False,
-        "sliding-window layers": any(
+        "attention in sliding windows": any(
             t != "full_attention" for t in getattr(config, "layer_types", None) or ()
         ),
         f"rope type {rope.get('rope_type')!r}": rope.get("rope_type", "default") not in _ROPE_TYPES,

@@ -26,8 +26,10 @@ _OUTPUTS = ("o_proj", "out_proj", "dense", "c_proj", "wo")
 def read_layers(text: Any, config: Any) -> tuple[LayerShape, ...]:
     """Return a model's layers in order: what each caches, by one pass over a token, and what each holds.
 
-    Raises UnreadableConfig, naming the model type, for a cache of a kind that `LayerShape` does not describe.
+    Raises UnreadableConfig, naming the model type, for a cache of a kind that `LayerShape` does not describe,
+    and for layers that share weights.
     """
+    _refuse_shared_weights(text, config)
     weights = _weights_by_layer(text, config)
     caches = dict(enumerate(_cache_of(layer, config) for layer in _cached(text, config)))
     for i, source in _sources(text).items():
@@ -58,6 +60,21 @@ def _sources(text: Any) -> dict[int, int]:
         elif kind in last:
             found[layer] = last[kind]
     return found
+
+
+def _refuse_shared_weights(text: Any, config: Any) -> None:
+    """Raise UnreadableConfig where a weight belongs to two layers (Zamba).
+
+    Each layer would count such a weight as its own, and all layers together would hold more than the model.
+    """
+    owner: dict[int, str] = {}
+    for name, parameter in text.named_parameters(remove_duplicate=False):
+        place = _LAYER.search(name)
+        if place is not None and owner.setdefault(id(parameter), place[1]) != place[1]:
+            raise UnreadableConfig(
+                f"model type {config.model_type!r}: layers {owner[id(parameter)]} and {place[1]} share weights, "
+                "which is not sized here"
+            )
 
 
 def _cached(text: Any, config: Any) -> list[Any]:

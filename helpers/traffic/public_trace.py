@@ -110,7 +110,7 @@ def load_sharegpt(
 
     An answer's request follows the one before in its conversation. The file has no times: conversations begin
     `gap` seconds apart, and turns follow at once. Answers before a first question, and questions without
-    answer, make no request.
+    answer, make no request. Of two answers in a row the second one is only text of the prompts behind it.
     """
     _expect(path, ("conversations",))
     if not gap >= 0:
@@ -136,15 +136,20 @@ def load_sharegpt(
 
 
 def _answers(turns: Iterable[tuple[str, int]], at: float, place: int) -> Iterator[Arrival]:
-    """Yield a conversation's requests: roles and tokens in, prompts that grow by question and answer out."""
+    """Yield a conversation's requests: roles and tokens in, prompts that grow by all that was said out.
+
+    An answer that follows another answer makes no request, and neither does what a system or a tool says. The
+    next prompt holds them all the same. Answers before a first question are left out.
+    """
     text = asked = 0
-    follows = None
+    begun, follows = False, None
     for role, tokens in turns:
         if role in _FROM_MODEL and asked:
             yield Arrival(at, text, tokens, follows=follows)
-            text, asked, follows, place = text + tokens, 0, place, place + 1
-        elif role in _FROM_USER or role == "system":
-            asked += tokens if role != "system" else 0
+            asked, follows, place = 0, place, place + 1
+        elif role in _FROM_USER:
+            asked, begun = asked + tokens, True
+        if begun or role not in _FROM_MODEL:
             text += tokens
 
 

@@ -38,6 +38,8 @@ environment_report()
 # %% [markdown]
 # The course is about serving language models on Huawei Ascend [**NPU**](../docs/glossary.md#npu)s (neural processing units: accelerators built
 # around a matrix unit). Everything runs on a CPU too, with the same code; only the operators underneath differ.
+# On a CPU some operators are *native kernels*: C++ that is compiled on this machine, once. Without a compiler, PyTorch's own
+# operators compute the same.
 
 # %%
 from helpers.machine import choose_device, where_it_ran

@@ -37,7 +37,8 @@ from helpers.checks import lab12, progress
 # a seat. After its last token a request leaves its seat. The loop goes on while turns are left or requests are there. (A turn
 # in which no request has a seat is a sleep: its list is empty.)
 #
-# Names are whole numbers, each begun once. Which requests get a token in each pass, in the order of the seats?
+# Names are whole numbers, each begun once. Which requests get a token in each pass? List them in the order in which they got
+# their seats: a request with a new seat stands behind the others, also where another one has left.
 #
 # <details><summary>Hint 1</summary>Two lists, the queue and the seats. In which of them can a cancelled request be?</details>
 # <details><summary>Hint 2</summary>Keep <code>[name, tokens left]</code> for each request. A cancellation filters both

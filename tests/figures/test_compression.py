@@ -25,6 +25,15 @@ def test_quality_over_bytes():
     assert [text.get_text() for text in ax.texts] == ["int4", "int8 (KL below 0.0003)", "50 %"]
 
 
+def test_a_long_name_stays_inside_the_figure():
+    for nbytes, far in ((66.4e6, 66.4e6), (10e6, 200e6), (150e6, 200e6)):
+        fig = draw_quality({"a": {"4 bits": (nbytes, 0.0)}, "b": {"16": (far, 1.0)}}, "t")
+        fig.canvas.draw()
+        place = fig.axes[0].texts[0].get_window_extent()
+        assert fig.bbox.x0 < place.x0
+        assert place.x1 < fig.bbox.x1
+
+
 def test_the_axis_of_one_family_ends_where_it_is_told():
     ax = draw_quality({"here": {"int4": (2e6, 0.1)}}, "t", most=9e6).axes[0]
     assert ax.get_xlim() == (0, 9)

@@ -118,7 +118,7 @@ def test_2_right(capsys):
     ("options", "words"),
     [
         ({"join": lambda a, b: a * 16 + b}, "Is it in the upper one?"),
-        ({"low": -999, "high": 999}, "is it clamped before its 4 bits are taken?"),
+        ({"low": -9999, "high": 9999}, "is it clamped before its 4 bits are taken?"),
         ({"bits": lambda code: code}, "Its higher bits are all 1."),
         ({"bits": lambda code: code, "join": lambda a, b: a | b << 4}, "Its higher bits are all 1."),
         ({"bits": lambda code: code + 8}, "Is 8 added, so that codes begin at 0?"),

@@ -172,9 +172,9 @@ def events(pieces):
 
 
 def naive(text):
-    return [
-        line[5:].removeprefix(" ") for line in text.splitlines() if line.startswith("data:")
-    ]  # each line an event
+    """Each line an event."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return [line[5:].removeprefix(" ") for line in lines if line.startswith("data:")]
 
 
 def test_2_right(capsys):

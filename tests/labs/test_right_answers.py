@@ -1053,7 +1053,7 @@ def choose_numpy_plan(model, machine, limit):
     """All plans as rows of one array."""
     plans = np.array([
         (tp, pp, r)
-        for tp, pp, r in itertools.product((1, 2, 4, 8), range(1, 17), range(1, 17))
+        for tp, pp, r in itertools.product(machine["sums"], range(1, 17), range(1, 17))
         if tp * pp * r <= machine["devices"] and pp <= model["layers"] and model["kv_heads"] % tp == 0
     ], dtype=np.int64)  # fmt: skip
     tp, pp, replicas = plans.T

@@ -1366,4 +1366,721 @@ def f(choices, ttft, tpot, share):
 """,
         "Is it left out of the share?",
     ),
+    (
+        "lab09.check_count",
+        "f",
+        """
+def f(groups, sizes, needed):
+    moved = 0
+    for i, g in enumerate(groups):
+        made = {o['writes'] for o in g}
+        read = {n for o in g for n in o['reads']}
+        later = {n for h in groups[i + 1:i + 2] for o in h for n in o['reads']}
+        moved += sum((sizes[n] for n in read - made)) + sum((sizes[n] for n in made if n in later or n in needed))
+    return (len(groups), moved)
+""",
+        "Is it only the next one?",
+    ),
+    (
+        "lab09.check_count",
+        "f",
+        """
+def f(groups, sizes, needed):
+    moved = 0
+    for i, g in enumerate(groups):
+        made = {o['writes'] for o in g}
+        read = {n for o in g for n in o['reads']}
+        later = ' '.join((n for h in groups[i + 1:] for o in h for n in o['reads'])) + ' ' + ' '.join(needed)
+        moved += sum((sizes[n] for n in read - made)) + sum((sizes[n] for n in made if n in later))
+    return (len(groups), moved)
+""",
+        "Names are compared whole.",
+    ),
+    (
+        "lab09.check_norm",
+        "f",
+        """
+import torch
+
+def f(x, residual, weight, eps):
+    t = x + residual
+    w = t.float()
+    return ((w * torch.rsqrt((w * w).mean(-1, keepdim=True) + 1e-05) * weight).to(x.dtype), t)
+""",
+        "Is a number of your own added?",
+    ),
+    (
+        "lab09.check_norm",
+        "f",
+        """
+import torch
+
+def f(x, residual, weight, eps):
+    t = x + residual
+    w = t.float()
+    return ((w * torch.rsqrt((w * w).mean(-1, keepdim=True).clamp(min=eps)) * weight).to(x.dtype), t)
+""",
+        "Is it the least that the mean may be?",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if sorted((x['operator'] for x in first)) != sorted((x['operator'] for x in second)):
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n, v in a[k].items() if v != b[k].get(n)]
+""",
+        "these captures are of two different steps",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [x['operator'] for x in first] != [x['operator'] for x in second]:
+        raise ValueError
+    g = lambda v: v[0] if isinstance(v, list) else v
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n, v in a[k].items() if g(v) != g(b[k][n])]
+""",
+        "Is all of it compared?",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [x['operator'] for x in first] != [x['operator'] for x in second]:
+        raise ValueError
+    g = lambda v: sum(v) if isinstance(v, list) else v
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n, v in a[k].items() if g(v) != g(b[k][n])]
+""",
+        "Is all of it compared?",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [x['operator'] for x in first] != [x['operator'] for x in second]:
+        raise ValueError
+    g = lambda v: set(v) if isinstance(v, list) else v
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n, v in a[k].items() if g(v) != g(b[k][n])]
+""",
+        "Is all of it compared?",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+
+def f(weight, group, *, _=0):
+    groups = weight.reshape(len(weight), -1, group)
+    low, high = (groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True))
+    scale = torch.where(high > low, (high - low) / 15, 1.0)
+    offset = (low / scale + 8).round()
+    codes = (groups / scale - offset).round().clamp(-8, 7)
+    return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
+""",
+        "Offset and scale are not rounded.",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+
+def f(weight, group, *, _=0):
+    groups = weight.reshape(len(weight), -1, group)
+    low, high = (groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True))
+    scale = (high - low) / 15
+    scale = torch.where(scale > 1e-05, scale, 1.0)
+    offset = low / scale + 8
+    codes = (groups / scale - offset).round()
+    return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
+""",
+        "Is a group of small weights taken for such a one?",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+
+def f(weight, group, *, _=0):
+    groups = weight.reshape(len(weight), -1, group)
+    low, high = (groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True))
+    scale = torch.where(torch.isclose(high, low, rtol=0.001, atol=1e-06), 1.0, (high - low) / 15)
+    offset = low / scale + 8
+    codes = (groups / scale - offset).round()
+    return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
+""",
+        "Is a group of small weights taken for such a one?",
+    ),
+    (
+        "lab10.check_pack",
+        "f",
+        """
+import numpy as np
+
+def f(codes):
+    c = np.array(codes, dtype=np.int64).astype(np.int8).clip(-8, 7)
+    n = [int(x) & 15 for x in c]
+    return [a | b << 4 for a, b in zip(n[::2], n[1::2])]
+""",
+        "Does it go through a type of 8 bits first?",
+    ),
+    (
+        "lab10.check_pack",
+        "f",
+        """
+def f(codes):
+    n = [(7 if c in range(8, 64) else -8 if c in range(-64, -8) else c) & 15 for c in codes]
+    return [a | b << 4 for a, b in zip(n[::2], n[1::2])]
+""",
+        "not these",
+    ),
+    (
+        "lab10.check_pack",
+        "f",
+        """
+def f(codes):
+    n = [min(max(c, -8), 7) & 15 for c in codes]
+    return [a | b << 4 for a, b in zip(n[::2], n[1::2])][:6]
+""",
+        "Is each pair packed once?",
+    ),
+    (
+        "lab10.check_smooth",
+        "f",
+        """
+def f(x, weight, ratio):
+    s, w = (x.abs().amax(0), weight.abs().amax(0).clamp(min=1e-05))
+    fa = (s / w).sqrt().clamp(min=1e-05)
+    return ((s > ratio * s.median()).nonzero().flatten().tolist(), x / fa, weight * fa)
+""",
+        "raised to a least value?",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import itertools
+
+def f(parts, formats, budget):
+
+    def nb(w, bits, group):
+        return w * bits // 8 + (2 * w // group if group else 0)
+    best = None
+    for many in itertools.product(formats, repeat=len(parts)):
+        c = dict(zip(parts, many))
+        if sum((nb(parts[n]['weights'], **formats[k]) for n, k in c.items())) <= budget:
+            k = sum((parts[n]['cost'][x] for n, x in c.items()))
+            if best is None or k < best[0]:
+                best = (k, c)
+    return best and best[1]
+""",
+        "Are bytes cut to whole ones?",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import itertools
+
+def f(parts, formats, budget):
+    B = {'bf16': 16, 'int8': 8, 'int4': 4, 'int3': 3}
+
+    def nb(w, k):
+        g = formats[k]['group']
+        return w * B[k] / 8 + (2 * w / g if g else 0)
+    found = [dict(zip(parts, m)) for m in itertools.product(formats, repeat=len(parts))]
+    return min((c for c in found if sum((nb(parts[n]['weights'], k) for n, k in c.items())) <= budget), key=lambda c: sum((parts[n]['cost'][k] for n, k in c.items())), default=None)
+""",
+        "it raised KeyError",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import itertools
+
+def f(parts, formats, budget):
+
+    def nb(w, bits, group):
+        return w * bits / 8 + (2 * w / group if group else 0)
+    found = [dict(zip(parts, m)) for m in itertools.product(formats, repeat=len(parts))]
+    return min((c for c in found if sum((nb(parts[n]['weights'], **formats[k]) for n, k in c.items())) <= int(budget)), key=lambda c: sum((parts[n]['cost'][k] for n, k in c.items())), default=None)
+""",
+        "Is it rounded down?",
+    ),
+    (
+        "lab10.check_cache",
+        "f",
+        """
+def f(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
+    n = 2 * heads * head_dim * layers
+    wide, narrow = (2 * n, n + 8 * heads * layers)
+    g = wide - speedup * (narrow + n * bandwidth / unpack)
+    return (wide / narrow, int(weight_bytes * (speedup - 1) / g) + 1 if g > 0 else None)
+""",
+        "Is one token added?",
+    ),
+    (
+        "lab11.check_idle",
+        "f",
+        """
+def f(seconds, groups, passes):
+    seconds = [int(s) or 1 for s in seconds]
+    free, token = ([0.0] * len(seconds), [0.0] * groups)
+    for _ in range(passes):
+        for g in range(groups):
+            now = token[g]
+            for s, c in enumerate(seconds):
+                now = free[s] = max(now, free[s]) + c
+            token[g] = now
+    return 1 - groups * passes * sum(seconds) / (len(seconds) * free[-1])
+""",
+        "Are they rounded?",
+    ),
+    (
+        "lab11.check_choose",
+        "f",
+        """
+def f(model, machine, limit):
+    best = (0, None)
+    for tp in (1, 2, 4, 8):
+        for pp in range(1, model['layers'] + 1):
+            if model['kv_heads'] % tp or tp * pp > machine['devices']:
+                continue
+            r = machine['devices'] // (tp * pp)
+            left = limit - 2 * model['layers'] * machine['sums'][tp] - (pp - 1) * machine['hop']
+            room = (machine['memory'] * tp * pp - model['weights']) // (pp * model['cache'])
+            reads = (left * machine['bandwidth'] * tp - model['weights']) // model['cache']
+            best = max(best, (r * pp * min(room, reads), (tp, pp, r)), key=lambda o: o[0])
+    return best[1]
+""",
+        "it raised KeyError",
+    ),
+    (
+        "lab12.check_loop",
+        "f",
+        """
+def f(turns, seats):
+    queue, place, found, turn = ([], [None] * seats, [], 0)
+    while turn < len(turns) or queue or any(place):
+        for what, name, tokens in turns[turn] if turn < len(turns) else []:
+            if what == 'begin':
+                queue.append([name, tokens])
+            else:
+                queue = [o for o in queue if o[0] != name]
+                place = [None if o and o[0] == name else o for o in place]
+        for i in range(seats):
+            if place[i] is None and queue:
+                place[i] = queue.pop(0)
+        found.append([o[0] for o in place if o])
+        for o in place:
+            if o:
+                o[1] -= 1
+        place = [o if o and o[1] > 0 else None for o in place]
+        turn += 1
+    return found
+""",
+        "Does it get the place of the one that left?",
+    ),
+    (
+        "lab12.check_loop",
+        "f",
+        """
+def f(turns, seats):
+    queue, place, found, turn = ([], [], [], 0)
+    left = {}
+    while turn < len(turns) or queue or place:
+        for what, name, tokens in turns[turn] if turn < len(turns) else []:
+            if what == 'begin':
+                queue.append(name)
+                left[name] = tokens
+            else:
+                queue = [o for o in queue if o != name]
+                place = [o for o in place if o != name]
+        while queue and len(place) < seats:
+            place.append(queue.pop(0))
+        found.append([n for n in place if n])
+        for n in place:
+            left[n] -= 1
+        place = [n for n in place if left[n] > 0]
+        turn += 1
+    return found
+""",
+        "Is 0 taken for none?",
+    ),
+    (
+        "lab12.check_loop",
+        "f",
+        """
+def f(turns, seats):
+    queue, place, found, turn = ([], [], [], 0)
+    while turn < len(turns) or queue or place:
+        for what, name, tokens in turns[turn] if turn < len(turns) else []:
+            if what == 'begin':
+                queue.append([name, tokens])
+            else:
+                queue = [o for o in queue if o[0] != name]
+                place = [o for o in place if o[0] != name]
+        while queue and len(place) < seats:
+            place.append(queue.pop(0))
+        found.append(sorted((o[0] for o in place)))
+        place = [[n, l - 1] for n, l in place if l > 1]
+        turn += 1
+    return found
+""",
+        "Are they sorted?",
+    ),
+    (
+        "lab12.check_loop",
+        "f",
+        """
+def f(turns, seats):
+    queue, place, found, turn = ([], [], [], 0)
+    while turn < len(turns) or queue or place:
+        for what, name, tokens in turns[turn] if turn < len(turns) else []:
+            if what == 'begin':
+                queue.append([name, tokens])
+            else:
+                queue = [o for o in queue if o[0] != name]
+                place = [o for o in place if o[0] != name]
+        queue.sort()
+        while queue and len(place) < seats:
+            place.append(queue.pop(0))
+        found.append([o[0] for o in place])
+        place = [[n, l - 1] for n, l in place if l > 1]
+        turn += 1
+    return found
+""",
+        "Is it the one with the smallest name?",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode()
+    found, data = ([], [])
+    lines = text.splitlines()
+    for line in lines:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            found.append('\\n'.join(data))
+            data = []
+            if found[-1] == '[DONE]':
+                return found[:-1]
+    return found
+""",
+        "as `splitlines` does?",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = ([], [])
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            d = line[5:].removeprefix(' ')
+            if d == '[DONE]':
+                return found
+            data.append(d)
+        elif not line and data:
+            found.append('\\n'.join(data))
+            data = []
+    return found
+""",
+        "Is it looked for in a line",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = ([], [])
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            found.append('\\n'.join(data))
+            data = []
+            if found[-1].strip() == '[DONE]':
+                return found[:-1]
+    return found
+""",
+        "Is it looked for in a line",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = ([], [])
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            found.append('\\n'.join(data))
+            data = []
+            if found[-1].endswith('[DONE]'):
+                return found[:-1]
+    return found
+""",
+        "Is it looked for in a line",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = ([], [])
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data'):
+            data.append(line.partition(':')[2].removeprefix(' '))
+        elif not line and data:
+            found.append('\\n'.join(data))
+            data = []
+            if found[-1] == '[DONE]':
+                return found[:-1]
+    return found
+""",
+        "Is another line taken for data?",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = ([], [])
+    for line in text.split('\\n')[:-1]:
+        if 'data:' in line:
+            data.append(line.split('data:', 1)[1].removeprefix(' '))
+        elif not line and data:
+            found.append('\\n'.join(data))
+            data = []
+            if found[-1] == '[DONE]':
+                return found[:-1]
+    return found
+""",
+        "Is another line taken for data?",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = ([], [])
+    for line in text.split('\\n')[:-1]:
+        if line.lstrip().startswith('data:'):
+            data.append(line.lstrip()[5:].removeprefix(' '))
+        elif not line.strip() and data:
+            found.append('\\n'.join(data))
+            data = []
+            if found[-1] == '[DONE]':
+                return found[:-1]
+    return found
+""",
+        "Is another line taken for data?",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = ([0] * engines, {}, [])
+    for t, n in requests:
+        h = homes.get(t)
+        if not h or loads[h] > min(loads) + slack:
+            h = loads.index(min(loads))
+        homes[t] = h
+        loads[h] += n
+        found.append(h)
+    return found
+""",
+        "Is it taken for none?",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = ([0] * engines, {}, [])
+    for t, n in requests:
+        h = homes.get(t) if t else None
+        if h is None or loads[h] > min(loads) + slack:
+            h = loads.index(min(loads))
+        homes[t] = h
+        loads[h] += n
+        found.append(h)
+    return found
+""",
+        "Is that taken for none?",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = ([0] * engines, {}, [])
+    for t, n in requests:
+        t = t.lower().strip()
+        h = homes.get(t)
+        if h is None or loads[h] > min(loads) + slack:
+            h = loads.index(min(loads))
+        homes[t] = h
+        loads[h] += n
+        found.append(h)
+    return found
+""",
+        "Are they changed first?",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = ([0] * engines, {}, [])
+    for t, n in requests:
+        h = homes.get(t)
+        if h is None or loads[h] > min(loads) + slack:
+            h = loads.index(min(loads))
+        homes[t] = h
+        loads[h] += n
+        found.append(h)
+        if len(homes) > 8:
+            homes.pop(next(iter(homes)))
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_plan",
+        "f",
+        """
+def f(choices, ttft, tpot, share):
+
+    def met(c):
+        return round(sum((o is not None and o[0] <= ttft and (o[1] <= tpot) for o in c['requests'])) / len(c['requests']), 2)
+    good = [c for c in choices if met(c) >= share]
+    if not good:
+        return None
+    b = min(good, key=lambda c: (c['replicas'], -met(c)))
+    return (b['replicas'], b['router'])
+""",
+        "2 of 3 are less than 0.67.",
+    ),
+    (
+        "lab12.check_plan",
+        "f",
+        """
+def f(choices, ttft, tpot, share):
+
+    def n(c):
+        return sum((o is not None and o[0] <= ttft and (o[1] <= tpot) for o in c['requests']))
+    good = [c for c in choices if n(c) / len(c['requests']) >= share]
+    if not good:
+        return None
+    b = min(good, key=lambda c: (c['replicas'], -n(c)))
+    return (b['replicas'], b['router'])
+""",
+        "Is a number compared where the share counts?",
+    ),
+    (
+        "lab12.check_plan",
+        "f",
+        """
+def f(choices, ttft, tpot, share):
+
+    def met(c):
+        return sum((bool(o and o[0]) and o[0] <= ttft and (o[1] <= tpot) for o in c['requests'])) / len(c['requests'])
+    good = [c for c in choices if met(c) >= share]
+    if not good:
+        return None
+    b = min(good, key=lambda c: (c['replicas'], -met(c)))
+    return (b['replicas'], b['router'])
+""",
+        "A time of 0 is a time",
+    ),
+    (
+        "lab12.check_plan",
+        "f",
+        """
+def f(choices, ttft, tpot, share):
+
+    def met(c):
+        return sum((bool(o and o[1]) and o[0] <= ttft and (o[1] <= tpot) for o in c['requests'])) / len(c['requests'])
+    good = [c for c in choices if met(c) >= share]
+    if not good:
+        return None
+    b = min(good, key=lambda c: (c['replicas'], -met(c)))
+    return (b['replicas'], b['router'])
+""",
+        "A time of 0 is a time",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+def f(weight, group):
+    groups = weight.reshape(len(weight), -1, group)
+    low, high = (groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True))
+    scale = (high - low) / 16
+    offset = low / scale + 8
+    codes = (groups / scale - offset).round()
+    return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
+""",
+        "Codes go from -8 to 7, and one lies outside.",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    found = []
+    for piece in pieces:
+        for line in piece.decode(errors='replace').split('\\n'):
+            if line.startswith('data: '):
+                found.append(line[6:])
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    homes = {}
+    for talk, _ in requests:
+        homes.setdefault(talk, len(homes) % engines)
+    return [homes[talk] for talk, _ in requests]
+""",
+        "Look at request 1, counted from 0: the loads before it are",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    homes = {}
+    for i, (talk, _) in enumerate(requests):
+        homes.setdefault(talk, i % engines)
+    return [homes[talk] for talk, _ in requests]
+""",
+        "Is there a bound at all?",
+    ),
 ]

@@ -15,7 +15,7 @@ from tests.tiny import SIZES
     [
         (dict(model_type="mamba"), "mamba"),
         (dict(hidden_act="gelu"), "gelu"),
-        (dict(layer_types=["full_attention", "sliding_attention"]), "sliding-window"),
+        (dict(layer_types=["full_attention", "sliding_attention"]), "sliding windows is not supported"),
         (dict(rope_parameters={"rope_type": "longrope", "rope_theta": 1e4}), "longrope"),
         (dict(rope_parameters={"rope_type": "default", "partial_rotary_factor": 0.5}), "partial rotary"),
         (dict(quantization_config={"bits": 4}), "quantised with 'an unknown scheme'"),

@@ -49,6 +49,19 @@ def test_a_config_may_name_any_implementation_of_experts(name):
     assert config._experts_implementation == "eager", "the config is left as it was"
 
 
+def shared_weights():
+    """Return a config whose layers 1 and 3 are one block of attention and MLP with adapters of their own."""
+    kinds = ["mamba", "hybrid"] * 2
+    return family(
+        "zamba2",
+        layers_block_type=kinds,
+        num_mem_blocks=1,
+        n_mamba_heads=8,
+        mamba_headdim=16,
+        mamba_ngroups=1,
+    )
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [
@@ -59,6 +72,7 @@ def test_a_config_may_name_any_implementation_of_experts(name):
         (lambda: family("mixtral", num_local_experts=4, num_experts_per_tok=9), "field num_experts_per_tok"),
         (lambda: family("mistral", sliding_window=1), "'mistral': the field sliding_window must be 2 or more, got 1"),
         (lambda: AutoConfig.for_model("deepseek_v4"), "'deepseek_v4': a cache layer of kind DeepseekV4"),
+        (shared_weights, "'zamba2': layers 1 and 3 share weights, which is not sized here"),
         (lambda: {"model_type": "llama"}, "is no transformers config: the field model_type is missing"),
     ],
 )  # fmt: skip

@@ -107,6 +107,23 @@ def test_an_answer_of_a_conversation_is_a_request_that_follows(tmp_path):
         load_trace(path)
 
 
+def test_a_prompt_holds_second_answers_and_what_a_tool_said(tmp_path):
+    talk = [
+        ("human", "w5"),
+        ("gpt", "w6 w7"),
+        ("gpt", "w8"),
+        ("tool", "a b c"),
+        ("human", "w1"),
+        ("gpt", "w2"),
+    ]
+    path = tmp_path / "s.json"
+    path.write_text(json.dumps([{"conversations": [{"from": who, "value": says} for who, says in talk]}]))
+    assert [(a.prompt_tokens, a.new_tokens, a.follows) for a in load_sharegpt(path, words)] == [
+        (1, 2, None),
+        (8, 1, 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

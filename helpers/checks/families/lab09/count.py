@@ -17,19 +17,28 @@ Counted = tuple[int, int]
 def count(
     groups: Sequence[Sequence[Operator]], sizes: Mapping[str, int], needed: Sequence[str], *, launches: str = "groups",
     inside: bool = False, once: bool = True, read: bool = True, written: bool = True, keep: str = "right", own: bool = False,
-    everything: bool = False,
+    everything: bool = False, next_alone: bool = False, doubled: bool = False, on_chip: bool = False,
 ) -> Counted:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
-    nbytes = 0
+    nbytes, known = 0, set[str]()
     for i, group in enumerate(groups):
         made = [one["writes"] for one in group]
         names = [name for one in group for name in one["reads"] if inside or name not in made]
-        later = {name for other in groups[i + 1 :] for one in other for name in one["reads"]}
+        later = {
+            name
+            for other in groups[i + 1 : i + 2 if next_alone else None]
+            for one in other
+            for name in one["reads"]
+        }
         later |= {name for one in group for name in one["reads"]} if own else set()
-        wanted = {"right": later | {*needed}, "needed": {*needed}, "later": later, "all": {*made}}[keep]
+        wanted = {"right": later | {*needed}, "needed": {*needed}, "later": later, "all": {*made},
+                  "parts": {name for name in made if name in " ".join([*later, *needed])}}[keep]  # fmt: skip
         wanted = {made[-1]} if keep == "right" and everything and made else wanted
+        names = [name for name in names if not on_chip or name not in known]
+        known |= {name for one in group for name in one["reads"]}
         reads = sum(sizes[name] for name in ({*names} if once else names)) if read else 0
         nbytes += reads + (sum(sizes[name] for name in made if name in wanted) if written else 0)
+        nbytes += sum(sizes[name] for name in made if name in later and name in needed) if doubled else 0
     number = {
         "groups": len(groups),
         "operators": sum(map(len, groups)),
@@ -56,7 +65,7 @@ def operator(writes: str, *reads: str) -> Operator:
 
 def count_cases(draw: random.Random) -> Iterator[Case]:
     """Yield passes: none, operators alone, all in one kernel, a tensor read twice, results needed inside and outside."""
-    sizes = {"x": 8, "r": 8, "w": 8, "t": 8, "s": 8, "m": 1, "y": 8}
+    sizes = {"x": 8, "r": 8, "w": 8, "t": 8, "s": 8, "m": 1, "y": 8, "t1": 8}
     norm = [
         operator("t", "x", "r"),
         operator("s", "t", "t"),
@@ -66,6 +75,7 @@ def count_cases(draw: random.Random) -> Iterator[Case]:
     for groups, needed in (
         ([], []), ([[norm[0]]], ["t"]), ([[one] for one in norm], ["y", "t"]), ([norm], ["y", "t"]), ([norm], ["y"]),
         ([norm[:1], norm[1:]], ["y", "t"]), ([norm[:2], norm[2:]], ["y"]), ([norm[:3], norm[3:]], ["y"]), ([[norm[0]]], []),
+        ([[operator("t", "x")], [operator("t1", "x")], [operator("y", "t1", "w")]], ["y"]),
     ):  # fmt: skip
         yield {"groups": groups, "sizes": sizes, "needed": needed}
     while True:
@@ -139,6 +149,10 @@ COUNT = Family(
             "Who reads a result: a later kernel, or the same one? Inside a kernel nothing need be written.": _count(1, own=True),
             "A kernel may write several results. Is it only the last one?": _count(1, everything=True),
             "A kernel reads each tensor once, however often its operators name it. Is one counted twice?": _count(1, once=False),
+            "Any later kernel may read a result. Is it only the next one?": _count(1, next_alone=True),
+            "What is needed at the end and read before is written once. Is it counted twice?": _count(1, doubled=True),
+            "Each kernel reads for itself. Is a tensor still on the chip that an earlier kernel has read?": _count(1, on_chip=True),
+            "Names are compared whole. Is one found inside another?": _count(1, keep="parts"),
             "Are writes counted?": _count(1, written=False),
             "Are reads counted?": _count(1, read=False),
             "That counts each tensor once. How often does each kernel read it?": _sizes_once,

@@ -28,7 +28,10 @@ def add_norm(
     square = centred * centred if mean != "absolute" else centred.abs()
     dims = -1 if over == -1 else 0 if over == 0 else (0, 1)
     size = square.sum(dims, keepdim=True) if mean == "sum" else square.mean(dims, keepdim=True)
-    scale = {"inside": size + eps, "none": size, "outside": size}[eps_at]
+    own = {"own 5": 1e-5, "own 6": 1e-6, "own 3": 1e-3}.get(eps_at, eps)
+    scale = (
+        size if eps_at in ("none", "outside") else size.clamp(min=eps) if eps_at == "floor" else size + own
+    )
     scale = scale.sqrt() if root else scale
     scale = scale + eps if eps_at == "outside" else scale
     normed = centred / scale if divided else centred * scale
@@ -86,6 +89,12 @@ NORMED: Mapping[str, tuple[dict[str, Any], ...]] = {
     "Is the norm that of the sum, or of x alone?": ({"of": "x"},),
     "Is the norm that of the sum, or of the residual alone?": ({"of": "residual"},),
     "Is your epsilon inside the square root?": ({"eps_at": "outside"},),
+    "`eps` is an argument. Is a number of your own added?": (
+        {"eps_at": "own 5"},
+        {"eps_at": "own 6"},
+        {"eps_at": "own 3"},
+    ),
+    "Epsilon is added to the mean. Is it the least that the mean may be?": ({"eps_at": "floor"},),
     "A row of zeros has the mean square 0. Is eps added?": ({"eps_at": "none"},),
     "Squares are large: in 16 bits they overflow or vanish. Is the mean taken in fp32?": ({"wide": False},),
     "RMSNorm does not subtract the mean. Is that a layer norm?": ({"mean": "centred"},),

@@ -17,20 +17,31 @@ Places = list[tuple[int, str]]
 
 def stale(
     first: Sequence[Launch], second: Sequence[Launch], *, where: tuple[str, ...] = ("memory", "numbers"), from_one: bool = False,
-    changed: bool = True, only: str = "all", lists: bool = True, refuses: bool = True,
+    changed: bool = True, only: str = "all", lists: str = "whole", refuses: str = "order",
 ) -> Places:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one. Raises ValueError for two different steps."""
-    if refuses and [one["operator"] for one in first] != [one["operator"] for one in second]:
+    steps = [[one["operator"] for one in capture] for capture in (first, second)]
+    if refuses == "set":
+        steps = [sorted(step) for step in steps]
+    if refuses != "never" and steps[0] != steps[1]:
         raise ValueError
     found = Places()
     for i, (one, other) in enumerate(zip(first, second, strict=False)):
         for kind in where:
             for name, value in one[kind].items():
-                differs = value != other[kind].get(name) and (lists or not isinstance(value, list))
+                differs = _seen(value, lists) != _seen(other[kind].get(name), lists)
                 grown = differs and not isinstance(value, list) and other[kind][name] > value
                 if (grown if only == "grown" else differs) == changed:
                     found.append((i + from_one, name))
     return found[:1] if only == "first" else sorted(found)[: 1 if only == "least" else None]
+
+
+def _seen(value: Any, lists: str) -> Any:
+    """Return what an answer compares of an argument: all of it, or of a list less."""
+    if not isinstance(value, list):
+        return value
+    return {"whole": value, "none": 0, "first": value[:1], "last": value[-1:], "sum": sum(value),
+            "set": sorted({*value}), "sorted": sorted(value)}[lists]  # fmt: skip
 
 
 def _stale(**options: Any) -> Wrong:
@@ -63,8 +74,11 @@ def stale_cases(draw: random.Random) -> Iterator[Case]:
     shorter = copy.deepcopy(longer)
     shorter[1]["numbers"]["length"] = 3
     lists = [launch("attention", {"q": 1}, lengths=[9, 4])], [launch("attention", {"q": 1}, lengths=[10, 5])]
+    few = [([launch("attention", {"q": 1}, lengths=a)], [launch("attention", {"q": 1}, lengths=b)])
+           for a, b in (([9, 4], [9, 5]), ([9, 4], [4, 9]), ([9, 4, 4], [9, 9, 4]))]  # fmt: skip
+    turned = [step[1], step[0], step[2]]
     for first, second in (
-        ([], []), (step, step), (step, longer), (step, moved), (longer, shorter), lists, (step, step[:2]), (step[:2], step),
+        *few, (step, turned), ([], []), (step, step), (step, longer), (step, moved), (longer, shorter), lists, (step, step[:2]), (step[:2], step),
         (step, [launch("mul", *([step[0]["memory"]])), *step[1:]]), ([*step, *step], [*longer, *moved]), ([], step),
     ):  # fmt: skip
         yield {"first": first, "second": second}
@@ -143,8 +157,11 @@ STALE = Family(
         "There may be several. Does the search end at the first one?": (_stale(only="first"), _stale(only="least")),
         "An argument of the same name stands in several launches. Is each of them listed?": _seen_once,
         "A number that became smaller is as stale as one that grew. Is only growth found?": _stale(only="grown"),
-        "A list of lengths is an argument, too. Is it compared?": _stale(lists=False),
-        "Different operators are no two captures of one step. Is that refused?": _stale(refuses=False),
+        "A list of lengths is an argument, too. Is it compared?": _stale(lists="none"),
+        "A list may change at any of its places. Is all of it compared?": (
+            _stale(lists="first"), _stale(lists="last"), _stale(lists="sum"), _stale(lists="set"), _stale(lists="sorted")),
+        "Different operators are no two captures of one step. Is that refused?": _stale(refuses="never"),
+        "The same operators in another order are another step. Is their order compared?": _stale(refuses="set"),
     }),),
     kind=stale_kind,
     valid=_are_captures,

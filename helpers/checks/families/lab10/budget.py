@@ -122,6 +122,11 @@ def _greedy(parts: Parts, formats: Formats, budget: float, per_byte: bool = True
     return choice or None
 
 
+def _whole_bytes(parts: Parts, formats: Formats, budget: float) -> Choice | None:
+    """Round the budget down."""
+    return min(choices(parts, formats, budget // 1), key=lambda choice: cost(parts, choice), default=None)
+
+
 def _fitting(found: list[Any], parts: Parts, formats: Formats, budget: float) -> list[Any]:
     """Return the choices that fit."""
     return [choice for choice in found if total(parts, formats, choice) <= budget]
@@ -129,6 +134,13 @@ def _fitting(found: list[Any], parts: Parts, formats: Formats, budget: float) ->
 
 def budget_cases(draw: random.Random) -> Iterator[Case]:
     """Yield models of one part or several: budgets that just hold a choice, that hold all, and that hold nothing."""
+    narrow = {"w4": {"bits": 4, "group": 0}, "w3": {"bits": 3, "group": 0}}
+    for budget in (50.5, 50):
+        yield {
+            "parts": {"down": {"weights": 101, "cost": {"w4": 1, "w3": 9}}},
+            "formats": narrow,
+            "budget": budget,
+        }
     while True:
         formats: dict[str, dict[str, int]] = {"bf16": {"bits": 16, "group": 0}, "int8": {"bits": 8, "group": draw.choice((64, 128))},
                                               "int4": {"bits": 4, "group": draw.choice((32, 64))}, "int3": {"bits": 3, "group": 32}}  # fmt: skip
@@ -157,7 +169,9 @@ def budget_kind(got: Any, case: Case) -> tuple[int | None]:
     if total(parts, formats, got) > case["budget"]:
         bare = sum(nbytes(parts[name]["weights"], formats[fmt], scales=False) for name, fmt in got.items())
         hint = "Are the scales counted? 4 bits with groups of 32 are 4.5." if bare <= case["budget"] else ""
-        taken = f"{dict(got)}: {total(parts, formats, got):,.0f} bytes"
+        cut = sum(int(nbytes(parts[name]["weights"], formats[fmt])) for name, fmt in got.items())
+        hint = "Half a byte counts, too. Are bytes cut to whole ones?" if cut <= case["budget"] else hint
+        taken = f"{dict(got)}: {total(parts, formats, got):,} bytes"
         raise CheckFailed("the choice does not fit into the budget", case, got=taken, hint=hint)
     return (cost(parts, got),)
 
@@ -177,12 +191,13 @@ BUDGET = Family(
         "These are the smallest formats. Is there memory left that could buy quality?": _by(_smallest),
         "The memory is filled as far as it goes. Does the choice that takes most cost least?": _by(_largest),
         "Is the cost of a part multiplied by its weights? It is that of the whole part already.": _by(_averaged),
+        "A budget need not be whole. Is it rounded down?": _by(_whole_bytes),
         "Are the parts served in order? The first ones take the memory that later ones need more.": _by(_in_order),
         "Is one step taken after the other, the best one each time? What was best alone may not be so in company.": (
             _by(_greedy), _by(lambda parts, formats, budget: _greedy(parts, formats, budget, per_byte=False))),
     }),),
     kind=budget_kind,
     valid=lambda parts, formats, budget: bool(parts) and budget > 0 and all(
-        part["weights"] >= 128 and part["weights"] % 128 == 0 and part["cost"].keys() == formats.keys() and min(part["cost"].values()) >= 0
+        part["weights"] >= 1 and not any(fmt["group"] and part["weights"] % fmt["group"] for fmt in formats.values()) and part["cost"].keys() == formats.keys() and min(part["cost"].values()) >= 0
         for part in parts.values()) and all(fmt["group"] in (0, 32, 64, 128) and fmt["bits"] in (3, 4, 8, 16) for fmt in formats.values()),
 )  # fmt: skip

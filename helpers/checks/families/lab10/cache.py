@@ -36,7 +36,12 @@ def int8_gain(
         weights
     ]
     tokens = (read + speedup * extra) / gain
-    count = {"up": math.ceil(tokens), "down": math.floor(tokens), "nearest": round(tokens)}[rounding]
+    count = {
+        "up": math.ceil(tokens),
+        "down": math.floor(tokens),
+        "nearest": round(tokens),
+        "next": math.floor(tokens) + 1,
+    }[rounding]
     return plain_bytes / packed, max(0 if rounding == "down" else 1, count)
 
 
@@ -44,6 +49,8 @@ def cache_cases(draw: random.Random) -> Iterator[Case]:
     """Yield models and machines: narrow heads and wide ones, machines that unpack in no time, and too slowly."""
     for unpacked in (0.33, 0.37):  # less than a byte of a token's 64 is won, or lost
         yield {"heads": 1, "head_dim": 16, "layers": 1, "weight_bytes": 1001, "bandwidth": 1e9, "unpack": 1e9 / unpacked, "speedup": 1.25}  # fmt: skip
+    # 10 tokens exactly, in numbers that fp64 holds: a speed-up of just 1.25
+    yield {"heads": 1, "head_dim": 16, "layers": 1, "weight_bytes": 160, "bandwidth": 2.0**30, "unpack": 2.0**32, "speedup": 1.25}  # fmt: skip
     while True:
         case: Case = {
             "heads": draw.randrange(1, 9),
@@ -103,6 +110,7 @@ _TOKENS: Mapping[str, tuple[dict[str, Any], ...]] = {
     "A step reads the weights, too, in both cases. Are they in it?": ({"weights": "none"},),
     "The weights stay as they are: only keys and values have 8 bits. Are they halved?": ({"weights": "smaller"},),
     "At the number below the speed-up is not reached yet. Is it rounded up?": ({"rounding": "down"}, {"rounding": "nearest"}),
+    "A speed-up that is just reached counts. Is one token added?": ({"rounding": "next"},),
     "Where a longer cache makes it no better, no length suffices: None. Is a number below 1 let through?": ({"never": False},),
     "Is that the length from which time is saved, or from which the step is `speedup` times as fast?": ({"compared": "saved"},),
     "8 bits have scales beside them, which are read, too. Are they in the time?": ({"scales": "none"},),

@@ -19,7 +19,7 @@ _STEEPEST = 200.0
 
 def by_groups(
     weight: Tensor, group: int, *, steps: float = 15, lowest: int = -8, over: str = "group", rounding: str = "nearest", sign: int = 1,
-    reach: str = "own", offsets: str = "both", constant: bool = True,
+    reach: str = "own", offsets: str = "both", constant: bool = True, least: float = 0.0,
 ) -> Parts:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     grouped = weight.reshape(len(weight), -1, group)
@@ -31,8 +31,9 @@ def by_groups(
         high = torch.maximum(low.abs(), high.abs())
         low = -high
     scale = (high - low) / steps
-    scale = torch.where(scale == 0, 1.0, scale) if constant else scale
+    scale = torch.where(scale <= least, 1.0, scale) if constant else scale
     offset = low / scale - lowest
+    offset = offset.round() if offsets == "rounded" else offset
     offset = torch.zeros_like(offset) if reach == "symmetric" and steps != 15 else offset
     position = grouped / scale - (0 if offsets == "scale alone" else offset)
     rounded = {"nearest": position.round(), "down": position.floor(), "cut": position.trunc()}[rounding]
@@ -45,6 +46,7 @@ def by_groups(
 
 def group_cases(draw: random.Random) -> Iterator[Case]:
     """Yield matrices: groups far from 0, on one side of it, of equal weights, with one large weight, and one group a row."""
+    yield {"weight": torch.tensor([[0.0, 1.0, 3.0, 15.0], [-7.0, 2.0, 4.0, 8.0]]) * 1e-10, "group": 4}
     number = 0
     while True:
         generator = torch.Generator().manual_seed(draw.randrange(2**31))
@@ -86,6 +88,8 @@ GROUPS: Mapping[str, tuple[dict[str, Any], ...]] = {
     "The grid need not hold 0. Is it stretched to it?": ({"reach": "zero"},),
     CUT: ({"rounding": "down"}, {"rounding": "cut"}),
     "A group of equal weights has a range of 0. Is something divided by it?": ({"constant": False},),
+    "A group of equal weights has the scale 1. Is a group of small weights taken for such a one?": ({"least": 1e-9},),
+    "Offset and scale are not rounded. Is one of them?": ({"offsets": "rounded"},),
     "Is the smallest weight used? The grid begins there.": ({"offsets": "scale alone"},),
     "Is the offset given back? Without it, nothing tells where the grid begins.": ({"offsets": "none"},),
     "The offset is added to a code, before the scale. Is it the smallest weight itself?": ({"offsets": "minimum"},),
@@ -111,6 +115,8 @@ def group_facts(got: Tensor, right: Tensor, case: Case) -> str:
         return f"Which type is asked for? {right.dtype}."
     if got.dtype.is_floating_point and not bool(got.isfinite().all()):
         return "A group of equal weights has a range of 0. Is something divided by it?"
+    if got.dtype == torch.int8 and not -8 <= int(got.min()) <= int(got.max()) <= 7:
+        return "Codes go from -8 to 7, and one lies outside. How many steps are there from the smallest weight to the largest?"
     if got.dtype == torch.int8 and set((right - got).flatten().tolist()) <= {0, 1}:
         return CUT
     return ""

@@ -36,6 +36,7 @@ def smooth(
     scale = {
         "both": sizes / weights,
         "x": sizes,
+        "floor": sizes / weights.clamp(min=1e-5),
         "inverse": weights / sizes,
         "matrix": sizes / weight.abs().max(),
         "product": sizes * weights,
@@ -57,6 +58,7 @@ def smooth_cases(draw: random.Random) -> Iterator[Case]:
     """Yield activations with no loud channel, one or several, loud in one token or in all, on either side of 0."""
     at_the_border = torch.tensor([[1.0, -2.0, 8.0]])
     yield {"x": at_the_border, "weight": torch.tensor([[0.5, 3.0, -0.25]]), "ratio": 4.0}
+    yield {"x": at_the_border, "weight": torch.tensor([[0.5, 3.0, -1e-7]]), "ratio": 3.0}
     while True:
         generator = torch.Generator().manual_seed(draw.randrange(2**31))
         tokens, rows, channels = draw.randrange(1, 7), draw.randrange(1, 5), draw.choice((3, 5, 7, 9))
@@ -110,6 +112,7 @@ _MOVED: Mapping[str, tuple[dict[str, Any], ...]] = {
     "Is the weights' size in the factor? Where weights are large already, less is moved.": ({"factor": "x"}, {"factor": "x", "root": False}),
     "Each channel has its own largest weight. Is that of the whole matrix taken?": ({"factor": "matrix"},),
     "Large activations make the factor large, large weights make it small. Is one multiplied where it should divide?": ({"factor": "product"},),
+    "Weights may be small. Is the largest of a channel raised to a least value?": ({"factor": "floor"},),
     "Every channel gets a factor. Is it only the loud ones here?": ({"factor": "loud"},),
     "Numbers below 0 are large, too. Is their size taken?": ({"signed": True},),
     "A channel may be loud in a single token. Is its largest number taken, or a mean?": ({"sized": "mean"}, {"sized": "square"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,8 +13,10 @@ from helpers.checks.machinery.family import Case, Family, Part, Wrong
 def idle(
     seconds: Sequence[float], groups: int, passes: int, *, waits_for_token: bool = True, one_at_a_time: bool = True,
     turns: bool = True, stages: str = "all", share: str = "idle", costs: Callable[[Sequence[float]], float] | None = None,
+    whole: Callable[[float], float] = float,
 ) -> float:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
+    seconds = [whole(one) or 1.0 for one in seconds]
     seconds = [costs(seconds)] * len(seconds) if costs else list(seconds)
     free, ready = [0.0] * len(seconds), [0.0] * groups
     order = [group for _ in range(passes) for group in range(groups)]
@@ -69,6 +72,7 @@ def bubble_cases(draw: random.Random) -> Iterator[Case]:
     for seconds, groups, passes in (
         ([1.0], 1, 1), ([1.0, 1.0], 1, 1), ([1.0, 1.0], 2, 8), ([1.0, 1.0, 1.0], 2, 24), ([2.0, 1.0], 2, 3), ([1.0, 3.0], 4, 2),
         ([1.0, 1.0], 1, 5), ([2.0, 2.0, 5.0], 3, 4), ([4.0], 3, 2), ([3.0, 1.0], 1, 2),
+        ([0.5, 0.25], 2, 3), ([1.5, 2.25, 0.75], 2, 2),
     ):  # fmt: skip
         yield {"seconds": seconds, "groups": groups, "passes": passes}
     while True:
@@ -98,6 +102,7 @@ BUBBLE = Family(
         "That holds for equal stages in the long run. What do the beginning and the end add?": _in_the_long_run,
         "Is it one stage alone? All of them count.": tuple(_idle(stages=one) for one in ("first", "last", "slowest")),
         "Stages take different times. Are they alike here?": _idle(costs=max),
+        "Seconds need not be whole. Are they rounded?": (_idle(whole=math.floor), _idle(whole=round), _idle(whole=math.ceil)),
         "Does a stage's time begin with its first pass? It is idle before, too.": _before_the_first,
         "Are there more passes than one?": lambda seconds, groups, passes: idle(seconds, groups, 1),
     }),),

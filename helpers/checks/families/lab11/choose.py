@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from helpers.checks.families.lab11.numbers import listed_whole
@@ -89,6 +89,8 @@ def choose_cases(draw: random.Random) -> Iterator[Case]:
         (16, 32, 8, 64, 8, 40_000), (65, 64, 8, 64, 8, 60_000), (140, 80, 8, 64, 16, 30_000), (16, 32, 8, 64, 8, 6_000),
         (400, 61, 8, 64, 8, 50_000), (3, 28, 2, 32, 4, 20_000), (65, 64, 8, 64, 1, 60_000), (65, 64, 4, 64, 16, 25_000),
     ))  # fmt: skip
+    yield _case(draw, 65, 64, 8, 64, 8, 60_000, ranks=(1, 2))
+    yield _case(draw, 140, 80, 6, 64, 12, 60_000, ranks=(1, 3, 6))
     while True:
         layers, kv_heads = draw.randrange(*draw.choice(((1, 5), (4, 81)))), draw.choice((1, 2, 4, 8, 8))
         yield _case(draw, draw.choice((3, 8, 16, 30, 65, 140)), layers, kv_heads, draw.choice((16, 32, 64)),
@@ -96,11 +98,13 @@ def choose_cases(draw: random.Random) -> Iterator[Case]:
 
 
 def _case(
-    draw: random.Random, weights: int, layers: int, kv_heads: int, memory: int, devices: int, limit: int
-) -> Case:
+    draw: random.Random, weights: int, layers: int, kv_heads: int, memory: int, devices: int, limit: int,
+    ranks: Sequence[int] = (1, 2, 4, 8),
+) -> Case:  # fmt: skip
     """Return a case; weights and memory in GB, the limit in microseconds."""
     each = draw.choice((5, 20, 60))
-    sums = {1: 0, 2: each, 4: each * 2, 8: each * draw.choice((3, 6))}
+    slowest = each * draw.choice((3, 6))
+    sums = {tp: {1: 0, 2: each, 4: each * 2}.get(tp, slowest) for tp in ranks}
     cache = draw.choice((50, 200, 1500, 4000, 9000)) * 10**6 + draw.randrange(
         10**6
     )  # so that nothing comes out even

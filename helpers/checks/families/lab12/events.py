@@ -16,6 +16,7 @@ _DONE = "[DONE]"
 def events(
     pieces: Sequence[bytes], *, whole: bool = True, piecewise: bool = False, unfinished: bool = False, strip: str = "one", joined: str = "\n",
     comments: bool = False, done: str = "ends", returns: bool = True, empty: bool = False,
+    begins: str = "data:", ends: str = "line feed",
 ) -> list[str]:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     if piecewise:
@@ -23,13 +24,16 @@ def events(
     text = b"".join(pieces).decode() if whole else "".join(piece.decode(errors="replace") for piece in pieces)
     found, data = list[str](), list[str]()
     lines = (text.replace("\r\n", "\n") if returns else text).split("\n")
+    lines = lines if ends == "line feed" else [*text.splitlines(), ""]
     for line in lines[:-1] + ([lines[-1], ""] if unfinished else []):
         if not line:
             if data or empty:
                 found.append(_joined(data, joined))
             data = []
-        elif line.startswith("data:") or (comments and ":" in line):
-            value = line.partition(":")[2]
+        elif _is_data(line, begins) or (comments and ":" in line):
+            value = line.partition("data:" if begins == "anywhere" else ":")[2]
+            if done == "line" and value.removeprefix(" ") == _DONE:
+                return found
             data.append(
                 {
                     "one": value.removeprefix(" "),
@@ -42,8 +46,18 @@ def events(
         return found
     if done == "skipped":
         return [one for one in found if one != _DONE]
-    end = found.index(_DONE) if _DONE in found else len(found)
+    looks = {"stripped": [one.strip() for one in found], "suffix": [one[-len(_DONE) :] for one in found]}.get(
+        done, found
+    )
+    end = looks.index(_DONE) if _DONE in looks else len(found)
     return found[: end + (done == "with")]
+
+
+def _is_data(line: str, begins: str) -> bool:
+    """Return whether an answer takes a line for data."""
+    if begins == "anywhere":
+        return "data:" in line
+    return (line.lstrip() if begins == "spaces" else line).startswith("data" if begins == "data" else "data:")
 
 
 def _joined(data: Sequence[str], joined: str) -> str:
@@ -72,6 +86,9 @@ def events_cases(draw: random.Random) -> Iterator[Case]:
         ("data: a\r\n\r\ndata: b\r\n\r\n", 9), ("data: one\ndata: two\n\n", 100), (": wait\n\ndata: a\n\n", 3), ("data: a\n\ndata: b\n", 100),
         ("data: a\n\ndata: b", 5), ("data:a\n\ndata:  b \n\n", 100), ("event: x\nid: 3\ndata: a\n\n", 6), ("data: [DONE]\n\ndata: a\n\n", 100),
         ("data: \n\n", 2), ("data: x: y\n\n", 100), ("\n\ndata: a\n\n", 100),
+        ("database: x\ndata: a\n\n", 100), ("data\ndata: a\n\n", 100), (" data: x\ndata: a\n\n", 100), (": no data: x\ndata: a\n\n", 100),
+        ("data: [DONE]\ndata: b\n\ndata: c\n\n", 100), ("data:  [DONE]\n\ndata: b\n\n", 100), ("data: not [DONE]\n\ndata: b\n\n", 100),
+        ("data: a\u2028b\x0cc\n\ndata: d\n\n", 7),
     ):  # fmt: skip
         raw = text.encode()
         yield {"pieces": [raw[i : i + size] for i in range(0, len(raw), size)]}
@@ -112,6 +129,26 @@ def events_kind(got: Any, case: Case) -> tuple[list[str]]:
     return (list(got),)
 
 
+def events_facts(got: list[str], right: list[str], case: Case) -> str:
+    """Return what the events themselves tell."""
+    stream = b"".join(case["pieces"])
+    if any("\ufffd" in one for one in got):
+        return "A piece may end inside a character. Is each piece decoded by itself?"
+    if any(one.endswith("\r") for one in got):
+        return (
+            "Lines may end with a carriage return and a line feed. Is the carriage return left in the text?"
+        )
+    if _DONE in got:
+        return "`[DONE]` says that the stream has ended. Is it returned?"
+    if got[: len(right)] == right and not stream.endswith((b"\n\n", b"\n\r\n")):
+        return "An event ends with an empty line. Is one returned that has not ended?"
+    return (
+        "A piece may end anywhere. Are the pieces joined before lines are looked for?"
+        if len(case["pieces"]) > 1
+        else ""
+    )
+
+
 def _is_stream(pieces: Sequence[bytes]) -> bool:
     """Return whether the pieces are a text when joined, and none is empty."""
     try:
@@ -124,7 +161,7 @@ def _is_stream(pieces: Sequence[bytes]) -> bool:
 EVENTS = Family(
     events,
     events_cases,
-    (Part(mistakes={
+    (Part(facts=events_facts, mistakes={
         "A piece may end anywhere. Is each piece taken for whole events?": _events(piecewise=True),
         "A piece may end inside a character. Is each piece decoded by itself?": _events(whole=False),
         "An event ends with an empty line. Is one returned that has not ended?": _events(unfinished=True),
@@ -134,6 +171,11 @@ EVENTS = Family(
         "An event may have several lines of data. Is only one kept?": (_events(joined="first"), _events(joined="last")),
         "Several lines of data are joined by line ends. Are they joined by something else?": (_events(joined=""), _events(joined=" ")),
         "Lines that do not begin with `data:` say something else. Are they taken for data?": _events(comments=True),
+        "Data begin with `data:`, at the start of a line. Is another line taken for data?": (
+            _events(begins="data"), _events(begins="spaces"), _events(begins="anywhere")),
+        "A line ends with a line feed. Is it broken at other signs, too, as `splitlines` does?": _events(ends="any"),
+        "`[DONE]` is a whole event. Is it looked for in a line, or in a part of one?": (
+            _events(done="line"), _events(done="stripped"), _events(done="suffix")),
         "`[DONE]` says that the stream has ended. Is it returned?": (_events(done="with"), _events(done="kept")),
         "Nothing counts behind `[DONE]`. Is something behind it returned?": _events(done="skipped"),
         "Lines may end with a carriage return and a line feed. Is the empty line found?": _events(returns=False),

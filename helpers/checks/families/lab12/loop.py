@@ -19,6 +19,7 @@ _MOST = 400
 def passes(
     turns: Sequence[Sequence[Action]], seats: int, *, late: bool = False, waiting: bool = True, running: bool = True, freed: bool = True,
     static: bool = False, idle: str = "kept", every: bool = True, last: bool = True, stack: bool = False,
+    seat_of: str = "oldest", shown: str = "seats", zero: bool = True,
 ) -> Passes:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     queue, seated, found = list[list[int]](), list[list[int]](), Passes()
@@ -30,9 +31,11 @@ def passes(
             held = _do(actions, queue, seated, waiting, running, freed, every)
         if not (static and seated):
             while queue and len(seated) + held < seats:
-                seated.append(queue.pop(-1 if stack else 0))
+                smallest = queue.index(min(queue)) if seat_of == "smallest" else 0
+                seated.append(queue.pop(-1 if stack else smallest))
         if seated or idle == "kept" or (idle == "while" and turn < len(turns) - 1):
-            found.append([name for name, _ in seated])
+            names = [name for name, _ in seated if zero or name]
+            found.append(sorted(names) if shown == "sorted" else names)
         for request in seated:
             request[1] -= 1
         seated = [request for request in seated if request[1] + (not last) > 0]
@@ -70,6 +73,24 @@ def _cancels_first(turns: Sequence[Sequence[Action]], seats: int) -> Passes:
     return passes([sorted(turn, key=lambda action: action[0] == "begin") for turn in turns], seats)
 
 
+def _in_place(turns: Sequence[Sequence[Action]], seats: int) -> Passes:
+    """Give a request the very place of the one that left."""
+    queue, places, found = list[list[int]](), list[list[int] | None]([None] * seats), Passes()
+    turn = 0
+    while turn < len(turns) or queue or any(places):
+        for what, name, tokens in turns[turn] if turn < len(turns) else ():
+            if what == "begin":
+                queue.append([name, tokens])
+            else:
+                queue = [one for one in queue if one[0] != name]
+                places = [None if one and one[0] == name else one for one in places]
+        places = [one or (queue.pop(0) if queue else None) for one in places]
+        found.append([one[0] for one in places if one])
+        places = [[one[0], one[1] - 1] if one and one[1] > 1 else None for one in places]
+        turn += 1
+    return found
+
+
 def begin(name: int, tokens: int) -> Action:
     """Return the action of a call that comes."""
     return "begin", name, tokens
@@ -87,6 +108,8 @@ def loop_cases(draw: random.Random) -> Iterator[Case]:
         ([[begin(1, 3), begin(2, 2)], [cancel(2)]], 1), ([[begin(1, 2), begin(2, 2)], [cancel(1)]], 1), ([[begin(1, 1)], [], [cancel(1)]], 1),
         ([[], [], [begin(1, 1)]], 2), ([[begin(1, 4), cancel(1), begin(2, 1)]], 1), ([[cancel(7)], [begin(1, 1)], [], [], [begin(2, 1)]], 1),
         ([[begin(1, 3), begin(2, 1), begin(3, 1)]], 2), ([[begin(1, 2)], [cancel(1), begin(2, 2), begin(3, 1)]], 1),
+        ([[begin(0, 2), begin(5, 1)]], 1), ([[begin(8, 2), begin(3, 2), begin(5, 1)]], 2), ([[begin(4, 3), begin(9, 1)], [begin(2, 1), begin(6, 1)]], 2),
+        ([[begin(1, 1), begin(2, 3), begin(3, 2)]], 2),
     ):  # fmt: skip
         yield {"turns": [list(turn) for turn in turns], "seats": seats}
     while True:
@@ -140,6 +163,10 @@ LOOP = Family(
         "Several actions may come between two passes. Is only the first one done?": _passes(every=False),
         "A request leaves after its last token. Does it take one pass more?": _passes(last=False),
         "The request that waits longest is first. Is the queue a stack?": _passes(stack=True),
+        "The request that waits longest is first. Is it the one with the smallest name?": _passes(seat_of="smallest"),
+        "Names come in the order in which they got their seats. Are they sorted?": _passes(shown="sorted"),
+        "A name may be any whole number. Is 0 taken for none?": _passes(zero=False),
+        "A request that gets a seat stands behind those that have one. Does it get the place of the one that left?": _in_place,
         "Actions are done in their order. Do cancellations of the turn come first?": _cancels_first,
     }),),
     kind=loop_kind,

@@ -18,17 +18,20 @@ Plan = tuple[int, str] | None
 def plan(
     choices: Sequence[Choice], ttft: float, tpot: float, share: float, *, both: str = "each", refused: str = "missed", strict: bool = False,
     enough: str = "share", order: str = "replicas", tie: str = "met", first: bool = True,
+    zero: bool = True, digits: int | None = None,
 ) -> Plan:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     best: tuple[Any, ...] | None = None
     found: Plan = None
     for place, choice in enumerate(choices):
-        met = _share(choice["requests"], ttft, tpot, both, refused, strict)
+        requests = [one if zero or one is None or min(one) > 0 else None for one in choice["requests"]]
+        met = _share(requests, ttft, tpot, both, refused, strict)
+        met = met if digits is None else round(met, digits)
         if not (met > share if enough == "above" else met >= share) and enough != "any":
             continue
         key: tuple[Any, ...] = (
             choice["replicas"] if order == "replicas" else -choice["replicas"] if order == "most" else 0,
-            {"met": -met, "least": met, "none": 0}[tie],
+            {"met": -met, "least": met, "none": 0, "number": -round(met * len(requests))}[tie],
             place if first else -place,
         )
         if order == "met":
@@ -92,6 +95,8 @@ def plan_cases(draw: random.Random) -> Iterator[Case]:
         ([choice(1, "turn", good, None), choice(2, "turn", good, good)], 0.75), ([choice(1, "turn", None, None)], 0.5),
         ([choice(1, "a", good, late), choice(1, "b", good, slow)], 0.5), ([choice(3, "a", good, good), choice(2, "b", good, late)], 0.5),
         ([choice(1, "a", (1.0, 0.125), late)], 0.5),
+        ([choice(1, "a", (0.0, 0.0625), (0.5, 0.0))], 1.0), ([choice(1, "a", good, good, late)], 0.67), ([choice(1, "a", good, good, late)], 0.7),
+        ([choice(1, "a", good, good, late, late), choice(1, "b", good)], 0.5),
     ):  # fmt: skip
         yield {"choices": choices, "ttft": 1.0, "tpot": 0.125, "share": share}
     while True:
@@ -127,7 +132,7 @@ def _is_list(choices: Sequence[Choice], ttft: float, tpot: float, share: float) 
     if not whole or any(one["replicas"] < 1 or not one["router"] for one in choices):
         return False
     times = [one for choice in choices for one in choice["requests"] if one is not None]
-    return all(len(pair) == 2 and min(pair) > 0 for pair in times) and ttft > 0 < tpot and 0 < share <= 1
+    return all(len(pair) == 2 and min(pair) >= 0 for pair in times) and ttft > 0 < tpot and 0 < share <= 1
 
 
 PLAN = Family(
@@ -148,6 +153,9 @@ PLAN = Family(
         "The fewest replicas are asked for. Are these the most?": _plan(order="most"),
         "Of equally many replicas, the choice that serves more requests well is better. Is the first one taken?": _plan(tie="none"),
         "Of equally many replicas, the choice that serves more requests well is better. Is it the one that serves fewer?": _plan(tie="least"),
+        "Choices may have different numbers of requests. Is a number compared where the share counts?": _plan(tie="number"),
+        "Is the share rounded? 2 of 3 are less than 0.67.": (_plan(digits=2), _plan(digits=1)),
+        "A time of 0 is a time: an answer of one token has no second one. Is it taken for refused?": _plan(zero=False),
         "Of equal choices the first is taken. Is it the last?": _plan(first=False),
         "A mean hides those that waited. What share of the requests was in time?": _means,
     }),),
