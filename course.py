@@ -257,8 +257,10 @@ class Environment:
             variables.pop(name, None)
         # With torch_npu installed and no CANN, `import torch` fails unless this is off.
         variables.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
-        # Threads that wait give their core away: beside one busy program, spinning ones are ten times as slow.
-        variables.setdefault("OMP_WAIT_POLICY", "passive")
+        # Threads that wait spin for some microseconds, then give their core away: beside one busy program, threads
+        # that spin on are many times as slow.
+        if variables.setdefault("OMP_WAIT_POLICY", "passive") == "passive":
+            variables.setdefault("GOMP_SPINCOUNT", "500")
         # Without a network pip should say so soon; an option would not reach the pip of the build.
         variables.setdefault("PIP_RETRIES", "1")
         return variables

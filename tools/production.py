@@ -37,6 +37,7 @@ OTHERS = {
     "PYTHONPATH": "Python",
     "OMP_NUM_THREADS": "OpenMP",
     "OMP_WAIT_POLICY": "OpenMP",
+    "GOMP_SPINCOUNT": "OpenMP of GCC",
     "W8A8_DYNAMIC": "a tensor's type in a folder of ModelSlim",
     **dict.fromkeys(
         ("generation_config", "quantization_config", "text_config", "vision_config"), "transformers"

@@ -18,7 +18,7 @@ from helpers.serving.app import Service
 NAME = "course"
 PASSED_ON = (
     "PYTHONPATH", "COURSE_MODEL", "COURSE_CACHE", "COURSE_DEVICE", "COURSE_NATIVE", "COURSE_KERNELS",
-    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "TORCH_DEVICE_BACKEND_AUTOLOAD",
+    "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "TORCH_DEVICE_BACKEND_AUTOLOAD",
 )  # fmt: skip
 """Environment variables that an actor has from the process that starts it."""
 
