@@ -670,6 +670,7 @@ told = {name: [simulated_pair(make(), i) for i in range(20)] for name, make in m
 seen = {name: real_pair(make()) for name, make in makers.items()}
 torch.set_num_threads(threads)
 
+
 # %% tags=["skip-emulated"]
 def told_of(reports):
     """Throughput with its range, hit rate and time to the first token: medians of some runs."""
