@@ -136,9 +136,8 @@ class NativePasses:
             angles.float().squeeze(1).mul_(scale).contiguous() for angles in model.rope(batch.positions)
         )
         x = model.embed_tokens(batch.token_ids).float()
-        ends = batch.query_start_loc[1:]
-        wanted = range(len(x)) if logits == "all" else [end - 1 for end in ends]
-        outputs = torch.tensor(wanted, dtype=torch.int32)
+        wanted = torch.arange(len(x)) if logits == "all" else batch.last_token_indices
+        outputs = wanted.to(torch.int32)
         return self._native(x, (cos, sin), layout, outputs, model.cfg.head_dim**-0.5)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import KVCache, PagedKVCache
+from helpers.engine import PaddedBatch
 from helpers.model import FlatBatch, NativePasses, build, checkpoint, config_from_file, read_tensors
 from helpers.native import kernels
 from tests.tiny import CONFIGS, reference, twin
@@ -105,6 +106,13 @@ def test_last_logits_are_those_of_each_sequences_last_token():
     batch = FlatBatch.pack([[5, 6, 7], [8], [9, 10]])
     every = model(batch, caches(model)["rows"], logits="all")
     assert torch.equal(model(batch, caches(model)["rows"]), every[[2, 3, 5]])
+
+
+def test_last_logits_are_those_of_the_tokens_that_the_batch_names():
+    model = model_of("llama")
+    padded = PaddedBatch(**vars(FlatBatch.pack([[5, 6, 7], [8, 0, 0], [9, 10, 0]])), real_lens=(3, 1, 2))
+    every = model(padded, caches(model)["rows"], logits="all")
+    assert torch.equal(model(padded, caches(model)["rows"]), every[[2, 3, 7]])
 
 
 def calls(model, monkeypatch):
