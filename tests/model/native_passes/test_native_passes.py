@@ -83,6 +83,21 @@ def test_any_mixture_of_sequences(seed, kind):
     )
 
 
+@pytest.mark.parametrize("lengths", [(129,), (64, 1, 65), (7, 200, 13)])
+def test_prompts_and_chunks_of_any_length(lengths):
+    model = model_of("llama", most=1000)
+    generator = torch.Generator().manual_seed(sum(lengths))
+    texts = [torch.randint(97, (n + 40,), generator=generator).tolist() for n in lengths]
+    batches = [
+        FlatBatch.pack([text[:n] for text, n in zip(texts, lengths, strict=True)]),
+        FlatBatch.pack([text[n:] for text, n in zip(texts, lengths, strict=True)], lengths),
+    ]
+    want = plainly(model, batches, PagedKVCache.for_model(model, 80, 5))
+    for cache in (PagedKVCache.for_model(model, 80, 5), KVCache.for_model(model, 3, 256)):
+        got = [model(batch, cache, logits="all") for batch in batches]
+        torch.testing.assert_close(got, want, **TOLERANCE[torch.float32])
+
+
 def test_bf16_is_near():
     model = model_of("llama wide heads", torch.bfloat16)
     batches = batches_of(1)
