@@ -257,9 +257,11 @@ Table(("", "predicted", "measured", "ratio", "MFU", "MBU"), rows)
 
 # %% [markdown]
 # [**MFU**](../docs/glossary.md#mfu), model FLOPs utilisation, is the share of the peak rate that went into the model's own operations. [**MBU**](../docs/glossary.md#mbu), model
-# bandwidth utilisation, is the share of the peak bandwidth that went into the bytes the pass must move. Prefill stays within a factor of 2 of its prediction. Decode's ratio depends on how fast *one* core
-# is: the slower it is, the further a step stays behind its prediction. Where does the rest of
-# the time go? We ask the profiler of torch what ran in a decode step.
+# bandwidth utilisation, is the share of the peak bandwidth that went into the bytes the pass must move.
+# Where there is a C++ compiler, the course computes a whole pass in one native call (chapter 9), and both stay close to
+# their predictions. Without one, a pass is operator after operator. Then decode falls behind its prediction: the slower
+# *one* core is, the further. The profiler of torch shows why. It sees operators alone, so the course computes by
+# operators while it records, on every machine:
 
 # %%
 from helpers import KVCache
@@ -274,8 +276,8 @@ breakdown = profile_operators(
 breakdown
 
 # %% [markdown]
-# The matrix products are nearly all of the bytes, and they run close to the bandwidth. The gap is in the other rows: some
-# thousand small operators whose starting costs as much as their work, and Python between them. That is a fixed cost per
+# The matrix products move nearly all of the bytes. The other rows are the gap: some thousand small operators whose
+# starting costs as much as their work, and Python between them. That is a fixed cost per
 # pass. It matters less the larger the model (each pass takes longer) or the batch (more tokens share a pass). On an NPU
 # it would be larger still, because each operator is launched on a device, and *fused* operators and graphs are the cure. A
 # [**graph**](../docs/glossary.md#graph) is a pass's operators, captured once and from then on launched as a whole. In a prefill the gap all but closes, because each operator has more
