@@ -10,8 +10,11 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 # Threads that wait for each other give their cores away: with a browser beside them, threads that spin make each
 # product many times as slow. They spin for some microseconds first, because other threads are nearly done then, and
 # to sleep and to wake takes longer. Read when OpenMP is loaded.
-if os.environ.setdefault("OMP_WAIT_POLICY", "passive") == "passive":
-    os.environ.setdefault("GOMP_SPINCOUNT", "500")
+os.environ.update(
+    {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "500", **os.environ}
+    if os.environ.get("OMP_WAIT_POLICY", "passive") == "passive"
+    else {}
+)
 
 from helpers.attention.flash_attention import FlashAttention
 from helpers.caches.kv_cache import KVCache
