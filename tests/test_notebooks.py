@@ -284,3 +284,28 @@ def test_the_text_of_a_source_decides_its_cell_ids(tmp_path):
     path.write_text("# %%\n0\n\n# %%\n1\n\n# %%\n1\n")
     assert [cell.id for cell in nbs.read_source(path).cells][1:] == first
     assert jupytext.reads(path.read_text(), fmt="py:percent").cells[0].source == "0"
+
+
+FALSE_ON_PURPOSE = (
+    "own seeds: both ranks have the same texts",
+    "rows as stored: 4 sums, logits equal to 0.001",
+)
+"""What chapter 11 shows to be wrong."""
+
+
+def verdicts(notebook):
+    """The lines of a notebook's outputs that say that something is not so."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    text = "\n".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in outputs)
+    return [line for line in text.splitlines() if ": False" in line]
+
+
+@pytest.mark.parametrize("path", sorted((nbs.ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_stored_proof_has_failed(path):
+    assert not [line for line in verdicts(nbs.read(path)) if not line.startswith(FALSE_ON_PURPOSE)]
+
+
+def test_a_failed_proof_is_found():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print()")])
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text="tokens equal: False\n")]
+    assert verdicts(notebook) == ["tokens equal: False"]

@@ -381,7 +381,7 @@ print("W8A8, smoothed, loses at most 0.03:", kl["token, smoothed"] <= 0.03)
 # ## Keys and values, too: a cache of 8 bits
 #
 # A long context is read from the cache, not from the weights. So the cache is the next thing to store in int8. Each token
-# and head has a scale of its own, an fp32 number, computed when the key or the value is written. A head of this model has
+# and head has a scale of its own, a bf16 number, computed when the key or the value is written. A head of this model has
 # 64 numbers. How many bytes does it take, and what does the model lose when attention reads codes?
 
 # %%
@@ -395,7 +395,7 @@ for kind in (KVCache, Int8KVCache):
     read[kind] = model(FlatBatch.pack([text]), cache, logits="all").log_softmax(-1)
 wide, small = read.values()
 divergence = float((wide.exp() * (wide - small)).sum(-1).mean())
-fp32, int8 = (4 * model.cfg.head_dim, model.cfg.head_dim + 4)
+fp32, int8 = 4 * model.cfg.head_dim, model.cfg.head_dim + 2  # codes and a scale
 print(f"a head of one token: {int8} bytes, in fp32 {fp32}, in 16 bits {fp32 // 2}")
 print(f"tokens in the same memory: {fp32 / int8:.2f} x fp32's, {fp32 / 2 / int8:.2f} x of 16 bits")
 print(
@@ -430,7 +430,7 @@ from helpers.estimates import accelerator_ceilings, decode_cost
 from helpers.model import PUBLISHED
 
 llama, limits, rows = PUBLISHED["Llama-3-8B"], accelerator_ceilings("Ascend 910B4"), []
-share = (llama.head_dim + 4) / (2 * llama.head_dim)  # codes and a scale, over numbers of 16 bits
+share = (llama.head_dim + 2) / (2 * llama.head_dim)  # codes and a scale, over numbers of 16 bits
 for batch, context in ((1, 512), (16, 2048), (32, 4096)):
     cost = decode_cost(llama, context, batch)
     both = cost.seconds(limits), replace(cost, kv_bytes=share * cost.kv_bytes).seconds(limits)
