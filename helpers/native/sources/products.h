@@ -97,16 +97,18 @@ constexpr int MOST = W == 16 ? 12 : W == 8 ? 6 : V == 4 && REGISTERS < 32 ? 2 : 
 constexpr int ALONE = V < 4 ? 4 / V : 1;
 constexpr int CHUNK = 512;  // tokens that meet all tiles, so that they stay in the caches, before the next ones do
 
-// One token and N tiles: codes become floats in registers. Plain weights are read so fast that the processor's own
-// look-ahead is busy enough.
+// Bytes of a column that few tokens ask for: plain weights are read so fast then that the processor's own look-ahead is
+// busy enough.
+static int asked(const Matrix& m) { return m.format == INT4 || m.format == INT8 ? bytes_of_column(m.format) : 0; }
+
+// One token and N tiles: codes become floats in registers.
 template <int N>
 static void meet_alone(const Matrix& m, int first, const float* x, float* y) {
   of_format(m, first, [&](auto one) {
     using Weights = decltype(one);
-    const int asked = m.format == INT4 || m.format == INT8 ? N * bytes_of_column(m.format) : 0;
     auto call = [&](auto... i) {
       Weights some[N] = {Weights(m, first + i)...};
-      sums_of<1, N>(some, m.columns, x, Ahead{tile_at(m, first + N), asked, 0, 1}, y, 0);
+      sums_of<1, N>(some, m.columns, x, Ahead{tile_at(m, first + N), N * asked(m), 0, 1}, y, 0);
     };
     if constexpr (N == 1) call(0);
     else if constexpr (N == 2) call(0, 1);
@@ -117,7 +119,7 @@ static void meet_alone(const Matrix& m, int first, const float* x, float* y) {
 static void meet_few(const Matrix& m, int tile, const Tokens& t, float* y) {
   of_format(m, tile, [&](auto one) {
     decltype(one) some[1] = {one};
-    const Ahead ahead = {tile_at(m, tile + 1), bytes_of_column(m.format), 0, 1};
+    const Ahead ahead = {tile_at(m, tile + 1), asked(m), 0, 1};
     if (t.count == 2) sums_of<2, 1>(some, m.columns, t.x, ahead, y, TILE);
     else sums_of<3, 1>(some, m.columns, t.x, ahead, y, TILE);
   });
@@ -137,7 +139,7 @@ static void meet(const Matrix& m, int tile, const Tokens& t, float* y) {
     count = (t.count - first + parts - part - 1) / (parts - part);
     as_constant<MOST>(count, [&](auto C) {
       Plain<float> one[1] = {Plain<float>(at)};
-      const Ahead ahead = {tile_at(m, tile + 1), bytes_of_column(m.format), part, parts};
+      const Ahead ahead = {tile_at(m, tile + 1), C > 4 ? bytes_of_column(m.format) : asked(m), part, parts};
       sums_of<C, 1>(one, m.columns, t.x + (size_t)first * m.columns, ahead, y + (size_t)first * TILE, TILE);
     });
   }
