@@ -71,7 +71,8 @@ class Rival:
     def close(self) -> None:
         """End the process and those that it started."""
         if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may end at this moment by itself
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def __enter__(self) -> Rival:
