@@ -91,6 +91,24 @@ class Adapter:
         return {"seconds": seconds, "tokens": sum(lengths), "answers": answers}
 
 
+class StaticBatches(Adapter):
+    """A rival that has static batches alone: requests are served 16 at a time, each batch to its longest answer."""
+
+    seats = 16
+
+    def batch(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
+        """Return the answers to one batch, as `answers` does."""
+        raise NotImplementedError
+
+    def answers(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
+        """Return the answers to all prompts, batch after batch."""
+        found: list[list[int]] = []
+        for start in range(0, len(prompts), self.seats):
+            part = slice(start, start + self.seats)
+            found += self.batch(prompts[part], lengths[part])
+        return found
+
+
 def tokens(rng: random.Random, count: int) -> list[int]:
     """Return random tokens, none of them special."""
     return [rng.randrange(100, 49_000) for _ in range(count)]

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import ctranslate2
 
-from benchmarks.rivals.protocol import Adapter, Unfit, serve
+from benchmarks.rivals.protocol import StaticBatches, Unfit, serve
 
 TYPES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
-SEATS = 16
 
 
-class CTranslate2(Adapter):
+class CTranslate2(StaticBatches):
     """The package `ctranslate2`."""
 
     packages = ("ctranslate2",)
@@ -27,14 +26,7 @@ class CTranslate2(Adapter):
             model, device="cpu", compute_type=TYPES[format], intra_threads=threads
         )
 
-    def answers(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
-        found: list[list[int]] = []
-        for start in range(0, len(prompts), SEATS):
-            part = slice(start, start + SEATS)
-            found += self._batch(prompts[part], lengths[part])
-        return found
-
-    def _batch(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
+    def batch(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
         asked = [[self.words[token] for token in prompt] for prompt in prompts]
         done = self.engine.generate_batch(
             asked,

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 import onnxruntime_genai
 
-from benchmarks.rivals.protocol import Adapter, serve
+from benchmarks.rivals.protocol import StaticBatches, serve
 
-SEATS = 16
 PADDING = 2
 UNUSED = 49_151
 """Stands for the end of an answer, so that the model's own end is a token like any other."""
 
 
-class OnnxRuntime(Adapter):
+class OnnxRuntime(StaticBatches):
     """The package `onnxruntime-genai`."""
 
     packages = ("onnxruntime-genai", "onnxruntime")
@@ -36,14 +35,7 @@ class OnnxRuntime(Adapter):
         config.overlay(json.dumps({"model": settings}))
         self.engine = onnxruntime_genai.Model(config)
 
-    def answers(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
-        found: list[list[int]] = []
-        for start in range(0, len(prompts), SEATS):
-            part = slice(start, start + SEATS)
-            found += self._batch(prompts[part], lengths[part])
-        return found
-
-    def _batch(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
+    def batch(self, prompts: Sequence[list[int]], lengths: Sequence[int]) -> list[list[int]]:
         longest, new = max(map(len, prompts)), max(lengths)
         params = onnxruntime_genai.GeneratorParams(self.engine)
         both = {"min_length": longest + new, "max_length": longest + new}
