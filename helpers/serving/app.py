@@ -51,7 +51,7 @@ class Service:
 class EventStream(StreamingResponse):
     """Send server-sent events; when the client leaves, cancel the answers, begun or not."""
 
-    def __init__(self, events: AsyncIterator[str], answers: Answers):
+    def __init__(self, events: AsyncIterator[bytes], answers: Answers):
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(events, media_type="text/event-stream", headers=headers)
         self._answers = answers

@@ -42,10 +42,10 @@ def events(made):
         answers = Answers(2, 0.0, print)
         for piece in PIECES[1:]:
             answers.deliver(piece)
-        return [event async for event in made.events(PIECES[0], answers)]
+        return b"".join([ready async for ready in made.events(PIECES[0], answers)])
 
-    lines = run(read())
-    assert lines.pop() == "data: [DONE]\n\n"
+    *lines, done, rest = run(read()).decode().split("\n\n")
+    assert (done, rest) == ("data: [DONE]", "")
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
