@@ -5,7 +5,7 @@ routes). `python -m helpers.serving` starts the server.
 """
 
 from helpers.serving.answers import Answers, Piece
-from helpers.serving.app import EventStream, Service, make_app
+from helpers.serving.app import Service, make_app
 from helpers.serving.bodies import ChatBody, CompletionBody, TokenizeBody, parsed
 from helpers.serving.calls import Limits, Serves
 from helpers.serving.engine_loop import EngineLoop, Loop, Observer
@@ -40,6 +40,7 @@ from helpers.serving.server import (
     service_of,
     sizes_of,
 )
+from helpers.serving.streams.event_stream import EventStream
 
 __all__ = [
     "Answers",
