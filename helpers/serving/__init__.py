@@ -1,7 +1,7 @@
 """The engine behind an address: an OpenAI-compatible server, for chapter 12.
 
 Read in this order: `engine_loop` (one thread steps the engine), `answers` (what a client reads), `app` (the
-routes). `python -m helpers.serving` starts the server.
+routes), `streams` (how events go out). `python -m helpers.serving` starts the server.
 """
 
 from helpers.serving.answers import Answers, Piece

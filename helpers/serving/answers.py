@@ -81,7 +81,7 @@ class Answers(AsyncIterator[Piece]):
 
     async def _arrived(self) -> None:
         """Wait until a piece is there."""
-        # A queue of asyncio would serve any number of readers and writers, at twice the price of a piece.
+        # A queue of asyncio would serve any number of readers and writers, at a higher price for each piece.
         while not self._pieces:
             self._arrival = self.loop.create_future()
             await self._arrival

@@ -49,8 +49,8 @@ _REASONS = {"stop": "stop", "length": "length", "cancelled": "abort", "failed": 
 class _Histogram:
     """One engine's values of one kind, counted by size.
 
-    The engine's thread observes a value with each token. A histogram of prometheus_client takes three times as
-    long, because it asks bucket after bucket and locks. Here one thread writes, and any thread reads.
+    The engine's thread observes a value with each token. A histogram of prometheus_client takes longer, because
+    it asks bucket after bucket and locks. Here one thread writes, and any thread reads.
     """
 
     def __init__(self, bounds: Sequence[float]):
