@@ -31,7 +31,8 @@ class Answers(AsyncIterator[Piece]):
     """Hold the answers to one call: iterate over their pieces, and `close` what is not read to its end.
 
     Belongs to the event loop in which the object was made. The engine's thread brings pieces by `deliver`,
-    which runs in that loop. One reader takes them. A reader that falls behind holds the pieces of this call alone.
+    which runs in that loop. One reader takes the pieces. A reader that falls behind holds the pieces of this
+    call alone.
     """
 
     def __init__(self, num_choices: int, received: float, cancel: Callable[[Answers], None]):

@@ -1,7 +1,8 @@
 """The short way from an event to its socket.
 
-A message of ASGI passes four layers of the web framework, and then h11, which checks every piece of a body as it
-checks a head. A token's event is small, and each pass brings one to each stream: the way costs more than the event.
+A message of ASGI passes four layers of the web framework, and then h11, which checks every piece of a body as
+it checks a head. A token's event is small, and each pass brings one to each stream: the way costs more than
+the event.
 """
 
 from __future__ import annotations
