@@ -22,6 +22,7 @@ TYPES = {"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
 def choose(
     shape: ModelShape, seq_len: int, requests: int, devices: Offers, *, share: float = 0.9, unit: float = GiB, by: str = "price",
     order: tuple[str, ...] = ("bf16", "int8", "int4"), cache: str = "all", outer: str = "device", factor: float = 2.0,
+    half: bool = False, typed: bool = False,
 ) -> tuple[str, str] | None:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     keys = {"price": lambda d: d[2], "dear": lambda d: -d[2], "name": lambda d: d[0], "memory": lambda d: d[1],
@@ -35,7 +36,9 @@ def choose(
         if outer == "device"
         else [(d, t) for t in order for d in ordered]
     )
-    fits = ((*d[0:1], t) for d, t in pairs if shape.num_params * TYPES[t] + held <= share * d[1] * unit)
+    sizes = TYPES | ({"int4": 0.5} if half else {})
+    fits = ((*d[0:1], t) for d, t in pairs
+            if shape.num_params * sizes[t] + held * (sizes[t] / 2 if typed else 1) <= share * d[1] * unit)  # fmt: skip
     return next(((str(name), t) for name, t in fits), None)
 
 
@@ -129,6 +132,8 @@ OFFER = Family(
             _choose(order=("int4", "int8", "bf16")), _choose(order=("int4",)), _choose(order=("int8", "bf16", "int4"))),
         "Are all three types tried? That choice costs more than needed.": (_choose(order=("bf16",)), _choose(order=("bf16", "int8"))),
         "That does not fit. Are weights and the caches of all requests counted?": (_choose(cache="one"), _choose(cache="none")),
+        "Four bits are more than half a byte here: groups have scales. Which number does the text give?": _choose(half=True),
+        "The cache takes two bytes per element, whatever the weights take.": _choose(typed=True),
         "Keys and values take two bytes each. Are both counted?": (_choose(factor=1.0), _choose(factor=0.5)),
     }),),
     kind=offer_kind,

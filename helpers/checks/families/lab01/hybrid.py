@@ -44,7 +44,7 @@ def _layer(
     if layer["kind"] == "window":
         whole, width = layer["window"], layer["window"] - 1
         tokens = {"less": min(seq_len, width), "whole": min(seq_len, whole), "always": width, "never": seq_len,
-                  "cut": max(0, seq_len - width), "max": max(seq_len, width)}[window]  # fmt: skip
+                  "cut": max(0, seq_len - width), "one": min(seq_len, max(1, width)), "max": max(seq_len, width)}[window]  # fmt: skip
     return int(pairs * layer["kv_heads"] * layer["head_dim"] * tokens * element_size)
 
 
@@ -71,7 +71,11 @@ def a_layer(draw: random.Random, kind: str) -> dict[str, Any]:
             "num_heads": draw.choice((8, 16, 128)),
         }
     heads = {"kv_heads": draw.choice((1, 2, 3, 4, 8)), "head_dim": draw.choice((16, 64, 80, 128))}
-    return {"kind": kind, **heads} | ({"window": draw.randrange(1, 5000)} if kind == "window" else {})
+    return {"kind": kind, **heads} | (
+        {"window": draw.choice((1, 2, draw.randrange(1, 40), draw.randrange(1, 5000)))}
+        if kind == "window"
+        else {}
+    )
 
 
 def hybrid_cases(draw: random.Random) -> Iterator[Case]:
@@ -114,6 +118,7 @@ HYBRID = Family(
     (Part(mistakes={
         "Of a layer with a window: how many tokens does the next token see beside itself?": _hybrid(window="whole"),
         "A text may be shorter than the window. What does the layer keep then?": (_hybrid(window="always"), _hybrid(window="max")),
+        "A window of 1 is a token's own place. Is anything kept for the next token?": _hybrid(window="one"),
         "A layer with a window throws older tokens away. Does its part go on growing?": _hybrid(window="never"),
         "A layer with a window throws tokens away: which of them, the old ones or the new ones, and how many stay?": _hybrid(window="cut"),
         "Keys and values are both computed from the latent. How often is it kept?": _hybrid(latent="twice"),
