@@ -125,10 +125,10 @@ def _update_that_fits(cache: Any, layer: int, new: tuple[Tensor, Tensor], shown:
     except CheckFailed as failure:
         if not isinstance(failure.error, ValueError):
             raise
-        raise CheckFailed(
-            "it refused tokens for which there is room", shown, got=failure.broken,
-            hint="The last free position may be used, too. How is the end compared with the capacity?",
-        ) from None  # fmt: skip
+        hint = "The last free position may be used, too. How is the end compared with the capacity?"
+        hint = hint if shown["new tokens"] else "A pass of no tokens needs no room. When is there an error?"
+        broken = "it refused tokens for which there is room"
+        raise CheckFailed(broken, shown, got=failure.broken, hint=hint) from None
 
 
 def _check_still(returned: list[Any], kept: Kept, n: int, before: int) -> None:
@@ -215,7 +215,7 @@ def _check_full(
     cache: Any, kept: Kept, before: int, layers: int, capacity: int, shape: tuple[int, int]
 ) -> None:  # fmt: skip
     """Raise CheckFailed unless a token too many is refused with ValueError, and refusing changes nothing."""
-    n = capacity - before + 1
+    n = capacity - before + (1 if before % 2 else 1 + layers)
     shown = {"capacity": capacity, "tokens before": before, "new tokens": n}
     buffers = {name: buffer.clone() for name, buffer in _buffers(cache).items()}
     try:

@@ -2734,4 +2734,153 @@ def f(out_a,lse_a,out_b,lse_b):
 """,
         "Has every query an lse of its own to take off?",
     ),
+    (
+        "lab01.check_deployment",
+        "f",
+        """
+from helpers.estimates import GiB
+B={"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
+def f(shape,seq_len,requests,devices):
+    c=requests*seq_len*4*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    for n,g,_ in sorted(devices,key=lambda d:int(d[2])):
+        for t,s in B.items():
+            if shape.num_params*s+c <= .9*g*GiB: return n,t
+""",
+        "Is a part of a price cut off?",
+    ),
+    (
+        "lab01.check_deployment",
+        "f",
+        """
+from helpers.estimates import GiB
+B={"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
+def f(shape,seq_len,requests,devices):
+    c=requests*seq_len*4*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    best,price=None,1000
+    for n,g,p in devices:
+        for t,s in B.items():
+            if shape.num_params*s+c <= .9*g*GiB and p<price: best,price=(n,t),p
+    return best
+""",
+        "Were all devices and all types tried?",
+    ),
+    (
+        "lab01.check_hybrid_bytes",
+        "f",
+        """
+def f(layers,seq_len,element_size):
+    t=0
+    for l in layers:
+        k=l['kind']
+        if k=='state': t+=l['state_elements']*max(4,element_size)
+        elif k=='latent': t+=seq_len*(l['latent_dim']+l['rotated_dim'])*element_size
+        else:
+            n=seq_len if k=='full' else min(seq_len,l['window']-1)
+            t+=2*n*l['kv_heads']*l['head_dim']*element_size
+    return t
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab02.check_profiler",
+        "f",
+        """
+def f(engine,prompt,max_new_tokens):
+    engine.next(engine.start(prompt)); engine.wait()
+    b=engine.calendar(); t=[engine.start(prompt)]; engine.wait(); e=engine.calendar(); m=engine.clock()
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1]))
+    engine.wait()
+    return {'ttft':e-b,'tpot':(engine.clock()-m)/max(1,len(t)-1),'tokens':t}
+""",
+        "One of the engine's clocks can be set back.",
+    ),
+    (
+        "lab02.check_profiler",
+        "f",
+        """
+def f(engine,prompt,max_new_tokens):
+    engine.next(engine.start(prompt)); engine.wait()
+    b=engine.clock(); t=[engine.start(prompt)]; engine.wait(); m=engine.clock(); c=engine.calendar()
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1]))
+    engine.wait()
+    return {'ttft':m-b,'tpot':(engine.calendar()-c)/max(1,len(t)-1),'tokens':t}
+""",
+        "One of the engine's clocks can be set back.",
+    ),
+    (
+        "lab03.check_cache",
+        "f",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim); self.v=torch.zeros_like(self.k); self.length=0
+    def update(self,l,k,v):
+        e=self.length+len(k)
+        if e>self.k.shape[1] or self.length>=self.k.shape[1]: raise ValueError('full')
+        self.k[l,self.length:e]=k; self.v[l,self.length:e]=v
+        if l==len(self.k)-1: self.length=e
+        return self.k[l,:e],self.v[l,:e]
+""",
+        "A pass of no tokens needs no room.",
+    ),
+    (
+        "lab03.check_cache",
+        "f",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim); self.v=torch.zeros_like(self.k); self.length=0
+    def update(self,l,k,v):
+        e=self.length+len(k)
+        if e==self.k.shape[1]+1: raise ValueError('full')
+        self.k[l,self.length:e]=k; self.v[l,self.length:e]=v
+        if l==len(self.k)-1: self.length=e
+        return self.k[l,:e],self.v[l,:e]
+""",
+        "too many tokens",
+    ),
+    (
+        "lab04.check_match",
+        "f",
+        """
+def f(prompt,stored,page_size):
+    h=lambda t: sum((i+1)*x for i,x in enumerate(t))
+    best=0
+    for t in stored:
+        n=0
+        while n+page_size<len(prompt) and n+page_size<=len(t) and h(prompt[n:n+page_size])==h(t[n:n+page_size]): n+=page_size
+        best=max(best,n)
+    return best
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab07.check_choose",
+        "f",
+        """
+def f(head_dim,l0a,l0b,l0c,l1,ub):
+    r=[]
+    for q in range(16,1025,16):
+        for k in range(16,1025,16):
+            if 2*q*max(k,head_dim)<=l0a and 2*k*head_dim<=l0b and 4*q*max(head_dim,k)<=l0c and 2*(q*head_dim+q*k+4*k*head_dim)<=l1 and 3*q*k<=ub: r.append((q,k))
+    return max(r,default=None)
+""",
+        "a larger block of queries fits",
+    ),
+    (
+        "lab01.check_deployment",
+        "f",
+        """
+from helpers.estimates import GiB
+B={"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
+def f(shape,seq_len,requests,devices):
+    c=requests*seq_len*4*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    for n,g,_ in sorted(devices,key=lambda d:d[2])[:3]:
+        for t,s in B.items():
+            if shape.num_params*s+c <= .9*g*GiB: return n,t
+""",
+        "Were all devices and all types tried?",
+    ),
 ]

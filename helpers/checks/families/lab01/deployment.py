@@ -26,7 +26,7 @@ def choose(
 ) -> tuple[str, str] | None:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     keys = {"price": lambda d: d[2], "dear": lambda d: -d[2], "name": lambda d: d[0], "memory": lambda d: d[1],
-            "large": lambda d: -d[1], "ratio": lambda d: d[2] / d[1]}  # fmt: skip
+            "large": lambda d: -d[1], "ratio": lambda d: d[2] / d[1], "whole": lambda d: int(d[2])}  # fmt: skip
     ordered = sorted(devices, key=keys[by]) if by != "listed" else list(devices)
     count = {"all": requests, "one": 1, "none": 0}[cache]
     width = shape.num_kv_heads * shape.head_dim if cache != "hidden" else shape.hidden_size
@@ -72,11 +72,15 @@ def _offer(draw: random.Random) -> Case:
     shape = a_shape(draw)
     seq_len, requests = draw.choice((1, 100, 4096, 32768)), draw.choice((1, 8, draw.randrange(1, 300)))
     cache = requests * seq_len * 2 * shape.kv_elements_per_token
-    names = draw.sample(("Ada", "Bea", "Cyd", "Dot", "Eve"), draw.randrange(1, 6))
-    prices = draw.sample(range(1, 40), len(names))
+    names = draw.sample(("Ada", "Bea", "Cyd", "Dot", "Eve", "Fay", "Gus"), draw.randrange(1, 8))
+    small = draw.random() < 0.3  # all but the dearest are, and hold nothing
+    unit = draw.choice((1, 1, 0.25, 1000))
+    prices = [unit * n for n in draw.sample(range(1, 40), len(names))]
     devices = []
     for name, price in zip(names, prices, strict=True):
         need = shape.num_params * draw.choice(list(TYPES.values())) + draw.choice((cache, cache, 0))
+        if small and price != max(prices):
+            need /= 8
         gib = need / GiB * draw.choice((0.93, 0.97, 1.03, 1.1, 1.13, 1.3, 2.0))
         digits = draw.choice((1, 3))
         devices.append((name, max(round(gib, digits), 10.0**-digits), float(price)))
@@ -127,6 +131,7 @@ OFFER = Family(
         "The cheapest device is asked for, not the one that is cheapest for each GiB.": _choose(by="ratio"),
         "Are devices tried by price? In the list they come in any order. That choice costs more than needed.": tuple(
             _choose(by=by) for by in ("listed", "dear", "name", "memory", "large")),
+        "Prices may have cents, and be in any currency. Is a part of a price cut off?": _choose(by="whole"),
         "The cheapest device comes first, and on it the best type. That choice costs more than needed.": _choose(outer="type"),
         "On that device a better type fits as well. In which order are types tried?": (
             _choose(order=("int4", "int8", "bf16")), _choose(order=("int4",)), _choose(order=("int8", "bf16", "int4"))),

@@ -102,14 +102,14 @@ def hybrid_cases(draw: random.Random) -> Iterator[Case]:
         windows = [int(layer["window"]) for layer in mixed if layer["kind"] == "window"]
         near = [draw.choice(windows) + draw.choice((-2, -1, 0, 1))] if windows else []
         seq_len = max(0, draw.choice((*near, 0, 1, draw.randrange(100), draw.randrange(10**5))))
-        yield {"layers": mixed, "seq_len": seq_len, "element_size": draw.choice((1, 2, 4))}
+        yield {"layers": mixed, "seq_len": seq_len, "element_size": draw.choice((1, 2, 4, 8))}
 
 
 def allowed(layers: Sequence[Layer], seq_len: int, element_size: int) -> bool:
     """Return whether a smaller case is one of the exercise: whole layers, each size 1 or more."""
     whole = all(set(layer) == FIELDS[layer["kind"]] for layer in layers)
     sizes = [size for layer in layers for name, size in layer.items() if name != "kind"]
-    return bool(layers) and whole and min(sizes) >= 1 and seq_len >= 0 and element_size in (1, 2, 4)
+    return bool(layers) and whole and min(sizes) >= 1 and seq_len >= 0 and element_size in (1, 2, 4, 8)
 
 
 HYBRID = Family(

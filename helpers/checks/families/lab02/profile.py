@@ -75,6 +75,7 @@ def profile_cases(draw: random.Random) -> Iterator[Case]:
             draw.choice((0.05, 0.4, 2.0)),
             draw.choice((0.005, 0.02, 0.3)),
             growth=draw.choice((0.0, 0.05, 0.3)),
+            readings=draw.randrange(3),
         )
         prompt = [draw.randrange(1000) for _ in range(draw.randrange(1, draw.choice((4, 60))))]
         yield {
