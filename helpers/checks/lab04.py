@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from helpers.checks.families.lab04.evict import EVICT
-from helpers.checks.families.lab04.key import check_keys
+from helpers.checks.families.lab04.key import require_keys
 from helpers.checks.families.lab04.match import MATCH
 from helpers.checks.families.lab04.rate import RATE
 from helpers.checks.families.lab04.secret import (
@@ -134,4 +134,4 @@ def _secret_facts(asked: dict[str, list[list[int]]]) -> Callable[[Any, Any, Case
 @exercise(LAB, 5, "salt it")
 def check_key(answer: Any) -> None:
     """Check that `answer(before, tokens, salt)` returns something hashable that stands for a page."""
-    check_keys(answer)
+    require_keys(answer)

@@ -2857,19 +2857,6 @@ def f(prompt,stored,page_size):
         "the value is wrong",
     ),
     (
-        "lab07.check_choose",
-        "f",
-        """
-def f(head_dim,l0a,l0b,l0c,l1,ub):
-    r=[]
-    for q in range(16,1025,16):
-        for k in range(16,1025,16):
-            if 2*q*max(k,head_dim)<=l0a and 2*k*head_dim<=l0b and 4*q*max(head_dim,k)<=l0c and 2*(q*head_dim+q*k+4*k*head_dim)<=l1 and 3*q*k<=ub: r.append((q,k))
-    return max(r,default=None)
-""",
-        "a larger block of queries fits",
-    ),
-    (
         "lab01.check_deployment",
         "f",
         """
@@ -2882,5 +2869,112 @@ def f(shape,seq_len,requests,devices):
             if shape.num_params*s+c <= .9*g*GiB: return n,t
 """,
         "Were all devices and all types tried?",
+    ),
+    (
+        "lab05.check_padding",
+        "f",
+        """
+def f(prompts,answers,batch_size):
+    w=0
+    for i in range(0,len(prompts),batch_size):
+        p,a=prompts[i:i+batch_size],answers[i:i+batch_size]; w+=len(p)*(max(x+y for x,y in zip(p,a))-1)-sum(p)-sum(a)+len(p)
+    return w
+""",
+        "Is the longest whole text taken?",
+    ),
+    (
+        "lab05.check_chunk",
+        "f",
+        """
+def f(num_params,kv_bytes,decoding,context,target,peak,bandwidth):
+    if (2*num_params+kv_bytes*context*decoding)/bandwidth>target: return 0
+    c=max(0,int(target*peak/(2*num_params))-decoding)
+    return 1<<c.bit_length()-1 if c else 0
+""",
+        "Are only powers of two taken",
+    ),
+    (
+        "lab05.check_chunk",
+        "f",
+        """
+def f(num_params,kv_bytes,decoding,context,target,peak,bandwidth):
+    if (2*num_params+kv_bytes*context*decoding)/bandwidth>target: return 0
+    return max(1,int(target*peak/(2*num_params))-decoding)
+""",
+        "Is it at least 1?",
+    ),
+    (
+        "lab06.check_append",
+        "f",
+        """
+def f(table,length,new,page_size,free):
+    n=-(-(length+new)//page_size)- -(-length//page_size)
+    if n>len(free): raise ValueError('x')
+    return table+free[:n]
+""",
+        "Are pages counted from the length alone?",
+    ),
+    (
+        "lab06.check_append",
+        "f",
+        """
+def f(table,length,new,page_size,free):
+    n=max(0,-(-(length+new)//page_size)-len(table))
+    if n>=len(free) and n: raise ValueError('x')
+    return table+free[:n]
+""",
+        "Are more asked for?",
+    ),
+    (
+        "lab06.check_gather",
+        "f",
+        """
+def f(cache,table,length): return cache[table].transpose(1,2).flatten(0,1)[:length] if cache.shape[1]==cache.shape[2] else cache[table].flatten(0,1)[:length]
+""",
+        "wrong values, first those of token",
+    ),
+    (
+        "lab08.check_passes",
+        "f",
+        """
+import math
+def f(request,ended,budget):
+    s=[min(e['answer'],request['cap']) for e in ended if e['client']==request['client']]
+    a=sum(s)/len(s) if s else request['cap']
+    return math.ceil(request['prompt']/budget)+a-1
+""",
+        "Are answers cut first?",
+    ),
+    (
+        "lab08.check_passes",
+        "f",
+        """
+import math
+def f(request,ended,budget):
+    s=[e['answer'] for e in ended if e['client'].startswith(request['client'])]
+    a=min(sum(s)/len(s),request['cap']) if s else request['cap']
+    return math.ceil(request['prompt']/budget)+a-1
+""",
+        "A client is the one of that very name.",
+    ),
+    (
+        "lab08.check_passes",
+        "f",
+        """
+import math
+def f(request,ended,budget):
+    s=[e['answer'] for e in ended if e['client']==request['client'] and e['cap']==request['cap']]
+    a=min(sum(s)/len(s),request['cap']) if s else request['cap']
+    return math.ceil(request['prompt']/budget)+a-1
+""",
+        "Are some left out?",
+    ),
+    (
+        "lab08.check_first",
+        "f",
+        """
+def f(waiting,now,ageing): return min(waiting,key=lambda j:(int(j['arrived'])+ageing*j['priority'],j['arrived']))['name']
+""",
+        "Are moments rounded?",
     ),
 ]

@@ -15,7 +15,7 @@ Function = Callable[..., Any]
 Text = tuple[tuple[int, ...], ...]
 
 
-def check_keys(answer: Any) -> None:
+def require_keys(answer: Any) -> None:
     """Raise CheckFailed unless equal keys mean equal tenants and equal texts from the start."""
     require_callable(answer)
     text: list[tuple[int, ...]] = [(1, 2), (3, 4), (5, 6)]

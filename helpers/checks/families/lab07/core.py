@@ -27,7 +27,7 @@ def core_cases(draw: random.Random) -> Iterator[Case]:
     for head_dim, changed in (
         (128, {}), (64, {}), (192, {}), (64, {"l0a": 512}), (64, {"l0c": 256}), (128, {"l0c": 256, "l1": 1024, "ub": 256}), (80, {"l0b": 16}),
         (128, {"l0b": 16}), (128, {"l0a": 256, "l0c": 64}), (128, {"l1": 200}), (64, {"ub": 24}), (256, {"l0a": 4}), (128, {"l0c": 4}), (256, {"l0b": 4}),
-        (64, {"ub": 1}), (64, {"l1": 9}), (128, {"l1": 160}), (16, {"l0a": 512, "l0c": 512, "l1": 2048}),
+        (64, {"ub": 1}), (64, {"l1": 9}), (128, {"l1": 160}),
     ):  # fmt: skip
         yield {"head_dim": head_dim, **{name: size * KIB for name, size in (A2 | changed).items()}}
     while True:
