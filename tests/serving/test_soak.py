@@ -4,6 +4,7 @@
 """
 
 import gc
+import math
 import os
 import random
 import threading
@@ -16,7 +17,7 @@ from helpers.traffic import Lengths, Mix, multi_turn
 from tests.serving.service import (
     NAME,
     SIZES,
-    SlowModel,
+    GatedModel,
     alone,
     is_empty,
     model,
@@ -128,32 +129,19 @@ def test_conversations_at_once_never_pass_the_bound():
     assert router.worst <= 400
 
 
-class Gated(SlowModel):
-    """The tiny model, whose passes wait while its gate is closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def forward(self, batch, cache=None, logits="last"):
-        assert self.gate.wait(60), "the gate stayed closed"
-        return super().forward(batch, cache, logits)
-
-
 def test_one_popular_beginning_goes_as_far_as_the_bound_and_no_further():
-    gated, router, calls = Gated(), Watched(400), 32
+    gated, router, calls = GatedModel(math.inf), Watched(400), 32
     body = completion(list(range(200, 248)), 4)  # 52 tokens
 
     def route(request, engines):
         chosen = router(request, engines)
         if len(router.named) == 1 + calls:
-            gated.gate.set()
+            gated.let()
         return chosen
 
     with Loopback(make_group_service(gated, tokenizer(), NAME, 4, route, **SIZES)) as server:
         at_once(server.url, [body])
-        gated.gate.clear()  # no call ends before all have come
+        gated.let(0)  # no call ends before all have come
         heard = at_once(server.url, [body] * calls)
     assert all(one.ok for one in heard)
     # An engine may have 0, 52, ... 364 tokens more than another one; with 416 it is not named.
