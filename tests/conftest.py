@@ -3,13 +3,20 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import helpers  # noqa: F401  (sets the environment that torch reads at import, before anything imports torch)
 
+# Neither time nor chance decides a test: no deadline, no complaint of slow drawing, the same examples in every run.
+settings.register_profile(
+    "course", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("course")
 # A figure whose tick labels overlap is an error, in nbval's kernels as well.
 os.environ["COURSE_STRICT_FIGURES"] = "1"
 # A lab that runs in a test is nobody's progress.
@@ -32,6 +39,13 @@ LONG = [
         "grading/test_judge.py",
     )
 ]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Begin each test, its fixtures included, with the same random numbers, whatever ran before in its worker."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.default_generator.manual_seed(0)
 
 
 def rank(item: pytest.Item) -> int:

@@ -51,7 +51,7 @@ class School:
         self.root, self.told = root, {}
         self.process = classroom(root, "--learners", 2, "--port", 0, "--password", PASSWORD)
         # A hub that hangs must not hang the tests.
-        timer = threading.Timer(120, self.process.kill)
+        timer = threading.Timer(600, self.process.kill)
         timer.start()
         self.said = []
         for line in self.process.stdout:
@@ -70,7 +70,7 @@ class School:
 
     def end(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=90)
+        self.process.communicate(timeout=300)
         return self.process.returncode
 
 
@@ -170,7 +170,7 @@ def test_what_learners_cost_is_measured_and_nothing_stays_behind(school):
     assert len(servers) >= 6  # the command, hub, proxy, two servers, a kernel or more
     assert before > 100 * 2**20
     assert school.end() == 128 + signal.SIGTERM
-    end = time.monotonic() + 15  # a kernel looks once a second whether its server is there
+    end = time.monotonic() + 200  # a kernel looks once a second whether its server is there
     while (left := measure.processes(school.root)) and time.monotonic() < end:
         time.sleep(0.2)
     assert left == []

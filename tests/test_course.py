@@ -145,9 +145,7 @@ def test_the_tests_on_ray_run_where_their_environment_is(course, capsys):
 def test_a_server_that_is_told_to_end_has_not_failed(course):
     course.made()
     process = course.start("serve", SLOW="serving")
-    deadline = time.monotonic() + 30
-    while not (course.root / "started").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    _await(course.root / "started")
     process.terminate()
     assert Result(process).status == 0
 
@@ -535,25 +533,26 @@ def test_an_index_that_hangs_or_is_not_there(course, monkeypatch):
     crashes = []
     monkeypatch.setattr(threading, "excepthook", crashes.append)
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections and never says a word
-        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        assert not course.py.answers(f"http://127.0.0.1:{server.getsockname()[1]}/", limit=0.3)
+    with socket.socket() as deaf:  # has a port, so that nothing else gets it, and takes no connection
+        deaf.bind(("127.0.0.1", 0))
         start = time.monotonic()
-        assert not course.py.answers(address, limit=0.3)
-        assert time.monotonic() - start < 2
-    start = time.monotonic()
-    assert not course.py.answers(address, limit=5)
-    assert time.monotonic() - start < 2  # a refusal is not waited on
+        assert not course.py.answers(f"http://127.0.0.1:{deaf.getsockname()[1]}/", limit=600)
+        assert time.monotonic() - start < 300  # a refusal is not waited on
     assert crashes == []
 
 
 def test_a_name_lookup_that_hangs(course, monkeypatch):
+    end, ended = threading.Event(), []
+
     def hang(*_, **__):
-        time.sleep(3)
+        ended.append(end.wait(300))
         raise OSError
 
     monkeypatch.setattr(course.py.urllib.request, "urlopen", hang)
-    start = time.monotonic()
     assert not course.py.answers("http://nowhere/", limit=0.1)
-    assert time.monotonic() - start < 2
+    assert ended == [], "the look-up still hangs"
+    end.set()
 
 
 # The commands, as processes of their own.
@@ -672,7 +671,7 @@ def test_what_children_are_told(course, monkeypatch, name, setting, seen):
 
 
 def _await(path):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 200
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} did not appear"
         time.sleep(0.02)
@@ -742,7 +741,7 @@ def test_a_request_to_end_reaches_the_child(course):
     process = course.start("lab", SLOW="jupyterlab")
     _await(course.root / "started")
     process.terminate()
-    result = Result(process, timeout=10)  # its pipes are closed: no child holds them
+    result = Result(process, timeout=100)  # its pipes are closed: no child holds them
     assert result.status == 128 + signal.SIGTERM
 
 
@@ -1209,9 +1208,8 @@ def test_with_the_real_pip_and_then_without_a_network(course):
     assert (first.status, first.names) == (0, ["model", "environment"]), first.err
     assert f"Installing the course in {course.root / '.venv'}" in first.out
     stamp = course.stamp()
-    start = time.monotonic()
-    assert course.call("check", **pip).names == ["model", "environment"]
-    assert time.monotonic() - start < 2
+    again = course.call("check", **pip)
+    assert (again.names, "Installing" in again.out) == (["model", "environment"], False)
     (course.root / "pyproject.toml").write_text(backend.replace("[]", '["hatchling"]'))
     offline = course.call("check", **pip)
     assert (offline.status, offline.names) == (1, [])

@@ -176,4 +176,7 @@ c.Autograde.autograde_preprocessors = [
 ]
 # The kernel changes files in the submission's folder alone, and starts no program; helpers/grading/guard.py says more.
 PROTECT = "--IPKernelApp.exec_lines=from helpers.grading import protect_kernel; protect_kernel()"
+c.GuardedExecute.timeout = c.GuardedExecute.startup_timeout = (
+    600  # seconds of a cell: graders' machines are busy
+)
 c.GuardedExecute.extra_arguments = ["--HistoryManager.hist_file=:memory:", PROTECT]

@@ -25,6 +25,8 @@ import torch.distributed as dist
 from helpers.parallel.rank_process import Answer, Function, Place, in_collective, main
 
 _GRACE = 3.0  # seconds that the cause of a failed wait may come after its echo
+_TO_WRITE = 10.0  # seconds in which a rank on a busy machine writes down where it stands
+_STACK = "most recent call first"  # what `faulthandler` writes above a stack
 _LAST_WORDS = 2000
 
 
@@ -149,7 +151,7 @@ class Ranks:
         with contextlib.suppress(EOFError, OSError):
             answer: Answer = pickle.loads(pipe.recv_bytes())
             return answer
-        self._processes[rank].join(5)
+        self._processes[rank].join(30)
         code = self._processes[rank].exitcode
         return Answer("died", None, f"ended without an answer, exit code {code}")
 
@@ -171,7 +173,10 @@ class Ranks:
             if (pid := self._processes[rank].pid) and hasattr(signal, "SIGUSR1"):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGUSR1)  # the rank writes down where it stands
-        time.sleep(0.5)
+        end = time.monotonic() + _TO_WRITE
+        while not all(_STACK in self._said(rank) for rank in silent) and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.1)  # the rest of a stack whose beginning is there
         said = {rank: self._said(rank) for rank in silent}
         rank = next((r for r in silent if not in_collective(said[r])), silent[0])
         return RankFailed(rank, self.world, what + said[rank])

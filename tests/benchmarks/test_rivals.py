@@ -95,7 +95,7 @@ def test_a_rival_that_takes_too_long_is_ended(fake):
 
 def test_a_rival_ends_when_nobody_asks_any_more(tmp_path):
     done = subprocess.run(FAKE, input='{"call": "load", "model": "", "format": "fp32", "threads": 1}\n',
-                          capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+                          capture_output=True, text=True, timeout=600, check=True)  # fmt: skip
     assert list(json.loads(done.stdout)["result"]) == ["pip"]
 
 
@@ -381,11 +381,12 @@ def test_what_is_there_is_not_taken_again_unless_asked(run):
     assert run(*TWO, "--turns", "1")[2] == []
     missing, written, started = run(*TWO)
     assert (missing, started) == (0, ["transformers", "ctranslate2"])
-    old = written["entries"]["fp32"]["stream32"]["ctranslate2"]["samples"]
+    file = record.RESULTS / "rivals.json"
+    file.write_text(re.sub(r'"seconds": [^,}\s]+', '"seconds": -1.0', file.read_text()))
     _, written, started = run(*TWO, "--only", "ctranslate2", "--again")
     new = written["entries"]["fp32"]["stream32"]["ctranslate2"]["samples"]
     assert started == ["ctranslate2"]
-    assert all(old[turn]["seconds"] != new[turn]["seconds"] for turn in "01")
+    assert all(new[turn]["seconds"] != -1.0 for turn in "01")
     assert [sample["equal"] for sample in new.values()] == [[0, 2]] * 2  # with answers of an earlier run
 
 
@@ -400,10 +401,10 @@ def test_a_slice_whose_time_is_up_ends_and_the_next_goes_on(run, capsys):
 
 def test_no_sample_is_begun_that_took_longer_before_than_is_left(run, monkeypatch):
     run(*TWO, "--turns", "1")
-    monkeypatch.setattr(command.Results, "longest", lambda *_: 100.0)
-    missing, _, started = run(*TWO, "--minutes", "1")
+    monkeypatch.setattr(command.Results, "longest", lambda *_: 1000.0)
+    missing, _, started = run(*TWO, "--minutes", "16")
     assert (missing, started) == (4, [])
-    assert run(*TWO, "--minutes", "2")[0] == 0
+    assert run(*TWO, "--minutes", "60")[0] == 0
 
 
 def test_a_contender_that_fails_is_a_line_and_the_others_go_on(run, capsys):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from playwright.sync_api import Locator, Page
 
+T = TypeVar("T")
 PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 NOTEBOOK = f"{PANEL} .jp-Notebook"
 OUTPUT = f"{NOTEBOOK} .jp-OutputArea-output"
@@ -46,8 +47,8 @@ class Lab:
         """Opens a notebook, or without a path what `course.py lab` opens, and waits for its kernel."""
         place = f"lab/tree/{path}?reset&" if path else "?"
         self.page.goto(f"{self._url}/{place}token={self._token}")
-        self.page.locator(f"{NOTEBOOK} .jp-Cell").first.wait_for(timeout=90_000)
-        self.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=90_000)
+        self.page.locator(f"{NOTEBOOK} .jp-Cell").first.wait_for()
+        self.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
         self.page.wait_for_timeout(1_500)  # what is run while JupyterLab still connects gets lost
         return self
 
@@ -56,12 +57,12 @@ class Lab:
         self.menu("Kernel", "Shut Down Kernel")
         self.page.wait_for_timeout(500)
 
-    def restart_and_run_all(self, seconds: float = 400) -> None:
+    def restart_and_run_all(self, seconds: float = 1200) -> None:
         """Kernel > Restart Kernel and Run All Cells, and waits until the last cell is done."""
         for _ in range(2):
             self.menu("Kernel", "Restart Kernel and Run All Cells…")
             self.page.get_by_role("button", name="Confirm Kernel Restart").click()
-            self.until(lambda: self._state()[0], 30, "the first cell")
+            self.until(lambda: self._state()[0], 200, "the first cell")
             if self._finishes(seconds):
                 self.page.wait_for_timeout(1_000)  # the last output is drawn
                 return
@@ -75,7 +76,7 @@ class Lab:
         """What the table of contents lists."""
         self.page.locator(CONTENTS).click()
         items = self.page.locator(".jp-TableOfContents-content .jp-tocItem-content")
-        items.first.wait_for(timeout=20_000)
+        items.first.wait_for()
         texts = items.all_inner_texts()
         self.page.locator(CONTENTS).click()
         return [text.strip() for text in texts if text.strip()]
@@ -84,7 +85,7 @@ class Lab:
         """A code cell by its place among them."""
         return self.page.locator(f"{NOTEBOOK} .jp-CodeCell").nth(number)
 
-    def run_cell(self, number: int, source: str | None = None, seconds: float = 60) -> str:
+    def run_cell(self, number: int, source: str | None = None, seconds: float = 400) -> str:
         """Runs a code cell, with a new source if one is given; its output's text."""
         cell = self.cell(number)
         before = self._prompt(cell)
@@ -94,6 +95,7 @@ class Lab:
             cell.locator(".cm-content").evaluate(PASTE, source)
         self.page.keyboard.press("ControlOrMeta+Enter")
         self.until(lambda: self._prompt(cell) not in (before, "[*]:"), seconds, "a cell")
+        self.until(lambda: self._state()[2] == "idle", seconds, "a cell's last output")
         self.page.wait_for_timeout(200)  # its output is drawn
         return "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts()).strip()
 
@@ -105,7 +107,7 @@ class Lab:
         """Settings > Theme: another set of colours, `JupyterLab Light` or `JupyterLab Dark`."""
         self.menu("Settings", "Theme", name)
         seen = "document.body.dataset.jpThemeName"
-        self.until(lambda: self.page.evaluate(seen) == name, 30, f"the theme {name}")
+        self.until(lambda: self.page.evaluate(seen) == name, 200, f"the theme {name}")
         self.page.wait_for_timeout(300)  # its colours are drawn
 
     def resize(self, width: int, height: int = 1_000) -> None:
@@ -121,7 +123,7 @@ class Lab:
     def long_picture(self, name: str, width: int) -> None:
         """A screenshot of the whole notebook, which takes long to draw."""
         self.resize(width, TALL)
-        self.until(lambda: self.page.evaluate(TALL_ENOUGH, [NOTEBOOK, TALL]), 60, "a tall window")
+        self.until(lambda: self.page.evaluate(TALL_ENOUGH, [NOTEBOOK, TALL]), 400, "a tall window")
         self.page.wait_for_timeout(2_000)  # cells that were never on the screen are drawn
         bottom = self.page.evaluate(BOTTOM, NOTEBOOK)
         self.resize(width, min(TALL, int(bottom) + 60))
@@ -135,6 +137,13 @@ class Lab:
                 self.picture("too_late")
                 raise TimeoutError(f"{what}: not within {seconds:g} seconds")
             self.page.wait_for_timeout(every)
+
+    def amiss(self, found: Callable[[], T], seconds: float = 60) -> T:
+        """What is found amiss when nothing is, or after so many seconds: a busy machine draws late."""
+        end = time.monotonic() + seconds
+        while (wrong := found()) and time.monotonic() < end:
+            self.page.wait_for_timeout(200)
+        return wrong
 
     def menu(self, menu: str, *entries: str) -> None:
         """Chooses an entry of a menu, or of its submenus."""
@@ -155,7 +164,7 @@ class Lab:
             nonlocal idle_since
             waiting, _, status = self._state()
             idle_since = None if status != "idle" else idle_since or time.monotonic()
-            return not waiting or (idle_since is not None and time.monotonic() - idle_since > 10)
+            return not waiting or (idle_since is not None and time.monotonic() - idle_since > 30)
 
         self.until(
             ended, seconds, "all cells", every=400

@@ -24,6 +24,7 @@ from tests.browser.slices import panel_cells
 from tools import notebooks as nbs
 
 ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 200_000  # ms in which anything happens, on a busy machine, too
 PANELS_OF = "panels_of_"  # the beginning of the name of a notebook that holds what a chapter's panels need
 COPIED = ("notebooks", "labs", "solutions", "tools", "docs", "helpers", "README.md", "LICENSE")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"]
@@ -52,7 +53,7 @@ def jupyterlab(folder: Path) -> Iterator[tuple[str, str]]:
         yield url, token
     finally:
         running.terminate()
-        running.wait(20)
+        running.wait(200)
         log.close()
 
 
@@ -62,6 +63,8 @@ def page_on(url: str, token: str, screenshots: Path) -> Iterator[Lab]:
     with sync_playwright() as playwright:
         program = playwright.chromium.launch(executable_path=browser(), args=QUIET)
         page = program.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(LIMIT)
+        page.set_default_navigation_timeout(LIMIT)
         yield Lab(page, url, token, screenshots)
         program.close()
 
@@ -72,12 +75,12 @@ def _copy_file(source: Path, target: Path) -> None:
     shutil.copy(source, target)
 
 
-def _wait(url: str, running: subprocess.Popen[bytes], seconds: float = 90) -> None:
+def _wait(url: str, running: subprocess.Popen[bytes], seconds: float = 400) -> None:
     """Until the server answers."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and running.poll() is None:
         try:
-            urllib.request.urlopen(url, timeout=5).close()
+            urllib.request.urlopen(url, timeout=30).close()
             return
         except OSError:
             time.sleep(0.3)

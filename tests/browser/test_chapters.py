@@ -73,7 +73,7 @@ def test_a_chapter_as_it_is_read(lab: Lab, chapter: str) -> None:
     for theme in THEMES:
         lab.theme(theme)
         lab.picture(f"{chapter}_{theme}")
-        assert lab.page.evaluate(FAINT, [NOTEBOOK, OUTPUT]) == []
+        assert lab.amiss(lambda: lab.page.evaluate(FAINT, [NOTEBOOK, OUTPUT])) == []
     lab.close()
 
 
@@ -82,9 +82,10 @@ def test_a_chapters_panels(lab: Lab, chapter: str) -> None:
     lab.resize(1280)
     lab.open(f"notebooks/{PANELS_OF}{chapter}.ipynb").restart_and_run_all()
     assert lab.errors() == []
-    panels = [Panel(lab, where) for where in lab.panels()]
     source = nbs.read(nbs.ROOT / "notebooks" / f"{chapter}.ipynb").cells
-    assert len(panels) == sum("SweepPanel(" in cell.source for cell in source)
+    count = sum("SweepPanel(" in cell.source for cell in source)
+    lab.until(lambda: len(lab.panels()) == count, 200, f"{count} panels")
+    panels = [Panel(lab, where) for where in lab.panels()]
     for width in WIDTHS:
         lab.resize(width)
         assert_layout(lab)
@@ -106,9 +107,9 @@ def headings(path: str) -> list[str]:
 
 def assert_layout(lab: Lab) -> None:
     """Everything fits into the notebook's width, no picture is empty, nothing lies on something else."""
-    assert lab.page.evaluate(TOO_WIDE, [NOTEBOOK, OUTPUT]) == []
-    assert lab.page.evaluate(EMPTY, NOTEBOOK) == 0
-    assert lab.page.evaluate(OVERLAPPING, NOTEBOOK) == 0
+    assert lab.amiss(lambda: lab.page.evaluate(TOO_WIDE, [NOTEBOOK, OUTPUT])) == []
+    assert lab.amiss(lambda: lab.page.evaluate(EMPTY, NOTEBOOK)) == 0
+    assert lab.amiss(lambda: lab.page.evaluate(OVERLAPPING, NOTEBOOK)) == 0
 
 
 def assert_apart(panel: Panel) -> None:

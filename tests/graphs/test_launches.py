@@ -38,4 +38,4 @@ def test_what_is_no_step_is_refused(numbers):
 
 
 def test_a_call_takes_time():
-    assert 0 < call_seconds(torch.device("cpu"), repeats=20) < 1
+    assert 0 < call_seconds(torch.device("cpu"), repeats=20) < 60

@@ -10,20 +10,29 @@ import pytest
 import torch
 
 from helpers.checks import CheckFailed
-from helpers.checks.machinery import limit
+from helpers.checks.machinery import limit, process
+
+
+@contextlib.contextmanager
+def patience(seconds=300.0):
+    """An answer may take so many seconds: by default, enough on a busy machine for each one that ends by itself."""
+    with pytest.MonkeyPatch.context() as patient:
+        patient.setattr(limit, "SECONDS", seconds)
+        patient.setattr(process, "LONGEST", 600.0)
+        yield
 
 
 def accepts(check, answer, capsys):
-    """The check takes the answer and says so in one line; a busy machine has time enough for that."""
-    with pytest.MonkeyPatch.context() as patient:
-        patient.setattr(limit, "SECONDS", 30.0)
+    """The check takes the answer and says so in one line."""
+    with patience():
         check(answer)
     assert capsys.readouterr().out.endswith(": done.\n")
 
 
 def refuses(check, answer, words):
-    """The check refuses the answer, and its message holds `words`."""
-    with pytest.raises(CheckFailed, match=re.escape(words)):
+    """The check refuses the answer, and its message holds `words`; an answer without an end is not waited for."""
+    seconds = 0.5 if "never ends" in words else limit.SECONDS if "did not end" in words else 300.0
+    with patience(seconds), pytest.raises(CheckFailed, match=re.escape(words)):
         check(answer)
 
 

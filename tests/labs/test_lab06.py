@@ -7,7 +7,7 @@ import torch
 
 from helpers.checks import lab06
 from helpers.checks.machinery import limit
-from tests.labs.answers import accepts, endless, refuses, unwritten
+from tests.labs.answers import accepts, endless, patience, refuses, unwritten
 
 
 @pytest.fixture(autouse=True)
@@ -524,4 +524,5 @@ def test_5_no_case_hangs_on_rounding():
     def other_way(lengths, shared, sizes, most_wasted):
         return size_of(lengths, shared, sizes, most_wasted, better=lambda w, most: 1 - w >= 1 - most - 1e-12)
 
-    lab06.check_page_size(other_way)
+    with patience():
+        lab06.check_page_size(other_way)

@@ -42,5 +42,5 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(counted, tmp_pat
 
 
 def test_what_is_measured_is_of_this_world():
-    assert 1e8 < measure_bandwidth(CPU, nbytes=2**24) < 1e13
-    assert 1e8 < measure_flops(CPU, torch.float32, size=256) < 1e16
+    assert 1e5 < measure_bandwidth(CPU, nbytes=2**24) < 1e13
+    assert 1e5 < measure_flops(CPU, torch.float32, size=256) < 1e16

@@ -150,7 +150,7 @@ def test_two_processes_make_it_once(tmp_path):
     started = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    outputs = {process.communicate(timeout=60)[0] for process in started}
+    outputs = {process.communicate(timeout=600)[0] for process in started}
     assert len(outputs) == 1
     assert all(process.returncode == 0 for process in started)
     assert log.read_text() == "x"

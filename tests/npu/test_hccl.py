@@ -5,7 +5,6 @@ Two groups serve all tests: three ranks whose kernels run in the calling thread,
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from helpers.parallel import RankFailed, Ranks
 from tests.npu import hccl_functions as functions
 from tests.npu.hccl_kinds import KINDS
 from tests.parallel import toys
+from tests.parallel.test_ranks import shared_by
 from tests.tiny import reference
 
 BLOCKING, QUEUED = "three ranks, blocking", "two ranks, queued"
@@ -45,16 +45,15 @@ def ranks_of() -> Iterator[Callable[[str], Ranks]]:
         ranks.close()
 
 
-def failure(ranks: Ranks, function: Callable[..., Any], *args: Any) -> tuple[RankFailed, float]:
-    """The error of ranks that fail, and the seconds until it came; no process is left, nor shared memory."""
+def failure(ranks: Ranks, function: Callable[..., Any], *args: Any) -> RankFailed:
+    """The error of ranks that fail; no process is left, nor shared memory that is named after one."""
     ranks.run(functions.meet)
-    pids, begin, files = ranks.pids, time.monotonic(), set(os.listdir("/dev/shm"))
+    pids = ranks.pids
     with pytest.raises(RankFailed) as caught:
         ranks.run(function, *args)
-    seconds = time.monotonic() - begin
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-    assert not set(os.listdir("/dev/shm")) - files
-    return caught.value, seconds
+    assert not shared_by(pids)
+    return caught.value
 
 
 @pytest.mark.parametrize("group", [BLOCKING, QUEUED])
@@ -155,23 +154,21 @@ def test_a_captured_decode_step_of_a_part_of_a_model_gives_what_plain_passes_giv
 
 
 def test_sizes_that_differ_are_told_with_both_ranks(ranks_of):
-    error, _ = failure(ranks_of(BLOCKING), functions.other_sizes)
+    error = failure(ranks_of(BLOCKING), functions.other_sizes)
     assert "HCCL: calls differ: rank" in str(error)
     assert "HcclAllReduce(4 of fp32, op 0, root 0)" in str(error)
 
 
-def test_a_rank_that_has_ended_is_named_within_seconds(ranks_of, tmp_path):
-    error, seconds = failure(ranks_of(QUEUED), functions.dies, 1, str(tmp_path / "told"))
-    took, *lines = (tmp_path / "told").read_text().splitlines()
+def test_a_rank_that_has_ended_is_named_before_the_limit(ranks_of, tmp_path):
+    error = failure(ranks_of(QUEUED), functions.dies, 1, str(tmp_path / "told"))
+    lines = (tmp_path / "told").read_text().splitlines()
     assert error.rank == 1
     assert "rank 0 waits in HcclAllReduce for rank 1 (process" in lines[-1]
-    assert lines[-1].endswith("which has ended")
-    assert float(took) < 10
-    assert seconds < 60
+    assert lines[-1].endswith("which has ended"), "and not: longer than the limit allows"
 
 
 def test_a_rank_that_does_not_come_is_named(ranks_of):
-    error, _ = failure(ranks_of(QUEUED), functions.late, 1)
+    error = failure(ranks_of(QUEUED), functions.late, 1)
     assert error.rank == 1
     assert "gave no answer while another rank waited for it" in str(error)
     assert "in late" in str(error), "where it stands"

@@ -157,7 +157,7 @@ def test_the_profiler_takes_the_devices_own_events(device):
     lap.mark()
     assert all(isinstance(mark, torch.Event) for mark in lap._marks)
     assert len(lap.seconds()) == 2
-    assert 0 < lap.seconds()[0] < 5
+    assert lap.seconds()[0] > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

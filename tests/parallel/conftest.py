@@ -21,7 +21,7 @@ def ranks_of():
 
     def give(world):
         if world not in started:
-            started[world] = Ranks(world, limit=120)
+            started[world] = Ranks(world, limit=300)
         return started[world]
 
     yield give

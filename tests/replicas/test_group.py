@@ -8,7 +8,7 @@ from helpers.engine import BoundedPrefixRouter, Request, least_requests, least_t
 from helpers.replicas import ReplicaGroup
 from helpers.serving import BadRequest, Busy, Draining, RequestFailed
 from tests.replicas.support import group, is_empty, loop
-from tests.serving.service import SlowModel, alone, gather, request, run, tokenizer, until
+from tests.serving.service import GatedModel, SlowModel, alone, gather, request, run, tokenizer, until
 
 
 def test_many_calls_at_once_are_each_as_generate_answers():
@@ -106,7 +106,10 @@ def test_a_reader_who_never_began_leaves_nothing_behind():
 
 
 def test_above_the_bound_another_replica_takes_a_call_and_then_none():
-    here = group(None, None, router=lambda request, engines: 0, slow=0.01, seats=1, max_waiting=1)
+    gated, sizes = [GatedModel(), GatedModel()], dict(seats=1, max_waiting=1)
+    here = group(None, None, router=lambda request, engines: 0, **sizes)
+    for replica, model in zip(here.replicas, gated, strict=True):
+        replica.loop.engine.model = model
 
     async def call():
         assert here.capacity == 4
@@ -119,9 +122,13 @@ def test_above_the_bound_another_replica_takes_a_call_and_then_none():
         with pytest.raises(BadRequest, match="6 answers were asked for, and 4 are computed at most"):
             here.submit([request("many")], 6)
         taken.pop().close()
+        for model in gated:
+            model.let(1)
         while here.num_answers == 4:
             await asyncio.sleep(0.005)
         taken.append(here.submit([request("late", max_tokens=3)]))
+        for model in gated:
+            model.let()
         return [await gather(answers) for answers in taken]
 
     assert len(run(call())) == 4
@@ -162,7 +169,7 @@ def test_draining_takes_no_more_and_lets_the_rest_finish():
 
     async def call():
         begun = [here.submit([request(i, max_tokens=20)]) for i in range(3)]
-        here.drain(20)
+        here.drain(120)
         assert not here.alive
         with pytest.raises(Draining, match="no replica takes requests"):
             here.submit([request("b")])

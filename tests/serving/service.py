@@ -1,8 +1,12 @@
-"""A tiny model with a real tokenizer behind the real server, in a thread of the tests' process."""
+"""A tiny model with a real tokenizer behind the real server, in a thread of the tests' process.
+
+Limits of time here end a test that hangs. No test may depend on them: on a busy machine, all takes long.
+"""
 
 import asyncio
 import contextlib
 import copy
+import math
 import socket
 import threading
 import time
@@ -20,7 +24,7 @@ from tests.model.text.tokenizers import default
 
 NAME = "tiny"
 ROOM = 512
-HTTP = httpx.Client(verify=False, timeout=60)
+HTTP = httpx.Client(verify=False, timeout=120)
 """A plain client, made once: making one reads the machine's certificates."""
 SIZES = dict(policy="fcfs", max_batch_size=8, token_budget=128, num_pages=128, page_size=8)
 
@@ -88,12 +92,34 @@ class SlowModel(DecoderLM):
         return super().forward(batch, cache, logits)
 
 
+class GatedModel(SlowModel):
+    """The tiny model, which computes as many passes as were let through: no answer ends before a test says so."""
+
+    def __init__(self, passes=0):
+        super().__init__()
+        self._gate, self._left, self.begun = threading.Condition(), passes, 0
+
+    def let(self, passes=math.inf):
+        """Set how many passes may be computed from now on."""
+        with self._gate:
+            self._left = passes
+            self._gate.notify_all()
+
+    def forward(self, batch, cache=None, logits="last"):
+        """Wait for the turn of this pass, and compute as the model does."""
+        with self._gate:
+            self.begun += 1
+            assert self._gate.wait_for(lambda: self._left > 0, 120), "the gate stayed closed"
+            self._left -= 1
+        return super().forward(batch, cache, logits)
+
+
 class Running:
     """A server that listens on a free port."""
 
     def __init__(self, service, api_key=None):
         self.service = service
-        self.server = Server(service, api_key, grace=5.0)
+        self.server = Server(service, api_key, grace=60.0)
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -104,15 +130,15 @@ class Running:
     def close(self):
         """End the server as a signal would, and wait."""
         self.server.handle_exit(15, None)
-        self.thread.join(20)
+        self.thread.join(120)
         self.service.loop.close()
         assert not self.thread.is_alive()
 
 
 @contextlib.contextmanager
-def running(api_key=None, slow=0.0, poison=None, ends=(), **sizes):
-    """A server of the tiny model, for the time of a block; afterwards no page is in use."""
-    used = SlowModel(slow, poison, ends)
+def running(api_key=None, slow=0.0, poison=None, ends=(), model=None, **sizes):
+    """A server of the tiny model, or of another one, for the time of a block; afterwards no page is in use."""
+    used = model or SlowModel(slow, poison, ends)
     server = Running(make_service(used, tokenizer(), NAME, **{**SIZES, **sizes}), api_key)
     try:
         yield server
@@ -122,7 +148,7 @@ def running(api_key=None, slow=0.0, poison=None, ends=(), **sizes):
         assert server.service.loop.num_answers == 0
 
 
-def until(condition, seconds=10.0):
+def until(condition, seconds=120.0):
     """Wait until something holds; fail when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -146,6 +172,6 @@ async def gather(answers):
     return [texts[i] for i in sorted(texts)], [reasons[i] for i in sorted(reasons)]
 
 
-def run(coroutine, seconds=30):
+def run(coroutine, seconds=120):
     """Run a coroutine to its end; fail when it takes too long."""
     return asyncio.run(asyncio.wait_for(coroutine, seconds))

@@ -8,11 +8,13 @@ import pytest
 from helpers.caches import PagedKVCache
 from helpers.engine import ContinuousBatcher, FirstComeFirstServed, Request
 from helpers.serving import BadRequest, Busy, Draining, EngineLoop, Observer, RequestFailed
-from tests.serving.service import SlowModel, alone, gather, request, run, tokenizer, until
+from tests.serving.service import GatedModel, SlowModel, alone, gather, request, run, tokenizer, until
 
 
-def engine_loop(max_waiting=64, slow=0.0, poison=None, policy="fcfs", pages=128, seats=8, observer=None):
-    used = SlowModel(slow, poison)
+def engine_loop(
+    max_waiting=64, slow=0.0, poison=None, policy="fcfs", pages=128, seats=8, observer=None, model=None
+):
+    used = model or SlowModel(slow, poison)
     engine = ContinuousBatcher(
         used, PagedKVCache.for_model(used, pages, 8), seats, 128, policy=policy, log=1, tokenizer=tokenizer()
     )
@@ -58,11 +60,10 @@ def test_a_closed_call_frees_its_pages_and_disturbs_nobody():
         leaving.close()
         with pytest.raises(StopAsyncIteration):
             await anext(leaving)
-        text = await gather(staying)
-        assert loop.num_answers == 0
-        return text
+        return await gather(staying)
 
     assert run(call())[0] == [alone("Stay", 30).answer]
+    until(lambda: loop.num_answers == 0)
     assert loop.engine.cache.used_pages == 0
     loop.close()
 
@@ -120,7 +121,8 @@ def test_what_the_engine_refuses_is_told_and_undone():
 
 
 def test_above_the_bound_calls_are_refused_until_others_end():
-    loop = engine_loop(max_waiting=2, seats=2, slow=0.01)
+    gated = GatedModel()
+    loop = engine_loop(max_waiting=2, seats=2, model=gated)
 
     async def call():
         taken = [loop.submit([request(i, max_tokens=20)]) for i in range(4)]
@@ -129,9 +131,11 @@ def test_above_the_bound_calls_are_refused_until_others_end():
         with pytest.raises(BadRequest, match="5 answers were asked for, and 4 are computed at most"):
             loop.submit([request("many")], 5)
         taken.pop().close()
+        gated.let(1)
         while loop.num_answers == 4:
             await asyncio.sleep(0.005)
         taken.append(loop.submit([request("late", max_tokens=3)]))
+        gated.let()
         return [await gather(answers) for answers in taken]
 
     assert len(run(call())) == 4
@@ -210,11 +214,14 @@ class FaultyTook(Observer):
     ids=["push", "leave", "passed", "ended", "took"],
 )
 def test_an_error_outside_of_a_pass_ends_every_call_and_the_thread(parts):
-    loop = engine_loop(slow=0.005, **parts)
+    gated = GatedModel()
+    loop = engine_loop(model=gated, **parts)
 
     async def call():
         first = loop.submit([request("a", max_tokens=400)])
+        until(lambda: gated.begun)  # nothing fails before all calls are there
         calls = [first, *(loop.submit([request(name, max_tokens=6)]) for name in ("bad", "behind"))]
+        gated.let()
         ends = await asyncio.gather(*map(gather, calls), return_exceptions=True)
         until(lambda: not loop._thread.is_alive())
         with pytest.raises(Draining, match="takes no more requests"):
@@ -234,7 +241,7 @@ def test_draining_takes_no_more_and_lets_the_rest_finish():
     async def call():
         begun = loop.submit([request("a", max_tokens=20)])
         await anext(begun)
-        loop.drain(20)
+        loop.drain(120)
         assert not loop.alive
         with pytest.raises(Draining):
             loop.submit([request("b")])
@@ -246,12 +253,14 @@ def test_draining_takes_no_more_and_lets_the_rest_finish():
 
 
 def test_what_is_not_ready_in_time_ends_with_an_error():
-    loop = engine_loop(slow=0.01)
+    gated = GatedModel(passes=1)
+    loop = engine_loop(model=gated)
 
     async def call():
         begun = loop.submit([request("a", max_tokens=400)])
         await anext(begun)
-        loop.drain(0.1)
+        loop.drain(0.0)
+        gated.let()
         with pytest.raises(Draining, match="was not ready in time"):
             await gather(begun)
 

@@ -11,7 +11,7 @@ import pytest
 from helpers.serving import Limits, TooLarge, Unauthorized, error_response
 from tests.serving.service import HTTP, NAME, alone, running, until
 
-LIMITS = Limits(body_bytes=5000, body_seconds=0.5)
+LIMITS = Limits(body_bytes=5000)
 JSON = {"Content-Type": "application/json"}
 
 
@@ -96,13 +96,14 @@ def test_json_is_known_by_every_spelling(server):
         assert answer.status_code == 200
 
 
-def test_a_body_that_does_not_come_is_given_up(server):
-    with socket.create_connection(("127.0.0.1", server.port)) as client:
+def test_a_body_that_does_not_come_is_given_up():
+    hasty = running(limits=Limits(body_seconds=0.3))
+    with hasty as server, socket.create_connection(("127.0.0.1", server.port)) as client:
         head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         client.sendall(head + b"Content-Length: 100\r\n\r\n{")
-        client.settimeout(10)
+        client.settimeout(120)
         assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
-    assert is_well(server)
+        assert server.service.loop.num_answers == 0
 
 
 def test_connections_that_break_off_harm_nobody(server):
@@ -193,7 +194,7 @@ def fuzzed(number):
 
 def test_300_strange_bodies_are_answered_or_refused(server):
     statuses = []
-    with httpx.Client(timeout=60) as client:
+    with httpx.Client(timeout=120) as client:
         for number in range(340):
             path, raw = fuzzed(number)
             answer = client.post(server.url + path, content=raw, headers=JSON)

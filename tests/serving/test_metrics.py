@@ -3,13 +3,12 @@
 import json
 import re
 
-import pytest
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from helpers.engine import Request, RequestState
 from helpers.serving import ServerMetrics
-from tests.serving.service import HTTP, running, until
+from tests.serving.service import HTTP, GatedModel, running, until
 from tools.notebooks import ROOT
 
 EXPECTED = [
@@ -66,7 +65,7 @@ def test_what_happened_is_counted():
         assert found["request_success_total", "length"] == 2
         times = [found[f"{name}_seconds_sum"] for name in ("time_to_first_token", "e2e_request_latency")]
         assert 0 < times[0] < times[1]
-        assert found["inter_token_latency_seconds_sum"] == pytest.approx(times[1] - times[0], rel=0.5)
+        assert 8 * 0.002 <= found["inter_token_latency_seconds_sum"] <= times[1] - times[0]
 
 
 def test_histograms_are_those_of_prometheus_client():
@@ -86,7 +85,8 @@ def test_histograms_are_those_of_prometheus_client():
 
 
 def test_gauges_and_preemptions_while_the_memory_is_short():
-    with running(slow=0.01, num_pages=12, max_batch_size=2) as server:
+    gated = GatedModel(passes=1)
+    with running(model=gated, num_pages=12, max_batch_size=2) as server:
         body = {"prompt": "x", "max_tokens": 60, "ignore_eos": True, "stream": True, "n": 3}
         with HTTP.stream("POST", server.url + "/v1/completions", json=body) as answer:
             lines = answer.iter_lines()
@@ -95,6 +95,7 @@ def test_gauges_and_preemptions_while_the_memory_is_short():
             assert found["num_requests_running"] == 2
             assert found["num_requests_waiting"] == 1
             assert found["kv_cache_usage_perc"] in [k / 12 for k in range(1, 13)]
+            gated.let()
             assert len(list(lines)) > 180
         until(lambda: numbers(server)[1]["kv_cache_usage_perc"] == 0)
         found = numbers(server)[1]

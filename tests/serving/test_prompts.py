@@ -51,6 +51,6 @@ def test_a_copy_does_not_wait_for_the_others_turn():
     reader = threading.Thread(target=lambda: found.extend(other.texts_of([tokens, tokens])), daemon=True)
     with own._turn:
         reader.start()
-        reader.join(10)
+        reader.join(120)
     assert found == ["One", "One"]
     assert other._tokenizer is not own._tokenizer

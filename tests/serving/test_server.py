@@ -41,7 +41,7 @@ class Program:
         """Send a signal; return the exit status and what the program said last."""
         self.process.send_signal(sig)
         try:
-            out, err = self.process.communicate(timeout=30)
+            out, err = self.process.communicate(timeout=120)
         finally:
             self.process.kill()
         return self.process.returncode, out, err
@@ -49,11 +49,11 @@ class Program:
 
 @pytest.fixture(scope="module")
 def program(folder):
-    started = Program(folder, "--port", "0", "--grace", "20", "--pages", "64", COURSE_API_KEY="k")
+    started = Program(folder, "--port", "0", "--grace", "120", "--pages", "64", COURSE_API_KEY="k")
     yield started
     if started.process.poll() is None:
         started.process.kill()
-    started.process.wait(10)
+    started.process.wait(60)
 
 
 KEY = {"Authorization": "Bearer k"}
@@ -66,7 +66,7 @@ def test_it_greets_with_its_address_and_a_command_that_works(program):
     words = command.split(" -d '")
     body = json.loads(words[1].rstrip("'"))
     url = words[0].split()[1]
-    answer = HTTP.post(url, headers=KEY, json={**body, "max_tokens": 3}, timeout=30)
+    answer = HTTP.post(url, headers=KEY, json={**body, "max_tokens": 3}, timeout=120)
     assert answer.json()["usage"]["completion_tokens"] == 3
 
 
@@ -103,16 +103,17 @@ def test_a_signal_ends_it_when_what_runs_is_answered(program):
 
     def read():
         with HTTP.stream(
-            "POST", program.url + "/v1/completions", headers=KEY, json=body, timeout=60
+            "POST", program.url + "/v1/completions", headers=KEY, json=body, timeout=120
         ) as answer:
-            lines.extend(answer.iter_lines())
+            for line in answer.iter_lines():
+                lines.append(line)
 
     reader = threading.Thread(target=read)
     idle = socket.create_connection(("127.0.0.1", int(program.url.rsplit(":", 1)[1])))
     reader.start()
-    until(lambda: is_running(metrics(program)), 20)
+    until(lambda: lines)  # the answer has begun
     status, out, err = program.end()
-    reader.join(20)
+    reader.join(120)
     idle.close()
     assert (status, out, err) == (0, "", "")
     events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
@@ -121,18 +122,6 @@ def test_a_signal_ends_it_when_what_runs_is_answered(program):
     assert lines[-2] == "data: [DONE]"
     with pytest.raises(httpx.ConnectError):
         HTTP.get(program.url + "/health")
-
-
-def metrics(program):
-    """What the server counts."""
-    return HTTP.get(program.url + "/metrics", headers=KEY).text
-
-
-def is_running(text):
-    """Whether a request is in the batch."""
-    return any(
-        line.startswith("vllm:num_requests_running{") and line.endswith(" 1.0") for line in text.splitlines()
-    )
 
 
 def test_options():

@@ -118,7 +118,7 @@ def write_configuration(room: Classroom, settings: Mapping[str, Any]) -> Path:
 
 @contextlib.contextmanager
 def running(
-    room: Classroom, config: Path, url: str, limit: float = 60.0
+    room: Classroom, config: Path, url: str, limit: float = 300.0
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the hub, yield it when it answers, and end it, its proxy and all servers afterwards.
 

@@ -55,9 +55,9 @@ def test_a_refusal_is_a_record(server):
 
 
 def test_a_broken_connection_is_a_record():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    heard = call(f"http://127.0.0.1:{port}", completion("x", 3))
+    with socket.socket() as deaf:  # has the port, so that nothing else gets it, and does not listen
+        deaf.bind(("127.0.0.1", 0))
+        heard = call(f"http://127.0.0.1:{deaf.getsockname()[1]}", completion("x", 3))
     assert (heard.status, heard.ok) == (0, False)
     assert heard.error.startswith("ConnectError")
 

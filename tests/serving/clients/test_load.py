@@ -61,10 +61,9 @@ def test_a_request_for_nothing_is_refused():
 
 def test_a_wait_behind_others_counts_from_the_moment_that_was_due():
     with running(slow=0.02, max_batch_size=1) as slow:
-        report = open_loop(slow.url, Trace([Arrival(0.0, 4, 10), Arrival(0.01, 4, 2)]), VOCAB)
-    first, second = sorted(report.outcomes, key=lambda o: o.name)
-    assert second.first_token > first.last_token  # one seat: the second waited for the first
-    assert second.ttft > first.last_token - second.arrived > 0
+        report = open_loop(slow.url, Trace([Arrival(0.0, 4, 10), Arrival(0.01, 4, 10)]), VOCAB)
+    # One seat: the one that comes second, which need not be the one that was sent second, waits for ten passes.
+    assert max(outcome.ttft for outcome in report.outcomes) >= 11 * 0.02 - 0.01
 
 
 def test_clients_ask_again_when_they_are_answered(server):
