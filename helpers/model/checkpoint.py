@@ -20,7 +20,8 @@ from helpers.machine.device import choose_device
 from helpers.model.batch import FlatBatch
 from helpers.model.checkpoint_files import read_tensors
 from helpers.model.decoder import DecoderLM
-from helpers.model.meta_model import brief, checked, config_from_file
+from helpers.model.meta_model import checked, config_from_file
+from helpers.model.sizing.refusal import brief
 from helpers.model.weights import build
 from helpers.storage import smollm2
 from helpers.storage.files import (
