@@ -23,6 +23,7 @@ from helpers.model.decoder import DecoderLM
 from helpers.model.meta_model import checked, config_from_file
 from helpers.model.sizing.refusal import brief
 from helpers.model.weights import build
+from helpers.ops.products import NEVER
 from helpers.storage import smollm2
 from helpers.storage.files import (
     CacheError,
@@ -165,6 +166,18 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
+def _who_computes(model: DecoderLM) -> str:
+    """Return in plain words who computes a pass of a model on this machine, and where the README explains it."""
+    passes, where = model.native_passes, 'README, "Speed on a CPU"'
+    if passes is None:
+        return f"PyTorch computes each layer, one operator after the other ({where})"
+    few = "" if passes.most == NEVER else f" of up to {passes.most} tokens"
+    return (
+        f"C++ code of the course computes all layers of a pass{few} in one call, called a native pass ({where}); "
+        "COURSE_NATIVE=0 turns it off"
+    )
+
+
 def main() -> int:
     """Fetch the model, load it, compute one token, and return an exit code: `python -m helpers.model`, for
     the set-up too.
@@ -173,9 +186,7 @@ def main() -> int:
         choose_device()  # torch_npu, where it is, can be imported only when its device is there
         model, _ = load(device="cpu")
         model(FlatBatch.pack([[0]]))
-        print(
-            f"passes on the CPU: {model.native_passes or 'by operators'}; weights {model.matrices()[0].layout}"
-        )
+        print(f"speed on the CPU: {_who_computes(model)}")
     except (CacheError, ValueError, RuntimeError) as error:
         print(f"model: {error}")
         return 1
