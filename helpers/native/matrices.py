@@ -16,7 +16,7 @@ TILE, SPAN = 16, 32
 """Rows that lie together, column by column, and columns that are computed in one go."""
 _FORMATS = {torch.float32: 0, torch.bfloat16: 1}
 _NUMBERS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-_QUAD = 4  # rows of int8 numbers for whole products that lie together
+_QUAD = 4  # rows of int8 numbers for whole products, and columns of codes of 4 bits, that lie together
 
 
 class Plain(NamedTuple):
@@ -51,7 +51,7 @@ class Codes(NamedTuple):
     """
 
     codes: Tensor
-    """`[tiles, in, 16]` uint8; of 4 bits `[tiles, in, 8]`, where byte `j` holds rows `j` (lower half) and `j + 8`.
+    """`[tiles, in, 16]` uint8; of 4 bits `[tiles, in / 4, 8, 4]`: a byte holds rows `j` (lower half) and `j + 8`.
 
     For whole products `[tiles, 4, in / 32, 4, 32]` int8.
     """
@@ -68,7 +68,8 @@ class Codes(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         """Return rows (outputs) and columns (inputs)."""
-        return self.codes.shape[0] * TILE, self.codes.shape[2] * SPAN if self.whole else self.codes.shape[1]
+        columns = self.codes.shape[2] * SPAN if self.whole else self.codes.shape[1] * (4 if self.bits == 4 else 1)
+        return self.codes.shape[0] * TILE, columns
 
     @staticmethod
     def fit(rows: int, columns: int, bits: int, group: int) -> bool:
@@ -87,6 +88,7 @@ class Codes(NamedTuple):
         tiles = _in_tiles(codes)
         if bits == 4:
             tiles = tiles[..., : TILE // 2] | (tiles[..., TILE // 2 :] << 4)
+            tiles = tiles.unflatten(1, (-1, _QUAD)).transpose(2, 3)
         return cls(large_pages.copied(tiles), _in_tiles(scale), offset, bits, group, whole=False)
 
     def unpacked(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -102,9 +104,9 @@ class Codes(NamedTuple):
         if self.bits == 8:
             return _of_rows(self.codes, rows)
         if rows is None:
-            return _of_rows(torch.cat([self.codes & 15, self.codes >> 4], dim=-1), None)
+            return torch.cat([self.codes & 15, self.codes >> 4], dim=2).transpose(1, 2).flatten(2).flatten(0, 1)
         tile, place = rows // TILE, rows % TILE
-        both = self.codes[tile, :, place % (TILE // 2)]
+        both = self.codes[tile, :, place % (TILE // 2)].flatten(1)
         return torch.where((place < TILE // 2).unsqueeze(1), both & 15, both >> 4)
 
 

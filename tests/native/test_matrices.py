@@ -73,14 +73,54 @@ def test_codes_are_the_numbers_that_their_grids_say(drawn):
 
 
 @settings(max_examples=80, deadline=None)
-@given(coded(), st.integers(1, 20))
-def test_a_product_with_codes_has_the_bits_of_the_product_with_their_numbers(drawn, tokens):
+@given(coded((8,)), st.integers(1, 20))
+def test_a_product_with_codes_of_8_bits_has_the_bits_of_the_product_with_their_numbers(drawn, tokens):
     codes, values, _ = drawn
     x = torch.randn(tokens, codes.shape[1], generator=torch.Generator().manual_seed(tokens))
     got = product(x, codes)
     assert torch.equal(got, product(x, Plain.pack(numbers(codes))))
     size = x.abs() @ values.abs().T
     assert ((got - x @ values.T).abs() <= 1e-5 * size).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(coded((4,)), st.integers(1, 20), st.integers(0, 30))
+def test_a_product_with_codes_of_4_bits_is_as_near_as_floats_are(drawn, tokens, spread):
+    codes, values, (plain, scale, _) = drawn
+    generator = torch.Generator().manual_seed(tokens)
+    x = torch.randn(tokens, codes.shape[1], generator=generator)
+    x = x * 2.0 ** torch.randint(-spread, spread + 1, x.shape, generator=generator)  # numbers far apart
+    exact = x.double() @ values.double().T
+    # Each number is rounded to 2^-22 of the largest of its 32; then few sums are rounded as floats are.
+    peaks = x.unflatten(1, (-1, 32)).abs().amax(dim=2).double().repeat_interleave(32, 1)
+    of_codes = (plain.float() * scale.float().repeat_interleave(codes.group, 1)[:, : codes.shape[1]]).double()
+    bound = 2.0**-22 * (peaks @ values.double().abs().T)
+    bound += 2.0**-22 * (x.double().abs() @ (of_codes + (values - of_codes).abs()).T)
+    assert ((product(x, codes) - exact).abs() <= bound).all()
+
+
+def test_whole_numbers_times_codes_of_4_bits_are_exact():
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randint(-(2**15), 2**15, (7, 96), generator=generator).float()
+    plain = torch.randint(0, 16, (32, 96), generator=generator).to(torch.uint8)
+    codes = Codes.pack(plain, torch.full((32, 3), 0.25), None, 4, 32)
+    assert torch.equal(product(x, codes), x @ (plain.float() - 8).T / 4)
+
+
+def test_the_largest_codes_and_numbers_do_not_overflow():
+    codes = Codes.pack(torch.full((16, 4096), 15, dtype=torch.uint8), torch.ones(16, 1), None, 4, 4096)
+    for largest in (127.0 * 65793, -128.0 * 65793, 1.0e33, 2.0**-90):
+        x = torch.full((3, 4096), largest)
+        torch.testing.assert_close(product(x, codes) / 4096, x[:, :16] * 7, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
+def test_what_is_no_number_spoils_its_own_token_of_codes_of_4_bits(bad):
+    x = torch.randn(3, 64)
+    x[1, 40] = bad
+    got = product(x, Codes.pack(torch.ones(16, 64, dtype=torch.uint8), torch.rand(16, 1), None, 4, 64))
+    assert not got[1].isfinite().any()
+    assert got[[0, 2]].isfinite().all()
 
 
 @settings(max_examples=60, deadline=None)
@@ -123,6 +163,7 @@ def test_a_token_has_the_same_bits_whatever_stands_beside_it(whole):
         else [
             Plain.pack(torch.randn(24, 64).bfloat16()),
             Codes.pack(plain.view(torch.uint8), torch.rand(32, 2), None, 8, 32),
+            Codes.pack(plain.view(torch.uint8) & 15, torch.rand(32, 2), None, 4, 32),
         ]
     )
     for matrix in matrices:

@@ -16,7 +16,7 @@ enum Number : int32_t { FP32, FP16, BF16 };
 enum Offset : int32_t { MIDDLE, MINIMUM, ZERO };  // what a group stores beside its scale: nothing, a value, a code
 
 struct Matrix {
-  const void* weight;         // [tiles, columns, TILE], INT4 in half the bytes; W8A8: [tiles, columns / SPAN, TILE, SPAN]
+  const void* weight;         // [tiles, columns, TILE]; INT4: [tiles, columns / 4, TILE / 2, 4]; W8A8: [tiles, columns / SPAN, TILE, SPAN]
   const float* bias;          // no bias: null
   const void *scale, *offset; // [tiles, groups, TILE], the offset like the scale, a ZERO in a byte
   int32_t rows, columns, group;
@@ -50,7 +50,7 @@ struct Plain {
   void column(int k, F* w) const { for (int j = 0; j < V; j++) w[j] = load(at + (size_t)k * TILE + j * W); }
 };
 
-// Codes. Byte j of a column of INT4 holds rows j (lower half) and j + 8. begin(k) comes before column k, a multiple of SPAN.
+// Codes. A byte of INT4 holds rows j (lower half) and j + 8. begin(k) comes before column k, a multiple of SPAN.
 template <Format FORMAT>
 struct Coded {
   const Matrix& m;
@@ -72,7 +72,10 @@ struct Coded {
   }
   void column(int k, F* w) const {
     U codes[V];
-    if (FORMAT == INT4) nibbles(at + (size_t)k * (TILE / 2), codes);
+    if (FORMAT == INT4) {
+      nibbles(at + (size_t)k / 4 * (TILE * 2), codes);
+      for (int j = 0; j < V; j++) codes[j] = codes[j] >> 8 * (k % 4) & 15;
+    }
     else for (int j = 0; j < V; j++) codes[j] = bytes(at + (size_t)k * TILE + j * W);
     for (int j = 0; j < V; j++) w[j] = fma(floats(codes[j]), scale[j], low[j]);
   }

@@ -1,7 +1,7 @@
 // Products of tokens and a matrix, for every format of weights. A product is a single sum of floats (W8A8: of whole
 // numbers), in the order of columns: its bits do not depend on the other tokens, nor on how a row is stored.
 #pragma once
-#include "formats.h"
+#include "fixed_point.h"
 
 // The tokens that meet a matrix, in the form that its format wants.
 struct Tokens {
@@ -9,7 +9,12 @@ struct Tokens {
   int count, columns;
   std::vector<int8_t> codes;  // for W8A8: each token with a scale of its own
   std::vector<float> scale;
+  std::vector<Block> blocks;  // for INT4: [count, columns / SPAN]
   Tokens(const Matrix& m, const float* x, int count) : x(x), count(count), columns(m.columns) {
+    if (m.format == INT4) {
+      blocks.resize((size_t)count * columns / SPAN);
+      for (size_t i = 0; i < blocks.size(); i++) blocks[i] = Block(x + i * SPAN);
+    }
     if (m.format == W8A8) {
       codes.resize((size_t)count * columns), scale.resize(count);
       for (int t = 0; t < count; t++) scale[t] = quantise(x + (size_t)t * columns, columns, &codes[(size_t)t * columns]);
@@ -152,16 +157,35 @@ static void meet_whole(const Matrix& m, int tile, const Tokens& t, float* y) {
     }
 }
 
+// Codes of 4 bits: a tile's sums in the order of blocks, each block's a sum of whole numbers.
+static void meet_digits(const Matrix& m, int tile, const Tokens& t, float* y) {
+  Coded<INT4> w(m, tile);
+  const int blocks = m.columns / SPAN;
+  const Ahead ahead = {tile_at(m, tile + 1), bytes_of_column(INT4), 0, 1};
+  std::fill(y, y + (size_t)t.count * TILE, 0.0f);
+  for (int b = 0; b < blocks; b++) {
+    w.begin(b * SPAN);
+    ahead.ask(b * SPAN);
+    for (int c = 0, count; c < t.count; c += count) {
+      count = std::min(TOGETHER, t.count - c);
+      as_constant<TOGETHER>(count, [&](auto C) {
+        add_block<C>(w, w.at + (size_t)b * SPAN * bytes_of_column(INT4), &t.blocks[(size_t)c * blocks + b], blocks, y + (size_t)c * TILE);
+      });
+    }
+  }
+}
+
 // The product of x [tokens, columns] and a matrix, shared by the threads: put(token, first row, sums, how many).
 template <class Put>
 static void product(const Matrix& m, const float* x, int tokens, Put put) {
-  const int unit = tokens == 1 && m.format != W8A8 ? ALONE : 1;
+  const int unit = tokens == 1 && m.format != W8A8 && m.format != INT4 ? ALONE : 1;
   std::vector<float> y((size_t)std::min(tokens, CHUNK) * unit * TILE);
   for (int from = 0; from < tokens; from += CHUNK) {
     const Tokens t(m, x + (size_t)from * m.columns, std::min(CHUNK, tokens - from));
 #pragma omp for schedule(static)
     for (int first = 0; first < tiles(m); first += unit) {
       if (m.format == W8A8) meet_whole(m, first, t, y.data());
+      else if (m.format == INT4) meet_digits(m, first, t, y.data());
       else if (t.count > 3) meet(m, first, t, y.data());
       else if (t.count > 1) meet_few(m, first, t, y.data());
       else if (unit == ALONE && first + unit <= tiles(m)) meet_alone<ALONE>(m, first, t.x, y.data());

@@ -102,19 +102,68 @@ static inline U bytes(const uint8_t* p) {
 #endif
 }
 static inline F floats(U v) { return __builtin_convertvector((I)v, F); }  // of numbers below 2^31
-// Eight bytes as 16 numbers of 4 bits: the lower halves of all, then the upper halves.
+// Numbers of 4 bits of 16 rows and four columns, in 32 bytes (row by row; the upper halves are rows 8 to 15): each 32 bits
+// of the vectors hold a row's four.
 static inline void nibbles(const uint8_t* p, U* out) {
+  constexpr uint32_t HALF = 0x0f0f0f0f;
 #if defined(__AVX512F__)
-  int64_t eight; memcpy(&eight, p, sizeof eight);
-  const U both = (U)_mm512_cvtepu8_epi32(_mm_set1_epi64x(eight));
-  out[0] = (both >> (U){0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4}) & 15;
+  const U both = (U)_mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)p));
+  out[0] = (both >> (U){0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4}) & HALF;
 #else
   for (int j = 0; j < 8 / W; j++) {
-    const U both = bytes(p + j * W);
-    out[j] = both & 15, out[8 / W + j] = both >> 4;
+    U both; memcpy(&both, p + j * sizeof both, sizeof both);
+    out[j] = both & HALF, out[8 / W + j] = both >> 4 & HALF;
   }
 #endif
 }
+
+// For each of W rows, the sum of four more products of a code below 16 and a digit (int8): exact for 32 products.
+// Where 16 bits hold a sum, a row has two of them; whole gives the sums.
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+static inline I add_digits(I s, U codes, const int8_t* digits) {
+  int32_t four; memcpy(&four, digits, sizeof four);
+#if defined(__AVX512VNNI__)
+  return (I)_mm512_dpbusd_epi32((__m512i)s, (__m512i)codes, _mm512_set1_epi32(four));
+}
+static inline I whole(I s) { return s; }
+#else
+  return (I)_mm512_add_epi16((__m512i)s, _mm512_maddubs_epi16((__m512i)codes, _mm512_set1_epi32(four)));
+}
+static inline I whole(I s) { return (I)_mm512_madd_epi16((__m512i)s, _mm512_set1_epi16(1)); }
+#endif
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+static inline I add_digits(I s, U codes, const int8_t* digits) {
+  int32_t four; memcpy(&four, digits, sizeof four);
+#if defined(__AVXVNNI__)
+  return (I)_mm256_dpbusd_avx_epi32((__m256i)s, (__m256i)codes, _mm256_set1_epi32(four));
+}
+static inline I whole(I s) { return s; }
+#else
+  __m256i more = _mm256_add_epi16((__m256i)s, _mm256_maddubs_epi16((__m256i)codes, _mm256_set1_epi32(four)));
+  asm("" : "+x"(more));  // GCC would compute all products before it adds one, and run out of registers
+  return (I)more;
+}
+static inline I whole(I s) { return (I)_mm256_madd_epi16((__m256i)s, _mm256_set1_epi16(1)); }
+#endif
+#elif defined(__aarch64__)
+static inline I add_digits(I s, U codes, const int8_t* digits) {
+  int32_t four; memcpy(&four, digits, sizeof four);
+  const int8x16_t x = (int8x16_t)codes, y = vreinterpretq_s8_s32(vdupq_n_s32(four));
+#if defined(__ARM_FEATURE_DOTPROD)
+  return (I)vdotq_s32((int32x4_t)s, x, y);
+#else
+  const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(y)));
+  return (I)vaddq_s32((int32x4_t)s, vpaddq_s32(low, vpaddlq_s16(vmull_high_s8(x, y))));
+#endif
+}
+static inline I whole(I s) { return s; }
+#else
+static inline I add_digits(I s, U codes, const int8_t* digits) {
+  for (int c = 0; c < 4; c++) s += (I)(codes >> 8 * c & 255) * digits[c];
+  return s;
+}
+static inline I whole(I s) { return s; }
+#endif
 
 // Sums of products of int8, exact in int32: 32 products more, and the whole sum.
 #if defined(__AVX2__)
@@ -168,6 +217,18 @@ static inline void store(bf16* p, F v) {  // to the nearest, of two equally near
   U nan = (U)(v != v);
   Halves h = __builtin_convertvector((rounded & ~nan) | (nan & 0x7fc0u), Halves);
   memcpy(p, &h, sizeof h);
+}
+
+static inline void store(int8_t* p, I v) {  // the last 8 bits of each
+#if defined(__AVX512F__)
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8((__m512i)v));
+#elif defined(__AVX2__)
+  const __m256i first = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i apart = _mm256_shuffle_epi8((__m256i)v, first);
+  _mm_storel_epi64((__m128i*)p, _mm_or_si128(_mm256_castsi256_si128(apart), _mm256_extracti128_si256(apart, 1)));
+#else
+  for (int j = 0; j < W; j++) p[j] = (int8_t)v[j];
+#endif
 }
 
 // The sums of four vectors, in order.
