@@ -162,8 +162,18 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
-            f"COURSE_MODEL={name!r} is no folder here, and the hub did not give it: {error}"
+            f"COURSE_MODEL={name!r} is no folder here, and the hub did not give it: {_reason(error)}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return in words of the course why the hub gave no model; its own answer stays in the chained error."""
+    answer = getattr(error, "response", None)
+    return {
+        401: "it knows no such model, or wants you to log in (hf auth login)",
+        403: "its page wants the model's terms accepted first",
+        404: "it knows no such model",
+    }.get(getattr(answer, "status_code", 0), "it cannot be reached from here")
 
 
 def _who_computes(model: DecoderLM) -> str:

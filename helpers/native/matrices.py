@@ -68,7 +68,9 @@ class Codes(NamedTuple):
     @property
     def shape(self) -> tuple[int, int]:
         """Return rows (outputs) and columns (inputs)."""
-        columns = self.codes.shape[2] * SPAN if self.whole else self.codes.shape[1] * (4 if self.bits == 4 else 1)
+        columns = (
+            self.codes.shape[2] * SPAN if self.whole else self.codes.shape[1] * (4 if self.bits == 4 else 1)
+        )
         return self.codes.shape[0] * TILE, columns
 
     @staticmethod
@@ -104,7 +106,9 @@ class Codes(NamedTuple):
         if self.bits == 8:
             return _of_rows(self.codes, rows)
         if rows is None:
-            return torch.cat([self.codes & 15, self.codes >> 4], dim=2).transpose(1, 2).flatten(2).flatten(0, 1)
+            return (
+                torch.cat([self.codes & 15, self.codes >> 4], dim=2).transpose(1, 2).flatten(2).flatten(0, 1)
+            )
         tile, place = rows // TILE, rows % TILE
         both = self.codes[tile, :, place % (TILE // 2)].flatten(1)
         return torch.where((place < TILE // 2).unsqueeze(1), both & 15, both >> 4)

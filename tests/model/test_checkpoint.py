@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from helpers.model import checkpoint
@@ -348,3 +349,27 @@ def test_the_set_up_says_who_computes_and_where_that_is_explained(monkeypatch, c
     heading = line.split('README, "')[1].split('"')[0]
     assert f"### {heading}\n" in (ROOT / "README.md").read_text()
     assert ("COURSE_NATIVE=0 turns it off" in line) == (most is not None)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "log in"),
+        (403, "terms accepted"),
+        (404, "knows no such model"),
+        (None, "cannot be reached from here"),
+    ],
+)
+def test_a_hub_that_gives_nothing_is_told_in_words_of_the_course(monkeypatch, status, words):
+    def refuse(*_, local_files_only=False, **__):
+        if local_files_only:
+            raise LocalEntryNotFoundError("foreign words")
+        error = OSError("foreign words\nand more of them")
+        error.response = SimpleNamespace(status_code=status)
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    monkeypatch.setenv("COURSE_MODEL", "someone/a-model")
+    with pytest.raises(ValueError, match=words) as told:
+        checkpoint.locate()
+    assert "foreign" not in str(told.value)
