@@ -47,7 +47,8 @@ def pass_tokens(text: Any, config: Any) -> TokenPasses:
     `DynamicCache`, and for layers that run more than once or stand in several stacks.
     """
     kind, numbered = config.model_type, _numbered(text)
-    text.config.pad_token_id = None  # some models look for padding in the values of the tokens
+    # Some models look for padding in the values of the tokens; a config of theirs may take a number alone.
+    vars(text.config)["pad_token_id"] = None
     with refusing(kind, "the cache", config), _unchecked():
         with _calls(text) as called, counted_products(text, numbered) as counter:
             first, cache = counter.of(partial(_one_more, text, None))
