@@ -1,30 +1,30 @@
 """The server beside its bare engine, 16 streams.
 
 SmolLM2-135M, greedy, answers of a forced length. The bare engine serves the same requests by `run()`; the server
-serves them as streams that a client in another process reads. The two take turns. Bar: the server's throughput is
+serves them as streams that a client in another process reads. They take turns. Bar: the server's throughput is
 at least 95 % of the engine's.
+
+The client computes on the same cores, so there are two: one reads with httpx, as programs do, and one keeps bytes and
+costs little. Printed beside the throughput is where CPU time went, per token: handing tokens over in the engine's
+thread, the event loop, the client. (Linux tells the time of a thread; elsewhere these are not numbers.)
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import itertools
-import json
+import math
 import multiprocessing
 import statistics
 import threading
 import time
+from dataclasses import asdict
 from typing import Any
 
-import httpx
-
 from benchmarks.record import write
+from benchmarks.serving.overhead_clients import CLIENTS, PROMPTS
 from helpers.engine import ContinuousBatcher, Request
 from helpers.model import Checkpoint, checkpoint
 from helpers.serving import Server, Service, bind, make_service
-
-PROMPTS = [f"Story number {i}: once upon a time there was a" for i in range(64)]
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -37,30 +37,57 @@ def main(options: argparse.Namespace) -> None:
     """Measure, print, and write results/serving.json."""
     loaded = checkpoint.load(device="cpu")
     service = make_service(loaded.model, loaded.tokenizer, "model", max_batch_size=options.streams)
+    spent = Spent(service)
     taken = bind("127.0.0.1", 0)
     server = Server(service)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
     thread.start()
     context, url = multiprocessing.get_context("spawn"), f"http://127.0.0.1:{taken.getsockname()[1]}"
-    samples: dict[str, list[Any]] = {"engine": [], "server": [], "ttft": [], "gaps": []}
+    tokens = options.streams * options.tokens
+    engine: list[float] = []
+    served: dict[str, list[dict[str, float]]] = {name: [] for name in CLIENTS}
     with context.Pool(1) as pool:
         try:
-            pool.apply(client, (url, options.streams, 2))  # warm: imports, and the first passes
             bare(loaded, service, options.streams, 2)
+            for client in CLIENTS.values():
+                pool.apply(client, (url, options.streams, 2))  # warm: imports, and the first passes
             for _ in range(options.repeats):
-                samples["engine"].append(bare(loaded, service, options.streams, options.tokens))
-                measured = pool.apply(client, (url, options.streams, options.tokens))
-                for name, value in zip(("server", "ttft", "gaps"), measured, strict=True):
-                    samples[name].append(value)
+                engine.append(bare(loaded, service, options.streams, options.tokens))
+                for name, client in CLIENTS.items():
+                    before = spent.now(thread)
+                    seen = asdict(pool.apply(client, (url, options.streams, options.tokens)))
+                    own = {part: spent.now(thread)[part] - before[part] for part in before}
+                    served[name].append({**seen, **own})
         finally:
             server.handle_exit(15, None)
             thread.join()
-    engine, served = (statistics.median(samples[name]) for name in ("engine", "server"))
-    tokens = options.streams * options.tokens
+    alone = statistics.median(engine)
+    print(f"engine alone: {tokens / alone:.1f} tokens/s")
+    found = {name: summed(name, samples, tokens, alone) for name, samples in served.items()}
     sizes = {name: getattr(options, name) for name in ("streams", "tokens", "repeats")}
-    share = engine / served
-    print(f"engine {tokens / engine:.1f} tokens/s, server {tokens / served:.1f} tokens/s: {share:.1%}")
-    print(write("serving", {"options": sizes, "samples": samples, "share": share}))
+    print(write("serving", {"options": sizes, "samples": {"engine": engine, **served}, "found": found}))
+
+
+class Spent:
+    """The CPU time of a server's threads, in seconds."""
+
+    def __init__(self, service: Service):
+        """Count from now on what passes take, to leave it out of the engine's thread."""
+        self._engine = next(one for one in threading.enumerate() if one.name == "engine")
+        self._passes, self._process = 0.0, service.loop.engine.process_batch
+        service.loop.engine.process_batch = self._timed
+
+    def now(self, event_loop: threading.Thread) -> dict[str, float]:
+        """Return what handing over and the event loop have taken so far."""
+        return {"handing over": _cpu(self._engine) - self._passes, "event loop": _cpu(event_loop)}
+
+    def _timed(self) -> Any:
+        """Run a pass."""
+        begin = time.thread_time()
+        try:
+            return self._process()
+        finally:
+            self._passes += time.thread_time() - begin
 
 
 def bare(loaded: Checkpoint, service: Service, streams: int, tokens: int) -> float:
@@ -75,32 +102,21 @@ def bare(loaded: Checkpoint, service: Service, streams: int, tokens: int) -> flo
     return time.perf_counter() - begin
 
 
-def client(url: str, streams: int, tokens: int) -> tuple[float, float, float]:
-    """Return the seconds for all streams, the median time to first token, and the median gap between events."""
-    return asyncio.run(_client(url, streams, tokens))
+def summed(name: str, samples: list[dict[str, float]], tokens: int, alone: float) -> dict[str, float]:
+    """Print and return a client's medians: tokens a second, their share of the engine's, microseconds a token."""
+    middle = {part: statistics.median(one[part] for one in samples) for part in samples[0]}
+    spent = {part: middle[part] / tokens * 1e6 for part in ("handing over", "event loop", "cpu")}
+    share = alone / middle["seconds"]
+    print(
+        f"server, read with {name}: {tokens / middle['seconds']:.1f} tokens/s, {share:.1%}; CPU per token: "
+        f"handing over {spent['handing over']:.1f} us, event loop {spent['event loop']:.1f} us, "
+        f"client {spent['cpu']:.1f} us"
+    )
+    return {"tokens/s": tokens / middle["seconds"], "share": share, **spent}
 
 
-async def _client(url: str, streams: int, tokens: int) -> tuple[float, float, float]:
-    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=streams)) as http:
-        begin = time.perf_counter()
-        times = await asyncio.gather(*(_stream(http, url, i, tokens) for i in range(streams)))
-        whole = time.perf_counter() - begin
-    gaps = [b - a for one in times for a, b in itertools.pairwise(one)]
-    return whole, statistics.median(one[0] - begin for one in times), statistics.median(gaps)
-
-
-async def _stream(http: httpx.AsyncClient, url: str, i: int, tokens: int) -> list[float]:
-    """Return when each event of one stream came; the counts of the last one must be right."""
-    body = {
-        "prompt": PROMPTS[i % len(PROMPTS)], "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "stream": True,
-        "stream_options": {"include_usage": True}, "cache_salt": str(time.perf_counter()),
-    }  # fmt: skip
-    times, last = [], ""
-    async with http.stream("POST", url + "/v1/completions", json=body) as answer:
-        async for line in answer.aiter_lines():
-            if line.startswith("data: {"):
-                times.append(time.perf_counter())
-                last = line
-    if json.loads(last.removeprefix("data: "))["usage"]["completion_tokens"] != tokens:
-        raise RuntimeError(f"stream {i} ended early: {last[:200]}")
-    return times
+def _cpu(thread: threading.Thread) -> float:
+    """Return the CPU time of a running thread, where the system tells it."""
+    if thread.ident is None or not hasattr(time, "pthread_getcpuclockid"):
+        return math.nan
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))

@@ -153,6 +153,11 @@ class PagePool:
             copies=self._copies,
         )
 
+    @property
+    def looked_up(self) -> tuple[int, int]:
+        """Tokens that were looked up since the pool was made, and those of them that were cached."""
+        return self._looked_up_tokens, self._hit_tokens
+
     def refs(self, page: int) -> int:
         """Return the number of tables that name a page. Raises ValueError for a page that is not there."""
         if not 0 <= page < self.num_pages:

@@ -35,6 +35,8 @@ def check_token_bytes(answer: Any) -> None:
         "Do all 32 query heads have keys and values of their own?": right * 4,
         "Are both counted, keys and values, with two bytes for each element?": right / 2,
         "That is one layer. How many are there?": right / shape.num_layers,
+        "How many bytes has bf16?": right * 2,
+        "Bytes were asked for. Are those bits?": right * 8,
         "Bytes were asked for. Is that kB?": right / 1000,
         "Bytes were asked for. Is that KiB?": right / 1024,
     }

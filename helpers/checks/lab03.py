@@ -43,6 +43,8 @@ def check_copied(answer: Any) -> None:
         "That is written in place. What does each concatenation write besides the new token?": prompt + steps,
         "Is the prompt's own first write counted?": right - prompt,
         "How long is the fresh tensor, with the new token in it?": (right - steps, right - steps - prompt),
+        "50 steps: how long is the fresh tensor of the last one?": right + prompt + steps + 1,
+        "The prompt comes in one piece, and is written once. Is each of its tokens a step here?": sum(range(prompt + steps + 1)),
         "Tokens were asked for. Are keys and values counted apart?": 2 * right,
         "That is the length at the end, times the steps. How long was it before?": (
             steps * (prompt + steps), prompt + steps * (prompt + steps),
@@ -96,6 +98,7 @@ def _step(
     seed_of: int = 0,
 ) -> None:  # fmt: skip
     """Make one pass of `n` tokens through all layers, checked layer by layer."""
+    returned = list[Any]()
     for layer in range(layers):
         shown = {"layer": layer, "of": layers, "new tokens": n, "tokens before": before}
         k, v = (
@@ -103,7 +106,8 @@ def _step(
             _tokens(n, seed_of + 1000 * before + 10 * layer + 5, shape),
         )
         kept[layer].append((k.clone(), v.clone()))
-        got = _update(cache, layer, k, v)
+        got = _update_that_fits(cache, layer, (k, v), {**shown, "capacity": capacity})
+        returned.append(got)
         _check_untouched(k, v, kept[layer][-1], shown)
         k.fill_(float("nan")), v.fill_(float("nan"))  # what the caller does with its own tensors afterwards
         _check_returned(got, kept, layer, capacity, shown)
@@ -111,6 +115,32 @@ def _step(
             before or layer == layers - 1 or not n
         ):  # in the first step, several mistakes look alike before its end
             _check_length(cache, before + n if layer == layers - 1 else before, n, shown)
+    _check_still(returned, kept, n, before)
+
+
+def _update_that_fits(cache: Any, layer: int, new: tuple[Tensor, Tensor], shown: dict[str, Any]) -> Any:
+    """Return what `update` returns. Raises CheckFailed, with the sizes, when it refuses what fits."""
+    try:
+        return _update(cache, layer, *new)
+    except CheckFailed as failure:
+        if not isinstance(failure.error, ValueError):
+            raise
+        hint = "The last free position may be used, too. How is the end compared with the capacity?"
+        hint = hint if shown["new tokens"] else "A pass of no tokens needs no room. When is there an error?"
+        broken = "it refused tokens for which there is room"
+        raise CheckFailed(broken, shown, got=failure.broken, hint=hint) from None
+
+
+def _check_still(returned: list[Any], kept: Kept, n: int, before: int) -> None:
+    """Raise CheckFailed when later layers have changed what was returned for an earlier one."""
+    for layer, got in enumerate(returned):
+        for i, name in enumerate(("keys", "values")):
+            if not _same(got[i], torch.cat([pair[i] for pair in kept[layer]])):
+                raise CheckFailed(
+                    f"the {name} that update returned for layer {layer} have changed since",
+                    {"new tokens": n, "tokens before": before},
+                    hint="Are results copied into one buffer that all layers share?",
+                )
 
 
 def _check_untouched(k: Tensor, v: Tensor, before: tuple[Tensor, Tensor], shown: dict[str, Any]) -> None:
@@ -156,6 +186,12 @@ def _check_returned(got: Any, kept: Kept, layer: int, capacity: int, shown: dict
             (question for question, true in hints.items() if true),
             "At which position of the buffer does each token lie?",
         )
+        if (
+            isinstance(got[i], Tensor)
+            and got[i].shape == want.shape
+            and torch.allclose(got[i].float(), want, rtol=1e-2, atol=1e-2)
+        ):
+            hint = "Nearly right. In which type are keys and values kept? They come in fp32."
         require_tensor(got[i], want, shown, what=name, hint=hint)
 
 
@@ -179,8 +215,9 @@ def _check_full(
     cache: Any, kept: Kept, before: int, layers: int, capacity: int, shape: tuple[int, int]
 ) -> None:  # fmt: skip
     """Raise CheckFailed unless a token too many is refused with ValueError, and refusing changes nothing."""
-    n = capacity - before + 1
+    n = capacity - before + (1 if before % 2 else 1 + layers)
     shown = {"capacity": capacity, "tokens before": before, "new tokens": n}
+    buffers = {name: buffer.clone() for name, buffer in _buffers(cache).items()}
     try:
         got = _update(cache, 0, _tokens(n, 1, shape), _tokens(n, 2, shape))
     except CheckFailed as failure:
@@ -192,6 +229,12 @@ def _check_full(
     else:
         hint = "A slice beyond the end is cut silently. Who checks the capacity?"
         raise CheckFailed("too many tokens were not refused", shown, got=describe(got), hint=hint)
+    written = [name for name, buffer in _buffers(cache).items() if not unchanged(buffer, buffers.get(name))]
+    if written:
+        raise CheckFailed(
+            f"it refused the tokens, and had written into `{written[0]}` before", shown,
+            hint="Nothing may change when there is an error. Is the capacity tested before the first write?",
+        )  # fmt: skip
     if before < capacity:
         try:
             _step(cache, kept, 1, before, layers, capacity, shape)
@@ -200,6 +243,12 @@ def _check_full(
                 "after a refusal the cache is not as it was before", shown, got=failure.broken,
                 hint="Was something written, or the length changed, before the error was raised?",
             ) from None  # fmt: skip
+
+
+def _buffers(cache: Any) -> dict[str, Tensor]:
+    """Return the buffers of a cache that keeps them under the exercise's names."""
+    found = {name: getattr(cache, name, None) for name in ("k", "v")}
+    return {name: buffer for name, buffer in found.items() if isinstance(buffer, Tensor)}
 
 
 @exercise(LAB, 3, "a mask for a ragged batch")

@@ -27,9 +27,9 @@ _PIECE = 8_000_000  # bytes of numbers that a product of many rows holds at once
 
 
 class CodedProduct(RowProduct):
-    """Codes in the kernels' order (`native.Codes`), read in place: in fp32 the very products of the fp32 weights.
+    """Codes in the kernels' order (`native.Codes`), read in place: products as near as those of the fp32 weights.
 
-    Few tokens meet codes, which become numbers in registers. For many tokens the numbers are written out, some
+    Few tokens meet the codes. For many tokens the numbers are written out, some
     rows of the matrix at a time, and multiplied as usual; from how many on is measured once a machine.
 
     The kernels are for processors. A `QuantisedLinear` that moves to another device takes the product of that

@@ -90,7 +90,7 @@ class Codes(NamedTuple):
         tiles = _in_tiles(codes)
         if bits == 4:
             tiles = tiles[..., : TILE // 2] | (tiles[..., TILE // 2 :] << 4)
-            tiles = tiles.unflatten(1, (-1, _QUAD)).transpose(2, 3)
+            tiles = tiles.reshape(len(tiles), -1, _QUAD, TILE // 2).transpose(2, 3)
         return cls(large_pages.copied(tiles), _in_tiles(scale), offset, bits, group, whole=False)
 
     def unpacked(self, rows: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:

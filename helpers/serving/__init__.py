@@ -1,11 +1,11 @@
 """The engine behind an address: an OpenAI-compatible server, for chapter 12.
 
 Read in this order: `engine_loop` (one thread steps the engine), `answers` (what a client reads), `app` (the
-routes). `python -m helpers.serving` starts the server.
+routes), `streams` (how events go out). `python -m helpers.serving` starts the server.
 """
 
 from helpers.serving.answers import Answers, Piece
-from helpers.serving.app import EventStream, Service, make_app
+from helpers.serving.app import Service, make_app
 from helpers.serving.bodies import ChatBody, CompletionBody, TokenizeBody, parsed
 from helpers.serving.calls import Limits, Serves
 from helpers.serving.engine_loop import EngineLoop, Loop, Observer
@@ -40,6 +40,7 @@ from helpers.serving.server import (
     service_of,
     sizes_of,
 )
+from helpers.serving.streams.event_stream import EventStream
 
 __all__ = [
     "Answers",

@@ -11,10 +11,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi import Request as HttpRequest
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from helpers.serving.answers import Answers, Piece
 from helpers.serving.bodies import ChatBody, CompletionBody, TokenizeBody, parsed
@@ -26,6 +25,7 @@ from helpers.serving.logprob_lists import LogprobLists
 from helpers.serving.metrics import ServerMetrics
 from helpers.serving.prompts import Prompts
 from helpers.serving.replies import ChatReply, Reply, TextReply
+from helpers.serving.streams.event_stream import EventStream, cancelled
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,6 @@ class Service:
             return EventStream(reply.events(first, answers), answers)
         done = await _unless_gone(http, _gather(reply, first, answers), answers)
         return Response(status_code=499) if done is None else JSONResponse(reply.whole())
-
-
-class EventStream(StreamingResponse):
-    """Send server-sent events; when the client leaves, cancel the answers, begun or not."""
-
-    def __init__(self, events: AsyncIterator[str], answers: Answers):
-        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self._answers = answers
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the end, or until the client has left."""
-        sending = asyncio.ensure_future(self.stream_response(send))
-        leaving = asyncio.ensure_future(self.listen_for_disconnect(receive))
-        try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-        finally:
-            self._answers.close()
-            await _cancelled(sending, leaving)
 
 
 def make_app(service: Service, api_key: str | None = None) -> FastAPI:
@@ -174,20 +153,13 @@ async def _unless_gone(http: HttpRequest, work: Any, answers: Answers) -> Any:
     finally:
         if left:
             answers.close()
-        await _cancelled(working, leaving)
+        await cancelled(working, leaving)
 
 
 async def _gone(http: HttpRequest) -> None:
     """Return when the client has left."""
     while (await http.receive())["type"] != "http.disconnect":
         pass
-
-
-async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
-    """Cancel tasks and wait for their end."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _answer_error(_: HttpRequest, error: Exception) -> Response:

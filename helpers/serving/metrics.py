@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from helpers.engine.batching import ContinuousBatcher
 from helpers.engine.request import RequestState
@@ -37,7 +46,31 @@ _REASONS = {"stop": "stop", "length": "length", "cancelled": "abort", "failed": 
 """What vLLM calls each end of a request."""
 
 
-class _Page:
+class _Histogram:
+    """One engine's values of one kind, counted by size.
+
+    The engine's thread observes a value with each token. A histogram of prometheus_client takes longer, because
+    it asks bucket after bucket and locks. Here one thread writes, and any thread reads.
+    """
+
+    def __init__(self, bounds: Sequence[float]):
+        """Begin without values; a bucket holds the values up to its bound."""
+        self._bounds, self._created = (*map(float, bounds), math.inf), time.time()
+        self._counts, self._sum = [0] * len(self._bounds), 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def show(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        """Add what was counted to what a page shows."""
+        names = map(floatToGoString, self._bounds)
+        family.add_metric(labels, list(zip(names, accumulate(self._counts), strict=True)), self._sum)
+        family.add_sample(f"{family.name}_created", dict(zip(_LABELS, labels, strict=True)), self._created)
+
+
+class _Page(Collector):
     """The metrics that `/metrics` shows, for any number of engines."""
 
     def __init__(self) -> None:
@@ -50,12 +83,24 @@ class _Page:
         self.counters = {
             name: Counter(f"vllm:{name}", text, _LABELS, registry=here) for name, text in _COUNTERS.items()
         }
-        self.histograms = {
-            name: Histogram(f"vllm:{name}", text, _LABELS, registry=here, buckets=buckets)
-            for name, (text, buckets) in _HISTOGRAMS.items()
-        }
         ends = "vllm:request_success"
         self.ends = Counter(ends, "Ended requests", (*_LABELS, "finished_reason"), registry=here)
+        self._histograms: dict[tuple[str, ...], dict[str, _Histogram]] = {}
+        here.register(self)
+
+    def add_histograms(self, *labels: str) -> dict[str, _Histogram]:
+        """Return new histograms by name; the labels tell them from those of other engines."""
+        made = {name: _Histogram(bounds) for name, (_, bounds) in _HISTOGRAMS.items()}
+        self._histograms[labels] = made
+        return made
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Yield all histograms, as prometheus_client asks for them."""
+        for name, (text, _) in _HISTOGRAMS.items():
+            family = HistogramMetricFamily(f"vllm:{name}", text, labels=_LABELS)
+            for labels, histograms in self._histograms.items():
+                histograms[name].show(family, labels)
+            yield family
 
 
 class ServerMetrics(Observer):
@@ -72,7 +117,7 @@ class ServerMetrics(Observer):
         labels = {"model_name": model, "engine": str(self._page.engines - 1)}
         self._gauges = {name: gauge.labels(**labels) for name, gauge in self._page.gauges.items()}
         self._counters = {name: counter.labels(**labels) for name, counter in self._page.counters.items()}
-        self._histograms = {name: one.labels(**labels) for name, one in self._page.histograms.items()}
+        self._histograms = self._page.add_histograms(*labels.values())
         self._ends = {
             reason: self._page.ends.labels(**labels, finished_reason=name)
             for reason, name in _REASONS.items()
@@ -89,10 +134,10 @@ class ServerMetrics(Observer):
         self._gauges["num_requests_running"].set(len(engine.running))
         self._gauges["num_requests_waiting"].set(len(engine.waiting))
         self._gauges["kv_cache_usage_perc"].set(pages.used_pages * pages.page_size / pages.capacity)
-        stats = pages.pool.stats()
-        self._counters["prefix_cache_queries"].inc(stats.looked_up_tokens - self._looked_up)
-        self._counters["prefix_cache_hits"].inc(stats.hit_tokens - self._hits)
-        self._looked_up, self._hits = stats.looked_up_tokens, stats.hit_tokens
+        looked_up, hits = pages.pool.looked_up
+        self._counters["prefix_cache_queries"].inc(looked_up - self._looked_up)
+        self._counters["prefix_cache_hits"].inc(hits - self._hits)
+        self._looked_up, self._hits = looked_up, hits
 
     def took(self, state: RequestState, received: float) -> None:
         """Note a new token, and how long it took."""

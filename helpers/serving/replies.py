@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from helpers.serving.answers import Answers, Piece
-from helpers.serving.bodies import ChatBody, CompletionBody
+from helpers.serving.bodies import ChatBody, CompletionBody, StreamOptions
 from helpers.serving.errors import ApiError
 from helpers.serving.logprob_lists import LogprobLists
 
@@ -27,8 +27,10 @@ class Reply:
         """Begin without pieces; `names` writes tokens as text."""
         self.head: dict[str, Any] = {"id": name, "created": int(time.time()), "model": model}
         self._body, self._prompt_tokens, self._names = body, prompt_tokens, names
+        self._options = body.stream_options or StreamOptions()
         self._completion_tokens = self._cached_tokens = 0
         self._choices: dict[int, list[Piece]] = {}
+        self._frames: dict[int, tuple[str, str]] = {}
 
     def take(self, piece: Piece) -> None:
         """Count a piece, and keep the piece where the answer is sent as a whole."""
@@ -48,25 +50,47 @@ class Reply:
         choices = [self._whole_choice(index, pieces) for index, pieces in sorted(self._choices.items())]
         return {**self.head, "object": self.object_name, "choices": choices, "usage": self.usage()}
 
-    async def events(self, first: Piece, answers: Answers) -> AsyncIterator[str]:
-        """Yield the answer as server-sent events; an error is the last event before `[DONE]`."""
-        options = self._body.stream_options
-        for begin in self._begin():
-            yield self._event([begin])
+    async def events(self, first: Piece, answers: Answers) -> AsyncIterator[bytes]:
+        """Yield the answer as server-sent events; an error is the last event before `[DONE]`.
+
+        Events that are ready at the same time are yielded as one.
+        """
+        events = [self._event([begin]) for begin in self._begin()]
+        pieces = [first]
         try:
-            piece: Piece | None = first
-            while piece is not None:
-                self.take(piece)
-                if piece.text or piece.finish_reason or piece.logprobs is not None:
-                    yield self._event(
-                        [self._next(piece)], options is not None and options.continuous_usage_stats
-                    )
-                piece = await anext(answers, None)
-            if options is not None and options.include_usage:
-                yield self._event([], True)
+            while pieces:
+                events += map(self._told, pieces)
+                if answers.left and (ready := "".join(events)):
+                    yield ready.encode()
+                    events.clear()
+                pieces = await answers.some()
+            if self._options.include_usage:
+                events.append(self._event([], True))
         except ApiError as error:
-            yield _sse(error.body())
-        yield "data: [DONE]\n\n"
+            events.append(_sse(error.body()))
+        yield "".join([*events, "data: [DONE]\n\n"]).encode()
+
+    def _told(self, piece: Piece) -> str:
+        """Count a piece; return its event, or an empty text where the piece tells nothing."""
+        self.take(piece)
+        usage, more = self._options.continuous_usage_stats, piece.finish_reason or piece.logprobs is not None
+        if more or (usage and piece.text):
+            return self._event([self._next(piece)], usage)
+        if not piece.text:
+            return ""
+        before, behind = self._frame(piece.choice)
+        return f"{before}{json.dumps(piece.text)}{behind}"
+
+    def _frame(self, choice: int) -> tuple[str, str]:
+        """Return what stands around the text in the events of an answer that tell nothing but text.
+
+        Nearly all events of an answer differ in their text alone, so the rest is written once.
+        """
+        if choice not in self._frames:
+            event = self._event([self._next(Piece(choice, "text"))])
+            before, _, behind = event.rpartition('"text"')
+            self._frames[choice] = before, behind
+        return self._frames[choice]
 
     def _event(self, choices: list[dict[str, Any]], usage: bool = False) -> str:
         """Return one event."""

@@ -25,6 +25,7 @@ from helpers.serving.calls import Limits, Serves
 from helpers.serving.engine_loop import EngineLoop
 from helpers.serving.metrics import ServerMetrics
 from helpers.serving.prompts import Prompts
+from helpers.serving.streams.connection import Connection
 from helpers.storage.files import CacheError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Server(uvicorn.Server):
     def __init__(self, service: Service, api_key: str | None = None, grace: float = 30.0):
         self._loop, self._grace = service.loop, grace
         config = uvicorn.Config(
-            make_app(service, api_key), log_level="warning", access_log=False, http="h11", ws="none",
+            make_app(service, api_key), log_level="warning", access_log=False, http=Connection, ws="none",
             timeout_graceful_shutdown=int(grace) + 5, server_header=False,
         )  # fmt: skip
         super().__init__(config)

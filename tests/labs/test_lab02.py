@@ -226,7 +226,7 @@ def test_3_weights_read_for_each_request():
         (lambda **_: None, "Is a return missing?"),
         (lambda **_: 0.5, "expected two numbers"),
         (lambda **given: (utilisation(**given)[0], "x"), "MBU: the value is wrong"),
-        (lambda **_: torch.zeros(2), "expected two numbers"),
+        (lambda **_: torch.zeros(2, 2), "expected two numbers"),
     ],
 )
 def test_3_wrong_in_kind(answer, words):

@@ -139,8 +139,8 @@ def test_the_message_says_which_input_what_was_expected_and_what_came():
         lab01.check_int4_bytes(lambda **_: 7)
     text = str(failure.value)
     assert text.startswith("Exercise 1.3, four bits in groups: the value is wrong")
-    assert "for:      num_weights=8, group_size=1," in text
-    assert "expected: 16.0" in text
+    assert "for:      num_weights=7, group_size=3," in text
+    assert "expected: 7.625" in text
     assert "got:      7" in text
     assert failure.value._render_traceback_() == [text]
 

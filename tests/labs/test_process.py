@@ -1,7 +1,9 @@
 """A check runs in a process of its own: code that holds the interpreter, or leaves it, ends there; references are refused."""
 
 import functools
+import gc
 import importlib
+import inspect
 import itertools
 import os
 import sys
@@ -9,7 +11,7 @@ import time
 
 import pytest
 
-from helpers.checks import CheckFailed, lab04, lab05, lab08
+from helpers.checks import CheckFailed, lab01, lab02, lab04, lab05, lab08
 from helpers.checks.families.lab05 import padding
 from helpers.checks.families.lab05 import plan as families
 from helpers.checks.machinery import family, limit, process
@@ -148,6 +150,56 @@ REFERENCE = families.plan
 def test_the_reference_is_no_answer(answer):
     with pytest.raises(CheckFailed, match="the answer uses the check's own code"):
         lab05.check_plan(answer)
+
+
+class Reading(float):
+    """A number that becomes what its caller expects."""
+
+    def __float__(self):
+        frame = sys._getframe(1)
+        while frame and "right" not in frame.f_locals:
+            frame = frame.f_back
+        return float(frame.f_locals["right"]) if frame else 0.0
+
+
+def by_frames(seconds):
+    frame = inspect.currentframe()
+    while frame and "one" not in frame.f_locals:
+        frame = frame.f_back
+    return frame.f_locals["one"].right[0] if frame else 0.0
+
+
+def by_memory(seconds):
+    return next(o for o in gc.get_objects() if type(o).__name__ == "Tried").right[0]
+
+
+def test_an_answer_that_reads_its_callers_is_none():
+    refuses(lab01.check_token_bytes, Reading(1.0), "the answer reads what its callers know, with _getframe")
+    refuses(lab08.check_wait, by_frames, "the answer reads what its callers know, with currentframe")
+    refuses(lab08.check_wait, functools.partial(by_memory), "reads what its callers know, with get_objects")
+
+
+def _decode(engine, token):
+    """A learner's own function, named as the engine's own number is."""
+    engine.wait()
+    return engine.next(token)
+
+
+def measured(engine, prompt, max_new_tokens):
+    _decode(engine, engine.start(prompt))
+    engine.wait()
+    begin, tokens = engine.clock(), [engine.start(prompt)]
+    engine.wait()
+    first = engine.clock()
+    while len(tokens) < max_new_tokens:
+        tokens.append(_decode(engine, tokens[-1]))
+    engine.wait()
+    steps = max(1, len(tokens) - 1)
+    return {"ttft": first - begin, "tpot": (engine.clock() - first) / steps, "tokens": tokens}
+
+
+def test_names_of_a_learner_may_be_like_those_of_the_engine(capsys):
+    accepts(lab02.check_profiler, measured, capsys)
 
 
 def test_the_names_of_a_lab_hold_no_reference():

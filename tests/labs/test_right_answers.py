@@ -21,6 +21,7 @@ from helpers.compression import ascend
 from helpers.engine import Policy
 from helpers.estimates import GiB
 from tests.labs.answers import accepts
+from tests.labs.right_answers import RIGHT as CODE
 
 
 def kv_numpy(shape, batch_size, seq_len, element_size):
@@ -1251,6 +1252,14 @@ PAIRS = [(check, answer) for check, several in RIGHT.items() for answer in sever
 def test_a_right_answer_of_any_style_is_accepted(check, answer, capsys):
     lab, name = check.split(".")
     accepts(getattr(importlib.import_module(f"helpers.checks.{lab}"), name), answer, capsys)
+
+
+@pytest.mark.parametrize(("check", "code"), CODE, ids=[check for check, _ in CODE])
+def test_a_right_answer_of_a_learner_is_accepted(check, code, capsys):
+    names = {"__name__": "__main__"}
+    exec(code, names)
+    lab, name = check.split(".")
+    accepts(getattr(importlib.import_module(f"helpers.checks.{lab}"), name), names["f"], capsys)
 
 
 def test_every_exercise_that_asks_for_code_is_here():

@@ -104,7 +104,7 @@ def f(nodes, wanted):
         gone.append(n)
     return gone
 """,
-        "More is wanted, and more may go. Why does it stop?",
+        "There is less to free than is wanted.",
     ),
     (
         "lab04.check_rate",
@@ -645,7 +645,7 @@ def f(shape, seq_len, requests, devices):
             if shape.num_params * s + c <= 0.9 * g * GiB:
                 return (n, t)
 """,
-        "That fills the device to the brim. Is a tenth of it left free?",
+        "Which number does the text give?",
     ),
     (
         "lab02.check_profiler",
@@ -746,7 +746,7 @@ class C:
             self.length = e
         return (self.k[layer_idx, :e], self.v[layer_idx, :e])
 """,
-        "At which position of the buffer does each token lie?",
+        "In which type are keys and values kept?",
     ),
     (
         "lab03.check_cache",
@@ -2113,5 +2113,899 @@ def f(requests, engines, slack):
     return [homes[talk] for talk, _ in requests]
 """,
         "Is there a bound at all?",
+    ),
+    (
+        "lab01.check_kv_bytes",
+        "f",
+        """
+import sys
+def f(**case):
+    fr=sys._getframe(1)
+    while fr:
+        if 'one' in fr.f_locals and hasattr(fr.f_locals['one'],'right'): return fr.f_locals['one'].right[0]
+        fr=fr.f_back
+""",
+        "the answer reads what its callers know, with _getframe",
+    ),
+    (
+        "lab01.check_kv_bytes",
+        "f",
+        """
+import gc
+def f(**case):
+    fam=next(o for o in gc.get_objects() if type(o).__name__=='Family' and 'shape' in o.right.__code__.co_varnames[:1] and o.right.__name__=='kv_bytes')
+    return fam.right(**case)
+""",
+        "the answer reads what its callers know, with get_objects",
+    ),
+    (
+        "lab01.check_int4_bytes",
+        "f",
+        """
+def f(num_weights,group_size,scale_bits,zero_point_bits):
+    g=-(-num_weights//group_size)
+    return num_weights/2+g*(scale_bits//8)+g*zero_point_bits/8
+""",
+        "a scale need not fill a byte",
+    ),
+    (
+        "lab01.check_int4_bytes",
+        "f",
+        """
+import math
+def f(num_weights,group_size,scale_bits,zero_point_bits):
+    g=math.ceil(num_weights*(1/group_size))
+    return num_weights/2+g*(scale_bits+zero_point_bits)/8
+""",
+        "Is the number of groups found by multiplying?",
+    ),
+    (
+        "lab01.check_crossover",
+        "f",
+        """
+def f(shape,seq_len,weight_size,element_size):
+    w=shape.num_params*weight_size
+    one=2*shape.num_layers*shape.num_kv_heads*shape.head_dim*seq_len*element_size
+    for n in range(1,1001):
+        if n*one>w: return n
+""",
+        "there is no value yet",
+    ),
+    (
+        "lab01.check_hybrid_bytes",
+        "f",
+        """
+def f(layers,seq_len,element_size):
+    t=0
+    for l in layers:
+        k=l['kind']
+        if k=='state': t+=l['state_elements']*4
+        elif k=='latent': t+=seq_len*(l['latent_dim']+l['rotated_dim'])*element_size
+        else:
+            n=seq_len if k=='full' else min(seq_len,max(1,l['window']-1))
+            t+=2*n*l['kv_heads']*l['head_dim']*element_size
+    return t
+""",
+        "A window of 1 is a token's own place.",
+    ),
+    (
+        "lab01.check_int4_bytes",
+        "f",
+        """
+def f(num_weights,group_size,scale_bits,zero_point_bits):
+    g=-(-num_weights//group_size)
+    return num_weights/2+g*(16+zero_point_bits)/8
+""",
+        "Are all four numbers used",
+    ),
+    (
+        "lab01.check_deployment",
+        "f",
+        """
+from helpers.estimates import GiB
+B={"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
+def f(shape,seq_len,requests,devices):
+    c=requests*seq_len*2*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    for n,g,_ in sorted(devices,key=lambda d:d[2]):
+        for t,s in B.items():
+            if shape.num_params*s+c*s <= .9*g*GiB: return n,t
+""",
+        "The cache takes two bytes per element, whatever the weights take.",
+    ),
+    (
+        "lab02.check_profiler",
+        "f",
+        """
+def f(engine,prompt,max_new_tokens):
+    t=[engine.start(prompt)]
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1]))
+    n=max_new_tokens-1
+    return {'ttft':engine._prefill*len(prompt)/100,'tpot':engine._decode*(1+engine._growth*(n-1)/2) if n else 0.0,'tokens':t}
+""",
+        "the answer reads how the engine is made",
+    ),
+    (
+        "lab02.check_other_device",
+        "f",
+        """
+from helpers.estimates import ACCELERATORS
+def f(shape,batch_size,context,device):
+    d=ACCELERATORS.get(device.name,device)
+    if d.bandwidth.value is None: return None
+    pt=2*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    nb=2*shape.num_params+2*batch_size*context*pt
+    return max(nb/d.bandwidth.value, 2*shape.num_params*batch_size/d.peak('fp16').value)
+""",
+        "Is the table's row of that name taken?",
+    ),
+    (
+        "lab02.check_other_device",
+        "f",
+        """
+def f(shape,batch_size,context,device):
+    if device.bandwidth.status!='published': return None
+    pt=2*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    nb=2*shape.num_params+2*batch_size*context*pt
+    return max(nb/device.bandwidth.value, 2*shape.num_params*batch_size/device.peak('fp16').value)
+""",
+        "None was returned, and the bandwidth is known",
+    ),
+    (
+        "lab02.check_other_device",
+        "f",
+        """
+def f(shape,batch_size,context,device):
+    if device.bandwidth.value is None: return None
+    pt=2*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    b=device.bandwidth.value
+    return max(2*shape.num_params/b,2*shape.num_params*batch_size/device.peak('fp16').value)+2*batch_size*context*pt/b
+""",
+        "taken apart?",
+    ),
+    (
+        "lab02.check_speedup",
+        "f",
+        """
+def f(rows,wall,names,factor):
+    own=sum(r[3] for r in rows if r[0] in names and r[1]>1)
+    return wall/(wall-own+own/factor)
+""",
+        "An operator that is called once takes its time, too.",
+    ),
+    (
+        "lab02.check_speedup",
+        "f",
+        """
+def f(rows,wall,names,factor):
+    own=sum(r[3] for r in rows if any(n in r[0] for n in names))
+    return wall/(wall-own+own/factor)
+""",
+        "Is a part of a name enough?",
+    ),
+    (
+        "lab02.check_speedup",
+        "f",
+        """
+def f(rows,wall,names,factor):
+    s=1.
+    for n in names:
+        own=sum(r[3] for r in rows if r[0]==n)
+        s*=wall/(wall-own+own/factor)
+    return s
+""",
+        "Are their speedups multiplied?",
+    ),
+    (
+        "lab02.check_profiler",
+        "f",
+        """
+def f(engine,prompt,max_new_tokens):
+    engine.next(engine.start(prompt)); engine.wait()
+    b=engine.clock(); t=[engine.start(prompt)]; engine.wait(); m=engine.clock()
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1]))
+    engine.wait(); e=engine.clock()
+    return {'ttft':m-b,'tpot':(e-m)/(len(t)-1) if len(t)>1 else None,'tokens':t}
+""",
+        "tpot: expected 0.0, got None",
+    ),
+    (
+        "lab02.check_profiler",
+        "f",
+        """
+def f(engine,prompt,max_new_tokens):
+    engine.next(engine.start([1]))
+    b=engine.clock(); t=[engine.start(prompt)]; engine.wait(); m=engine.clock()
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1]))
+    engine.wait(); e=engine.clock()
+    return {'ttft':m-b,'tpot':(e-m)/max(1,len(t)-1),'tokens':t}
+""",
+        "Was the warm-up done when the clock was first read?",
+    ),
+    (
+        "lab03.check_cache",
+        "f",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim); self.v=torch.zeros_like(self.k); self.length=0
+    def update(self,l,k,v):
+        e=self.length+len(k)
+        if e>=self.k.shape[1]: raise ValueError('full')
+        self.k[l,self.length:e]=k; self.v[l,self.length:e]=v
+        if l==len(self.k)-1: self.length=e
+        return self.k[l,:e],self.v[l,:e]
+""",
+        "it refused tokens for which there is room",
+    ),
+    (
+        "lab03.check_cache",
+        "f",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim); self.v=torch.zeros_like(self.k); self.length=0
+    def update(self,l,k,v):
+        e=self.length+len(k); cap=self.k.shape[1]
+        self.k[l,self.length:e]=k[:cap-self.length]; self.v[l,self.length:e]=v[:cap-self.length]
+        if e>cap: raise ValueError('full')
+        if l==len(self.k)-1: self.length=e
+        return self.k[l,:e],self.v[l,:e]
+""",
+        "had written into `k` before",
+    ),
+    (
+        "lab03.check_cache",
+        "f",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim); self.v=torch.zeros_like(self.k); self.length=0
+        self.o=torch.zeros(2,capacity,kv_heads,head_dim)
+    def update(self,l,k,v):
+        e=self.length+len(k)
+        if e>self.k.shape[1]: raise ValueError('full')
+        self.k[l,self.length:e]=k; self.v[l,self.length:e]=v
+        self.o[0,:e]=self.k[l,:e]; self.o[1,:e]=self.v[l,:e]
+        if l==len(self.k)-1: self.length=e
+        return self.o[0,:e],self.o[1,:e]
+""",
+        "Are results copied into one buffer that all layers share?",
+    ),
+    (
+        "lab03.check_cache",
+        "f",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim,dtype=torch.half); self.v=torch.zeros_like(self.k); self.length=0
+    def update(self,l,k,v):
+        e=self.length+len(k)
+        if e>self.k.shape[1]: raise ValueError('full')
+        self.k[l,self.length:e]=k; self.v[l,self.length:e]=v
+        if l==len(self.k)-1: self.length=e
+        return self.k[l,:e].float(),self.v[l,:e].float()
+""",
+        "In which type are keys and values kept?",
+    ),
+    (
+        "lab03.check_mask",
+        "f",
+        """
+import torch
+def f(lengths,new,capacity):
+    p=torch.tensor(lengths,dtype=torch.int8)[:,None]+torch.arange(new,dtype=torch.int8)
+    return torch.arange(capacity,dtype=torch.int8)<=p[:,:,None]
+""",
+        "it raised RuntimeError",
+    ),
+    (
+        "lab03.check_mask",
+        "f",
+        """
+import torch
+def f(lengths,new,capacity):
+    p=torch.tensor(lengths).bfloat16()[:,None]+torch.arange(new).bfloat16()
+    return torch.arange(capacity)<=p[:,:,None]
+""",
+        "Positions may be large.",
+    ),
+    (
+        "lab03.check_mask",
+        "f",
+        """
+import torch
+def f(lengths,new,capacity):
+    p=(torch.tensor(lengths).half()[:,None]+torch.arange(new).half())
+    return torch.arange(capacity).half()<=p[:,:,None]
+""",
+        "Positions may be large.",
+    ),
+    (
+        "lab03.check_times",
+        "f",
+        """
+def f(num_params,kv_bytes,prompt,new_tokens,peak,bandwidth):
+    o=lambda t,c: max(2*num_params*t/peak,(2*num_params+kv_bytes*c)/bandwidth)
+    a=sum(o(prompt+i,0) for i in range(new_tokens)); return a, min(a,o(prompt,0)+sum(o(1,prompt+i) for i in range(new_tokens-1)))
+""",
+        "A cache may lose.",
+    ),
+    (
+        "lab03.check_times",
+        "f",
+        """
+def f(num_params,kv_bytes,prompt,new_tokens,peak,bandwidth):
+    r=peak/bandwidth
+    o=lambda t,c: 2*num_params*t/peak if t>r else (2*num_params+kv_bytes*c)/bandwidth
+    return sum(o(prompt+i,0) for i in range(new_tokens)), o(prompt,0)+sum(o(1,prompt+i) for i in range(new_tokens-1))
+""",
+        "Is the ridge of the weights alone taken?",
+    ),
+    (
+        "lab04.check_evict",
+        "f",
+        """
+def f(nodes,wanted):
+    left=dict(nodes); gone=[]; freed=0
+    while freed<wanted:
+        par={n['parent'] for n in left.values()}
+        may=[k for k in left if k not in par and not left[k]['pins']]
+        if not may: break
+        k=min(may,key=lambda k:left[k]['last_use'] or 1e9); freed+=left.pop(k)['pages']; gone.append(k)
+    return gone
+""",
+        "A time of 0 is a time as any other.",
+    ),
+    (
+        "lab04.check_evict",
+        "f",
+        """
+def f(nodes,wanted):
+    left=dict(nodes); gone=[]; freed=0
+    while freed<wanted:
+        par={n['parent'] for n in left.values()}
+        may=[k for k in left if k not in par and not left[k]['pins']]
+        if not may: break
+        k=min(may,key=lambda k:int(left[k]['last_use'])); freed+=left.pop(k)['pages']; gone.append(k)
+    return gone
+""",
+        "A time may have a fraction. Is it cut?",
+    ),
+    (
+        "lab04.check_evict",
+        "f",
+        """
+def f(nodes,wanted):
+    left=dict(nodes); gone=[]; freed=0
+    while freed<wanted:
+        par={n['parent'] for n in left.values()}
+        best=None; t=1000
+        for k in left:
+            if k not in par and not left[k]['pins'] and left[k]['last_use']<t: best=k; t=left[k]['last_use']
+        if best is None: break
+        freed+=left.pop(best)['pages']; gone.append(best)
+    return gone
+""",
+        "More is wanted, and more may go.",
+    ),
+    (
+        "lab04.check_evict",
+        "f",
+        """
+def f(nodes,wanted):
+    left=dict(nodes); gone=[]; freed=0
+    while freed<wanted:
+        par={n['parent'] for n in left.values()}
+        may=[k for k in left if k not in par and not left[k]['pins']]
+        if not may: break
+        k=min(may,key=lambda k:str(left[k]['last_use'])); freed+=left.pop(k)['pages']; gone.append(k)
+    return gone
+""",
+        "Are they compared as text?",
+    ),
+    (
+        "lab04.check_secret",
+        "f",
+        """
+def f(ask,known,alphabet,length):
+    keys=ask._server._stored
+    longest=max(keys,key=lambda k:str(k).count('('))
+    out=[]
+    while longest is not None: out.append(longest[1][0]); longest=longest[0]
+    out=out[::-1]
+    return out[len(known):len(known)+length]
+""",
+        "the answer reads the server itself",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+import zlib
+def f(before,tokens,salt): return zlib.crc32(repr((before,tokens,salt)).encode())
+""",
+        "is it a checksum?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+import hashlib
+def f(before,tokens,salt): return hashlib.sha256(repr((before,tokens,salt)).encode()).hexdigest()[:8]
+""",
+        "Is the key cut",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+import unicodedata
+def f(before,tokens,salt): return (unicodedata.normalize('NFKC',salt) if before is None else before, tokens)
+""",
+        "Are they changed first?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before,tokens,salt): return (salt[:64] if before is None else before, tokens)
+""",
+        "Does all of the salt go into the key?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before,tokens,salt): return (salt.encode('ascii','ignore') if before is None else before, tokens)
+""",
+        "Are they changed first?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before,tokens,salt): return (salt if before is None else before, tuple(t%65536 for t in tokens))
+""",
+        "Do large numbers go into the key as they are?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before,tokens,salt): return (salt if before is None else before, tuple(t&0x7fff for t in tokens))
+""",
+        "Do large numbers go into the key as they are?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before,tokens,salt):
+    h=0
+    for t in tokens: h=h*50257+t
+    return (salt if before is None else before, len(tokens), h)
+""",
+        "Keep the tokens apart.",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before,tokens,salt): return ((int(salt) if salt.isdigit() else salt) if before is None else before, tokens)
+""",
+        "Are they changed first?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before,tokens,salt): return (salt if before is None else before, tokens[:8])
+""",
+        "A page may have any number of tokens.",
+    ),
+    (
+        "lab04.check_secret",
+        "f",
+        """
+import itertools
+def f(ask,known,alphabet,length):
+    o=max(alphabet)+1
+    return list(min(itertools.product(alphabet,repeat=length),key=lambda s:ask([*known,*s,o])))
+""",
+        "Each token can be found by itself",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before,tokens,salt): return (salt.rstrip() if before is None else before, tokens)
+""",
+        "Are they changed first?",
+    ),
+    (
+        "lab04.check_key",
+        "f",
+        """
+def f(before,tokens,salt):
+    k=(before,tokens,salt)
+    d=0;b=before
+    while isinstance(b,tuple) and b is not None: b=b[0]; d+=1
+    return k if d<6 else (before[1],tokens,salt)
+""",
+        "however long the text is?",
+    ),
+    (
+        "lab07.check_update",
+        "f",
+        """
+import torch
+def f(maximum,total,weighted,scores,values):
+    scores,values=scores.float(),values.float()
+    new=torch.maximum(maximum,scores.amax(1,keepdim=True)); sh=torch.where(new==float('-inf'),0.,new)
+    w=(scores-sh).exp(); fac=(maximum-sh).exp()
+    return new,total*fac+w.sum(1,keepdim=True)+1e-9,weighted*fac+w@values
+""",
+        "Is something small added to it?",
+    ),
+    (
+        "lab07.check_tiles",
+        "f",
+        """
+def f(q_len,kv_len,query_block,key_block):
+    out=[]; o=kv_len-q_len
+    for q in range(0,q_len,query_block):
+        for k in range(0,kv_len,key_block):
+            see=[j<=i+o for i in range(q,min(q+query_block,q_len)) for j in range(k,min(k+key_block,kv_len))]
+            if any(see): out.append((q//query_block,k//key_block,not all(see)))
+    return out
+""",
+        "Are these numbers of blocks?",
+    ),
+    (
+        "lab07.check_tiles",
+        "f",
+        """
+def f(q_len,kv_len,query_block,key_block):
+    out=[]; o=kv_len-q_len
+    for q in range(0,q_len,query_block):
+        for k in range(0,kv_len,query_block):
+            see=[j<=i+o for i in range(q,min(q+query_block,q_len)) for j in range(k,min(k+query_block,kv_len))]
+            if any(see): out.append((q,k,not all(see)))
+    return out
+""",
+        "Is one size taken for both?",
+    ),
+    (
+        "lab07.check_tiles",
+        "f",
+        """
+def f(q_len,kv_len,query_block,key_block):
+    out=[]
+    for q in range(0,q_len,query_block):
+        first=max(0,q+kv_len-q_len); last=min(q+query_block,q_len)-1+kv_len-q_len
+        for k in range(0,min(kv_len,last+1),key_block):
+            out.append((q,k,min(k+key_block,kv_len)-1>first))
+    return out
+""",
+        "the first queries see nothing.",
+    ),
+    (
+        "lab07.check_update",
+        "f",
+        """
+import torch
+def f(maximum,total,weighted,scores,values):
+    sf=scores.float()
+    new=torch.maximum(maximum,sf.amax(1,keepdim=True)); sh=torch.where(new==float('-inf'),0.,new)
+    w=(sf-sh).exp(); fac=(maximum-sh).exp()
+    return new,total*fac+w.sum(1,keepdim=True),weighted*fac+(w.to(values.dtype)@values).float()
+""",
+        "Is something computed in half precision",
+    ),
+    (
+        "lab07.check_merge",
+        "f",
+        """
+import torch
+def f(out_a,lse_a,out_b,lse_b):
+    out_a,lse_a,out_b,lse_b=(t.float().clamp(min=-1e30) for t in (out_a,lse_a,out_b,lse_b))
+    l=torch.logaddexp(lse_a,lse_b)
+    return (lse_a-l).exp()[:,None]*out_a+(lse_b-l).exp()[:,None]*out_b,l
+""",
+        "Is another number put in its place?",
+    ),
+    (
+        "lab07.check_traffic",
+        "f",
+        """
+def f(q_len,kv_len,head_dim,query_block,element_bytes):
+    b=-(-q_len//query_block)
+    return (q_len+2*b*kv_len)*head_dim*element_bytes+q_len*head_dim*4
+""",
+        "Are they fp32 here?",
+    ),
+    (
+        "lab07.check_traffic",
+        "f",
+        """
+import numpy as np
+def f(q_len,kv_len,head_dim,query_block,element_bytes):
+    b=np.int32(-(-q_len//query_block))
+    return (np.int32(2*q_len)+np.int32(2)*b*np.int32(kv_len))*np.int32(head_dim)*np.int32(element_bytes)
+""",
+        "A count below 0",
+    ),
+    (
+        "lab07.check_update",
+        "f",
+        """
+import torch
+def f(maximum,total,weighted,scores,values):
+    scores,values=scores.float(),values.float()
+    new=torch.maximum(maximum,scores.amax()); sh=torch.where(new==float('-inf'),0.,new)
+    w=(scores-sh).exp(); fac=(maximum-sh).exp()
+    return new,total*fac+w.sum(1,keepdim=True),weighted*fac+w@values
+""",
+        "of each query by itself?",
+    ),
+    (
+        "lab07.check_merge",
+        "f",
+        """
+import torch
+def f(out_a,lse_a,out_b,lse_b):
+    out_a,lse_a,out_b,lse_b=(t.float() for t in (out_a,lse_a,out_b,lse_b))
+    m=torch.maximum(lse_a,lse_b).amax(); m=m if m>float('-inf') else torch.tensor(0.)
+    a,b=(lse_a-m).exp(),(lse_b-m).exp(); t=a+b
+    return torch.nan_to_num((a/t)[:,None]*out_a+(b/t)[:,None]*out_b), m+t.log()
+""",
+        "Has every query an lse of its own to take off?",
+    ),
+    (
+        "lab01.check_deployment",
+        "f",
+        """
+from helpers.estimates import GiB
+B={"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
+def f(shape,seq_len,requests,devices):
+    c=requests*seq_len*4*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    for n,g,_ in sorted(devices,key=lambda d:int(d[2])):
+        for t,s in B.items():
+            if shape.num_params*s+c <= .9*g*GiB: return n,t
+""",
+        "Is a part of a price cut off?",
+    ),
+    (
+        "lab01.check_deployment",
+        "f",
+        """
+from helpers.estimates import GiB
+B={"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
+def f(shape,seq_len,requests,devices):
+    c=requests*seq_len*4*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    best,price=None,1000
+    for n,g,p in devices:
+        for t,s in B.items():
+            if shape.num_params*s+c <= .9*g*GiB and p<price: best,price=(n,t),p
+    return best
+""",
+        "Were all devices and all types tried?",
+    ),
+    (
+        "lab01.check_hybrid_bytes",
+        "f",
+        """
+def f(layers,seq_len,element_size):
+    t=0
+    for l in layers:
+        k=l['kind']
+        if k=='state': t+=l['state_elements']*max(4,element_size)
+        elif k=='latent': t+=seq_len*(l['latent_dim']+l['rotated_dim'])*element_size
+        else:
+            n=seq_len if k=='full' else min(seq_len,l['window']-1)
+            t+=2*n*l['kv_heads']*l['head_dim']*element_size
+    return t
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab02.check_profiler",
+        "f",
+        """
+def f(engine,prompt,max_new_tokens):
+    engine.next(engine.start(prompt)); engine.wait()
+    b=engine.calendar(); t=[engine.start(prompt)]; engine.wait(); e=engine.calendar(); m=engine.clock()
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1]))
+    engine.wait()
+    return {'ttft':e-b,'tpot':(engine.clock()-m)/max(1,len(t)-1),'tokens':t}
+""",
+        "One of the engine's clocks can be set back.",
+    ),
+    (
+        "lab02.check_profiler",
+        "f",
+        """
+def f(engine,prompt,max_new_tokens):
+    engine.next(engine.start(prompt)); engine.wait()
+    b=engine.clock(); t=[engine.start(prompt)]; engine.wait(); m=engine.clock(); c=engine.calendar()
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1]))
+    engine.wait()
+    return {'ttft':m-b,'tpot':(engine.calendar()-c)/max(1,len(t)-1),'tokens':t}
+""",
+        "One of the engine's clocks can be set back.",
+    ),
+    (
+        "lab03.check_cache",
+        "f",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim); self.v=torch.zeros_like(self.k); self.length=0
+    def update(self,l,k,v):
+        e=self.length+len(k)
+        if e>self.k.shape[1] or self.length>=self.k.shape[1]: raise ValueError('full')
+        self.k[l,self.length:e]=k; self.v[l,self.length:e]=v
+        if l==len(self.k)-1: self.length=e
+        return self.k[l,:e],self.v[l,:e]
+""",
+        "A pass of no tokens needs no room.",
+    ),
+    (
+        "lab03.check_cache",
+        "f",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim); self.v=torch.zeros_like(self.k); self.length=0
+    def update(self,l,k,v):
+        e=self.length+len(k)
+        if e==self.k.shape[1]+1: raise ValueError('full')
+        self.k[l,self.length:e]=k; self.v[l,self.length:e]=v
+        if l==len(self.k)-1: self.length=e
+        return self.k[l,:e],self.v[l,:e]
+""",
+        "too many tokens",
+    ),
+    (
+        "lab04.check_match",
+        "f",
+        """
+def f(prompt,stored,page_size):
+    h=lambda t: sum((i+1)*x for i,x in enumerate(t))
+    best=0
+    for t in stored:
+        n=0
+        while n+page_size<len(prompt) and n+page_size<=len(t) and h(prompt[n:n+page_size])==h(t[n:n+page_size]): n+=page_size
+        best=max(best,n)
+    return best
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab01.check_deployment",
+        "f",
+        """
+from helpers.estimates import GiB
+B={"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
+def f(shape,seq_len,requests,devices):
+    c=requests*seq_len*4*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    for n,g,_ in sorted(devices,key=lambda d:d[2])[:3]:
+        for t,s in B.items():
+            if shape.num_params*s+c <= .9*g*GiB: return n,t
+""",
+        "Were all devices and all types tried?",
+    ),
+    (
+        "lab05.check_padding",
+        "f",
+        """
+def f(prompts,answers,batch_size):
+    w=0
+    for i in range(0,len(prompts),batch_size):
+        p,a=prompts[i:i+batch_size],answers[i:i+batch_size]; w+=len(p)*(max(x+y for x,y in zip(p,a))-1)-sum(p)-sum(a)+len(p)
+    return w
+""",
+        "Is the longest whole text taken?",
+    ),
+    (
+        "lab05.check_chunk",
+        "f",
+        """
+def f(num_params,kv_bytes,decoding,context,target,peak,bandwidth):
+    if (2*num_params+kv_bytes*context*decoding)/bandwidth>target: return 0
+    c=max(0,int(target*peak/(2*num_params))-decoding)
+    return 1<<c.bit_length()-1 if c else 0
+""",
+        "Are only powers of two taken",
+    ),
+    (
+        "lab05.check_chunk",
+        "f",
+        """
+def f(num_params,kv_bytes,decoding,context,target,peak,bandwidth):
+    if (2*num_params+kv_bytes*context*decoding)/bandwidth>target: return 0
+    return max(1,int(target*peak/(2*num_params))-decoding)
+""",
+        "Is it at least 1?",
+    ),
+    (
+        "lab06.check_append",
+        "f",
+        """
+def f(table,length,new,page_size,free):
+    n=-(-(length+new)//page_size)- -(-length//page_size)
+    if n>len(free): raise ValueError('x')
+    return table+free[:n]
+""",
+        "Are pages counted from the length alone?",
+    ),
+    (
+        "lab06.check_append",
+        "f",
+        """
+def f(table,length,new,page_size,free):
+    n=max(0,-(-(length+new)//page_size)-len(table))
+    if n>=len(free) and n: raise ValueError('x')
+    return table+free[:n]
+""",
+        "Are more asked for?",
+    ),
+    (
+        "lab06.check_gather",
+        "f",
+        """
+def f(cache,table,length): return cache[table].transpose(1,2).flatten(0,1)[:length] if cache.shape[1]==cache.shape[2] else cache[table].flatten(0,1)[:length]
+""",
+        "wrong values, first those of token",
+    ),
+    (
+        "lab08.check_passes",
+        "f",
+        """
+import math
+def f(request,ended,budget):
+    s=[min(e['answer'],request['cap']) for e in ended if e['client']==request['client']]
+    a=sum(s)/len(s) if s else request['cap']
+    return math.ceil(request['prompt']/budget)+a-1
+""",
+        "Are answers cut first?",
+    ),
+    (
+        "lab08.check_passes",
+        "f",
+        """
+import math
+def f(request,ended,budget):
+    s=[e['answer'] for e in ended if e['client'].startswith(request['client'])]
+    a=min(sum(s)/len(s),request['cap']) if s else request['cap']
+    return math.ceil(request['prompt']/budget)+a-1
+""",
+        "A client is the one of that very name.",
+    ),
+    (
+        "lab08.check_passes",
+        "f",
+        """
+import math
+def f(request,ended,budget):
+    s=[e['answer'] for e in ended if e['client']==request['client'] and e['cap']==request['cap']]
+    a=min(sum(s)/len(s),request['cap']) if s else request['cap']
+    return math.ceil(request['prompt']/budget)+a-1
+""",
+        "Are some left out?",
+    ),
+    (
+        "lab08.check_first",
+        "f",
+        """
+def f(waiting,now,ageing): return min(waiting,key=lambda j:(int(j['arrived'])+ageing*j['priority'],j['arrived']))['name']
+""",
+        "Are moments rounded?",
     ),
 ]

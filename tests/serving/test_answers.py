@@ -1,5 +1,7 @@
 """Answers: pieces in order, an end for each choice, and one cancellation."""
 
+import asyncio
+
 import pytest
 
 from helpers.serving import Answers, Piece, RequestFailed
@@ -36,3 +38,35 @@ def test_closing_cancels_once_and_an_error_ends_all():
         assert cancelled == [answers]
 
     run(call())
+
+
+def test_some_pieces_are_all_that_are_there():
+    async def call():
+        answers = Answers(2, 0.0, print)
+        waiting = asyncio.ensure_future(answers.some())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        for piece in (Piece(0, "a"), Piece(1, "b", None, "stop")):
+            answers.deliver(piece)
+        assert [piece.text for piece in await waiting] == ["a", "b"]
+        answers.deliver(Piece(0, "c"))
+        answers.deliver(RequestFailed("broken"))
+        assert [piece.text for piece in await answers.some()] == ["c"], "an error waits for its turn"
+        with pytest.raises(RequestFailed, match="broken"):
+            await answers.some()
+        assert await answers.some() == []
+
+    run(call())
+
+
+def test_a_reader_that_gave_up_waiting_loses_no_piece():
+    async def call():
+        answers = Answers(1, 0.0, print)
+        waiting = asyncio.ensure_future(anext(answers))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        answers.deliver(Piece(0, "a"))
+        answers.deliver(Piece(0, "b", None, "stop"))
+        return [piece.text async for piece in answers]
+
+    assert run(call()) == ["a", "b"]

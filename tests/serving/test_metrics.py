@@ -4,8 +4,11 @@ import json
 import re
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
+from helpers.engine import Request, RequestState
+from helpers.serving import ServerMetrics
 from tests.serving.service import HTTP, running, until
 from tools.notebooks import ROOT
 
@@ -64,6 +67,22 @@ def test_what_happened_is_counted():
         times = [found[f"{name}_seconds_sum"] for name in ("time_to_first_token", "e2e_request_latency")]
         assert 0 < times[0] < times[1]
         assert found["inter_token_latency_seconds_sum"] == pytest.approx(times[1] - times[0], rel=0.5)
+
+
+def test_histograms_are_those_of_prometheus_client():
+    metrics, bounds = ServerMetrics("m"), (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1)
+    bounds = (*bounds, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5)
+    theirs = Histogram("theirs", "As vLLM has it", registry=CollectorRegistry(), buckets=bounds)
+    for gap in (0.0, *bounds, 0.004, 7.0):
+        state = RequestState(Request("a", [1], 4), 0.0)
+        state.token_times = [1.0, 1.0 + gap]
+        metrics.took(state, 0.0)
+        theirs.observe(state.token_times[1] - state.token_times[0])
+    labels = {"model_name": "m", "engine": "0"}
+    for sample in next(iter(theirs.collect())).samples:
+        name = sample.name.replace("theirs", "vllm:inter_token_latency_seconds")
+        if not name.endswith("_created"):
+            assert metrics.registry.get_sample_value(name, {**labels, **sample.labels}) == sample.value
 
 
 def test_gauges_and_preemptions_while_the_memory_is_short():

@@ -42,10 +42,10 @@ def events(made):
         answers = Answers(2, 0.0, print)
         for piece in PIECES[1:]:
             answers.deliver(piece)
-        return [event async for event in made.events(PIECES[0], answers)]
+        return b"".join([ready async for ready in made.events(PIECES[0], answers)])
 
-    lines = run(read())
-    assert lines.pop() == "data: [DONE]\n\n"
+    *lines, done, rest = run(read()).decode().split("\n\n")
+    assert (done, rest) == ("data: [DONE]", "")
     return [json.loads(line.removeprefix("data: ")) for line in lines]
 
 
@@ -74,3 +74,23 @@ def test_events(chat):
     assert found[-1]["choices"] == []
     assert found[-1]["usage"]["completion_tokens"] == 5
     assert all("usage" not in event for event in found[:-1])
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_events_written_in_parts_are_those_written_at_once(chat):
+    texts = ["a", 'say "text"', "\\n\n", "é\u2028\U0001f600", '", "text": "', "{}"]
+    pieces = [Piece(i % 2, text) for i, text in enumerate(texts)]
+    made = reply(chat, stream=True)
+
+    async def read():
+        answers = Answers(2, 0.0, print)
+        for piece in (*pieces[1:], Piece(0, "", None, "stop"), Piece(1, "", None, "stop")):
+            answers.deliver(piece)
+        return b"".join([ready async for ready in made.events(pieces[0], answers)])
+
+    found = run(read()).decode().split("\n\n")[2 * chat : 2 * chat + len(texts)]
+    for event, piece in zip(found, pieces, strict=True):
+        end = {"logprobs": None, "finish_reason": None}
+        text = {"delta": {"content": piece.text}} if chat else {"text": piece.text}
+        whole = {**made.head, "object": made.event_name, "choices": [{"index": piece.choice, **text, **end}]}
+        assert event == f"data: {json.dumps(whole)}"

@@ -50,7 +50,7 @@ def update(
 
 def tiles(
     q_len: int, kv_len: int, query_block: int, key_block: int, *, offset: int | None = None, skips: str = "last",
-    masks: str = "first", late: int = 0, whole: bool = False, early: int = 0,
+    masks: str = "first", late: int = 0, whole: bool = False, early: int = 0, floor: int | None = None,
 ) -> TileList:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one.
 
@@ -61,7 +61,7 @@ def tiles(
     for q_start in range(0, q_len, query_block):
         q_end = min(q_start + query_block, q_len)
         places = {
-            "first": q_start + shift,
+            "first": q_start + shift if floor is None else max(floor, q_start + shift),
             "last": q_end - 1 + shift,
             "nobody": kv_len,
             "beyond": q_end + shift,

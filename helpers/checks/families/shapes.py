@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from helpers.checks.machinery.failure import Words
+from helpers.checks.machinery.values import equal
 from helpers.model.shapes import PUBLISHED, ModelShape
 
 KNOWN = [PUBLISHED[name] for name in ("Qwen3-32B", "Llama-3-8B", "SmolLM2-135M", "Qwen2.5-7B", "Llama-2-7B")]
@@ -36,6 +37,17 @@ def shown(case: Mapping[str, Any]) -> Mapping[str, Any]:
         f"{shape.num_kv_heads} KV heads of {shape.head_dim}, hidden size {shape.hidden_size})"
     )
     return {**case, "shape": Words(sizes)}
+
+
+def overflow_facts(got: Any, right: Any, case: Mapping[str, Any]) -> str:
+    """Return what a number below 0, or nearly the right one, tells."""
+    if got < 0:
+        return "A count below 0: is something counted in 32 bits, which end at 2 147 483 647?"
+    return (
+        "Nearly right: is something counted in fp32, which has 24 bits?"
+        if equal(got, right, rel=1e-6)
+        else ""
+    )
 
 
 def half_heads(shape: ModelShape) -> float:

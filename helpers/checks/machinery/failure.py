@@ -45,7 +45,12 @@ def listed(arguments: Mapping[str, Any]) -> str:
 
 
 def describe(value: object) -> str:
-    """Return a value in about 80 characters: numbers with separators, tensors and models by kind and size."""
+    """Return a value in about 80 characters: numbers with separators, tensors and models by kind and size.
+
+    `Words` are whole, since the check itself has chosen them.
+    """
+    if isinstance(value, Words):
+        return repr(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "a number beyond 1e30" if 1e30 <= abs(value) != float("inf") else f"{value:,}"
     if hasattr(value, "shape") and hasattr(value, "dtype") and value.shape != ():

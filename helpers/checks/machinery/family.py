@@ -264,4 +264,7 @@ def _report_failure(one: Tried, family: Family) -> None:
             got=failure.broken,
             hint=hint,
         )
-    raise failure
+    if failure.error is None or _is_unwritten(one):
+        raise failure
+    none = "Nothing is right here: None is to be returned, not an error." if one.right[0] is None else ""
+    raise CheckFailed(failure.broken, family.shown(one.case), hint=none or failure.hint, error=failure.error)

@@ -8,11 +8,17 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from helpers.checks.machinery.failure import CheckFailed, describe, listed
 from helpers.checks.machinery.process import watch
 from helpers.checks.machinery.values import copied, unchanged
 
 SECONDS = 5.0
+_HINTS: dict[type[BaseException], str] = {
+    MemoryError: "That is far too much memory.",
+    RecursionError: "Does it call itself once for each item, or without end? Python allows about 1,000 calls within one another.",
+}
 
 
 class _Stop(BaseException):
@@ -40,7 +46,7 @@ def attempt_spending(spent: tuple[str, ...], function: Callable[..., Any], **arg
     if isinstance(error, CheckFailed):
         raise error
     if error is not None:
-        hint = "That is far too much memory." if isinstance(error, MemoryError) else ""
+        hint = next((words for kind, words in _HINTS.items() if isinstance(error, kind)), "")
         raise CheckFailed(f"it raised {type(error).__name__}: {error}", arguments, hint=hint, error=error)
     changed = [
         name for name in arguments if name not in spent and not unchanged(given[name], arguments[name])
@@ -78,6 +84,9 @@ def _change(name: str, before: Any, after: Any) -> str:
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         i = next(i for i in range(len(after)) if not unchanged(after[i], before[i]))
         return f"{name}[{i}]={describe(after[i])}"
+    if isinstance(before, Tensor) and isinstance(after, Tensor) and before.shape == after.shape:
+        at = tuple((before != after).nonzero()[0].tolist())
+        return f"{name}{list(at)}={after[at].item():.6g} in place of {before[at].item():.6g}"
     return f"{name}={describe(after)}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,11 @@ _FOLDER = str(Path(__file__).resolve().parents[1])
 _DEEPEST = 6
 _PUBLIC = {"CheckFailed", "PretendEngine", "attempt", "progress", "reset_progress"}
 """What the face of `helpers.checks` gives to learners: it solves nothing."""
+_PRYING = frozenset({
+    "_getframe", "_current_frames", "currentframe", "getouterframes", "f_back", "f_locals", "tb_frame",
+    "get_objects", "get_referrers",
+})  # fmt: skip
+"""Names by which code reads what its callers know."""
 
 
 def require_own(answer: Any) -> None:
@@ -26,6 +31,19 @@ def require_own(answer: Any) -> None:
             raise CheckFailed(
                 f"the answer uses the check's own code, {name}",
                 hint="A check compares with an answer of your own. Can you write it yourself?",
+            )
+    require_closed(answer, _PRYING, "the answer reads what its callers know")
+
+
+def require_closed(answer: Any, names: Collection[str], broken: str) -> None:
+    """Raise CheckFailed, which says `broken`, when code of the answer names an attribute that is not for it."""
+    for thing in _reached(answer if isinstance(answer, type) or callable(answer) else type(answer), set(), 0):
+        if not isinstance(thing, types.FunctionType) or _is_library(thing) or _is_the_checks(thing):
+            continue
+        for name in sorted({*_attributes(thing.__code__)} & {*names} - {*thing.__globals__}):
+            raise CheckFailed(
+                f"{broken}, with {name}",
+                hint="What is needed is in the arguments, and in the methods that the text names.",
             )
 
 
@@ -73,6 +91,14 @@ def _named(code: types.CodeType, names: dict[str, Any]) -> Iterator[Any]:
             yield from _named(constant, names)
         elif isinstance(constant, str) and constant.startswith(f"{_CHECKS}."):
             yield _Imported(constant)
+
+
+def _attributes(code: types.CodeType) -> Iterator[str]:
+    """Yield the names in a piece of code and in the functions within."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _attributes(constant)
 
 
 class _Imported:

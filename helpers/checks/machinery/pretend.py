@@ -14,11 +14,16 @@ class PretendEngine:
     """
 
     def __init__(
-        self, prefill: float = 0.4, decode: float = 0.02, setback: float = 3600.0, growth: float = 0.0
+        self,
+        prefill: float = 0.4,
+        decode: float = 0.02,
+        setback: float = 3600.0,
+        growth: float = 0.0,
+        readings: int = 0,
     ):
         """Keep `prefill` and `decode`, the seconds of one pass.
 
-        In every third reading the calendar is set back by `setback`.
+        In every third reading the calendar is set back by `setback`; `readings` have been made already.
 
         Each decode step of a request takes `growth` (a share of `decode`) longer than the one before.
         """
@@ -27,7 +32,7 @@ class PretendEngine:
         self._now = self._ready = 1000.0
         self._warm: set[str] = set()
         self._text: list[int] = []
-        self._readings = 0
+        self._readings = readings
 
     def start(self, prompt: Sequence[int]) -> int:
         """Forget the last request, order the prefill of `prompt`, and return the first new token."""

@@ -39,9 +39,12 @@ struct Block {
   }
 };
 
-// Adds the products of a tile's codes of 32 columns and C tokens to y; x[c * stride] is token c's block.
+// What a block's digits and a tile's codes of the same 32 columns add up to, for each row.
+struct DigitSums { I of[DIGITS][V]; };
+
+// Counts C tokens; x[c * stride] is token c's block.
 template <int C>
-static inline void add_block(const Coded<INT4>& w, const uint8_t* codes, const Block* x, size_t stride, float* y) {
+static inline void count_block(const uint8_t* codes, const Block* x, size_t stride, DigitSums* out) {
   I s[C][DIGITS][V] = {};
 #pragma GCC unroll 8
   for (int i = 0; i < SPAN / 4; i++) {
@@ -50,9 +53,13 @@ static inline void add_block(const Coded<INT4>& w, const uint8_t* codes, const B
     for (int c = 0; c < C; c++) for (int d = 0; d < DIGITS; d++) for (int j = 0; j < V; j++)
       s[c][d][j] = add_digits(s[c][d][j], four[j], x[c * stride].digits[d] + 4 * i);
   }
-  for (int c = 0; c < C; c++, x += stride, y += TILE) for (int j = 0; j < V; j++) {
-    const I upper = whole(s[c][1][j]) + (whole(s[c][2][j]) << 8);  // below 2^24: a float holds it
-    const F dot = fma(__builtin_convertvector(upper, F), all(256.0f), __builtin_convertvector(whole(s[c][0][j]), F));
-    store(y + j * W, fma(w.low[j], all(x->sum), fma(w.scale[j], dot * x->step, load(y + j * W))));
+  for (int c = 0; c < C; c++) for (int d = 0; d < DIGITS; d++) for (int j = 0; j < V; j++) out[c].of[d][j] = s[c][d][j];
+}
+// Adds a block's products to y.
+static inline void add_block(const Coded<INT4>& w, const Block& x, const DigitSums& s, float* y) {
+  for (int j = 0; j < V; j++) {
+    const I upper = whole(s.of[1][j]) + (whole(s.of[2][j]) << 8);  // below 2^24: a float holds it
+    const F dot = fma(__builtin_convertvector(upper, F), all(256.0f), __builtin_convertvector(whole(s.of[0][j]), F));
+    store(y + j * W, load(y + j * W) + fma(w.low[j], all(x.sum), dot * x.step * w.scale[j]));
   }
 }

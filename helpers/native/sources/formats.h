@@ -56,13 +56,15 @@ struct Coded {
   const Matrix& m;
   const uint8_t* at;
   size_t group;
+  int next = 0;  // the column with which the next group begins
   F scale[V] = {}, low[V] = {};
   Coded(const Matrix& m, int tile) : m(m), at((const uint8_t*)tile_at(m, tile)) {
     group = (size_t)tile * ((m.columns + m.group - 1) / m.group) * TILE;
   }
   void begin(int k) {
-    if (k % m.group) return;
-    const size_t i = group + (size_t)(k / m.group) * TILE;
+    if (k < next) return;
+    const size_t i = group;
+    group += TILE, next += m.group;
     grid(m.scale, m.number, i, scale);
     if (m.kind == MINIMUM) return grid(m.offset, m.number, i, low);
     for (int j = 0; j < V; j++) {

@@ -157,20 +157,31 @@ static void meet_whole(const Matrix& m, int tile, const Tokens& t, float* y) {
     }
 }
 
-// Codes of 4 bits: a tile's sums in the order of blocks, each block's a sum of whole numbers.
+// Codes of 4 bits: a tile's sums in the order of blocks, each block's a sum of whole numbers. Eight or more of these are
+// counted before they become floats: one by one, each would wait for the steps of the one before it.
 static void meet_digits(const Matrix& m, int tile, const Tokens& t, float* y) {
+  static thread_local std::vector<DigitSums> sums;
   Coded<INT4> w(m, tile);
-  const int blocks = m.columns / SPAN;
   const Ahead ahead = {tile_at(m, tile + 1), bytes_of_column(INT4), 0, 1};
+  const int blocks = m.columns / SPAN, some = std::max(8 / t.count, 1);
+  sums.resize((size_t)some * t.count);
   std::fill(y, y + (size_t)t.count * TILE, 0.0f);
-  for (int b = 0; b < blocks; b++) {
-    w.begin(b * SPAN);
-    ahead.ask(b * SPAN);
-    for (int c = 0, count; c < t.count; c += count) {
-      count = std::min(TOGETHER, t.count - c);
-      as_constant<TOGETHER>(count, [&](auto C) {
-        add_block<C>(w, w.at + (size_t)b * SPAN * bytes_of_column(INT4), &t.blocks[(size_t)c * blocks + b], blocks, y + (size_t)c * TILE);
-      });
+  for (int first = 0; first < blocks; first += some) {
+    const int end = std::min(first + some, blocks);
+    DigitSums* sum = sums.data();
+    for (int b = first; b < end; b++) {
+      ahead.ask(b * SPAN);
+      for (int c = 0, count; c < t.count; c += count, sum += count) {
+        count = std::min(TOGETHER, t.count - c);
+        as_constant<TOGETHER>(count, [&](auto C) {
+          count_block<C>(w.at + (size_t)b * SPAN * bytes_of_column(INT4), &t.blocks[(size_t)c * blocks + b], blocks, sum);
+        });
+      }
+    }
+    sum = sums.data();
+    for (int b = first; b < end; b++) {
+      w.begin(b * SPAN);
+      for (int c = 0; c < t.count; c++) add_block(w, t.blocks[(size_t)c * blocks + b], *sum++, y + (size_t)c * TILE);
     }
   }
 }

@@ -54,7 +54,13 @@ def cross_cases(draw: random.Random) -> Iterator[Case]:
     even = replace(PUBLISHED["Llama-2-7B"], name="an invented model", num_params=2**30)
     yield {"shape": even, "seq_len": 2**10, "weight_size": 1.0, "element_size": 2}
     for shape in (even, PUBLISHED["Qwen3-32B"], PUBLISHED["Llama-3-8B"]):
-        for seq_len, weight, element in ((4096, 2.0, 2), (100, 0.5, 2), (32768, 4.0, 1), (4096, 0.5195, 1)):
+        for seq_len, weight, element in (
+            (4096, 2.0, 2),
+            (100, 0.5, 2),
+            (1, 2.0, 2),
+            (32768, 4.0, 1),
+            (4096, 0.5195, 1),
+        ):
             yield {"shape": shape, "seq_len": seq_len, "weight_size": weight, "element_size": element}
     while True:
         shape, element, weight = (
@@ -63,7 +69,7 @@ def cross_cases(draw: random.Random) -> Iterator[Case]:
             draw.choice((0.5, 0.5195, 1, 1.0, 2.0, 2, 4.0)),
         )
         one = shape.kv_elements_per_token * element
-        seq_len = max(1, int(shape.num_params * weight / one / draw.choice((0.6, 1.3, 4, 40, 400))))
+        seq_len = max(1, int(shape.num_params * weight / one / draw.choice((0.6, 1.3, 4, 40, 400, 20_000))))
         if draw.random() < 0.3 and weight != 0.5195:  # comes out even
             count = draw.randrange(1, 60)
             shape = replace(

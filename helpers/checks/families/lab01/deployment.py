@@ -22,10 +22,11 @@ TYPES = {"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
 def choose(
     shape: ModelShape, seq_len: int, requests: int, devices: Offers, *, share: float = 0.9, unit: float = GiB, by: str = "price",
     order: tuple[str, ...] = ("bf16", "int8", "int4"), cache: str = "all", outer: str = "device", factor: float = 2.0,
+    half: bool = False, typed: bool = False,
 ) -> tuple[str, str] | None:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     keys = {"price": lambda d: d[2], "dear": lambda d: -d[2], "name": lambda d: d[0], "memory": lambda d: d[1],
-            "large": lambda d: -d[1], "ratio": lambda d: d[2] / d[1]}  # fmt: skip
+            "large": lambda d: -d[1], "ratio": lambda d: d[2] / d[1], "whole": lambda d: int(d[2])}  # fmt: skip
     ordered = sorted(devices, key=keys[by]) if by != "listed" else list(devices)
     count = {"all": requests, "one": 1, "none": 0}[cache]
     width = shape.num_kv_heads * shape.head_dim if cache != "hidden" else shape.hidden_size
@@ -35,7 +36,9 @@ def choose(
         if outer == "device"
         else [(d, t) for t in order for d in ordered]
     )
-    fits = ((*d[0:1], t) for d, t in pairs if shape.num_params * TYPES[t] + held <= share * d[1] * unit)
+    sizes = TYPES | ({"int4": 0.5} if half else {})
+    fits = ((*d[0:1], t) for d, t in pairs
+            if shape.num_params * sizes[t] + held * (sizes[t] / 2 if typed else 1) <= share * d[1] * unit)  # fmt: skip
     return next(((str(name), t) for name, t in fits), None)
 
 
@@ -69,11 +72,15 @@ def _offer(draw: random.Random) -> Case:
     shape = a_shape(draw)
     seq_len, requests = draw.choice((1, 100, 4096, 32768)), draw.choice((1, 8, draw.randrange(1, 300)))
     cache = requests * seq_len * 2 * shape.kv_elements_per_token
-    names = draw.sample(("Ada", "Bea", "Cyd", "Dot", "Eve"), draw.randrange(1, 6))
-    prices = draw.sample(range(1, 40), len(names))
+    names = draw.sample(("Ada", "Bea", "Cyd", "Dot", "Eve", "Fay", "Gus"), draw.randrange(1, 8))
+    small = draw.random() < 0.3  # all but the dearest are, and hold nothing
+    unit = draw.choice((1, 1, 0.25, 1000))
+    prices = [unit * n for n in draw.sample(range(1, 40), len(names))]
     devices = []
     for name, price in zip(names, prices, strict=True):
         need = shape.num_params * draw.choice(list(TYPES.values())) + draw.choice((cache, cache, 0))
+        if small and price != max(prices):
+            need /= 8
         gib = need / GiB * draw.choice((0.93, 0.97, 1.03, 1.1, 1.13, 1.3, 2.0))
         digits = draw.choice((1, 3))
         devices.append((name, max(round(gib, digits), 10.0**-digits), float(price)))
@@ -124,11 +131,14 @@ OFFER = Family(
         "The cheapest device is asked for, not the one that is cheapest for each GiB.": _choose(by="ratio"),
         "Are devices tried by price? In the list they come in any order. That choice costs more than needed.": tuple(
             _choose(by=by) for by in ("listed", "dear", "name", "memory", "large")),
+        "Prices may have cents, and be in any currency. Is a part of a price cut off?": _choose(by="whole"),
         "The cheapest device comes first, and on it the best type. That choice costs more than needed.": _choose(outer="type"),
         "On that device a better type fits as well. In which order are types tried?": (
             _choose(order=("int4", "int8", "bf16")), _choose(order=("int4",)), _choose(order=("int8", "bf16", "int4"))),
         "Are all three types tried? That choice costs more than needed.": (_choose(order=("bf16",)), _choose(order=("bf16", "int8"))),
         "That does not fit. Are weights and the caches of all requests counted?": (_choose(cache="one"), _choose(cache="none")),
+        "Four bits are more than half a byte here: groups have scales. Which number does the text give?": _choose(half=True),
+        "The cache takes two bytes per element, whatever the weights take.": _choose(typed=True),
         "Keys and values take two bytes each. Are both counted?": (_choose(factor=1.0), _choose(factor=0.5)),
     }),),
     kind=offer_kind,

@@ -44,7 +44,7 @@ def _layer(
     if layer["kind"] == "window":
         whole, width = layer["window"], layer["window"] - 1
         tokens = {"less": min(seq_len, width), "whole": min(seq_len, whole), "always": width, "never": seq_len,
-                  "cut": max(0, seq_len - width), "max": max(seq_len, width)}[window]  # fmt: skip
+                  "cut": max(0, seq_len - width), "one": min(seq_len, max(1, width)), "max": max(seq_len, width)}[window]  # fmt: skip
     return int(pairs * layer["kv_heads"] * layer["head_dim"] * tokens * element_size)
 
 
@@ -71,7 +71,11 @@ def a_layer(draw: random.Random, kind: str) -> dict[str, Any]:
             "num_heads": draw.choice((8, 16, 128)),
         }
     heads = {"kv_heads": draw.choice((1, 2, 3, 4, 8)), "head_dim": draw.choice((16, 64, 80, 128))}
-    return {"kind": kind, **heads} | ({"window": draw.randrange(1, 5000)} if kind == "window" else {})
+    return {"kind": kind, **heads} | (
+        {"window": draw.choice((1, 2, draw.randrange(1, 40), draw.randrange(1, 5000)))}
+        if kind == "window"
+        else {}
+    )
 
 
 def hybrid_cases(draw: random.Random) -> Iterator[Case]:
@@ -98,14 +102,14 @@ def hybrid_cases(draw: random.Random) -> Iterator[Case]:
         windows = [int(layer["window"]) for layer in mixed if layer["kind"] == "window"]
         near = [draw.choice(windows) + draw.choice((-2, -1, 0, 1))] if windows else []
         seq_len = max(0, draw.choice((*near, 0, 1, draw.randrange(100), draw.randrange(10**5))))
-        yield {"layers": mixed, "seq_len": seq_len, "element_size": draw.choice((1, 2, 4))}
+        yield {"layers": mixed, "seq_len": seq_len, "element_size": draw.choice((1, 2, 4, 8))}
 
 
 def allowed(layers: Sequence[Layer], seq_len: int, element_size: int) -> bool:
     """Return whether a smaller case is one of the exercise: whole layers, each size 1 or more."""
     whole = all(set(layer) == FIELDS[layer["kind"]] for layer in layers)
     sizes = [size for layer in layers for name, size in layer.items() if name != "kind"]
-    return bool(layers) and whole and min(sizes) >= 1 and seq_len >= 0 and element_size in (1, 2, 4)
+    return bool(layers) and whole and min(sizes) >= 1 and seq_len >= 0 and element_size in (1, 2, 4, 8)
 
 
 HYBRID = Family(
@@ -114,6 +118,7 @@ HYBRID = Family(
     (Part(mistakes={
         "Of a layer with a window: how many tokens does the next token see beside itself?": _hybrid(window="whole"),
         "A text may be shorter than the window. What does the layer keep then?": (_hybrid(window="always"), _hybrid(window="max")),
+        "A window of 1 is a token's own place. Is anything kept for the next token?": _hybrid(window="one"),
         "A layer with a window throws older tokens away. Does its part go on growing?": _hybrid(window="never"),
         "A layer with a window throws tokens away: which of them, the old ones or the new ones, and how many stay?": _hybrid(window="cut"),
         "Keys and values are both computed from the latent. How often is it kept?": _hybrid(latent="twice"),

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from helpers.checks.families.shapes import a_shape, half_heads, shown
+from helpers.checks.families.shapes import a_shape, half_heads, overflow_facts, shown
 from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.model.shapes import PUBLISHED, ModelShape
 
@@ -47,7 +47,7 @@ def kv_cases(draw: random.Random) -> Iterator[Case]:
 KV = Family(
     kv_bytes,
     kv_cases,
-    (Part(mistakes={
+    (Part(facts=overflow_facts, mistakes={
         "Which width do keys have: hidden_size, or KV heads times head_dim?": _kv(width="hidden"),
         "Which heads have keys and values of their own, query heads or KV heads?": _kv(width="heads"),
         "Is a head as wide as hidden_size / num_heads? A shape has a head_dim of its own.": (_kv(width="half"), _kv(width="exact")),
@@ -58,6 +58,9 @@ KV = Family(
         "A count may be 0, and then nothing is kept. Is it taken for 1?": (
             _kv(least=1), lambda **c: kv_bytes(**{**c, "seq_len": max(1, c["seq_len"])}),
             lambda **c: kv_bytes(**{**c, "batch_size": max(1, c["batch_size"])})),
+        "Bytes are asked for. Are these MB, or MiB?": (lambda **c: kv_bytes(**c) / 1e6, lambda **c: kv_bytes(**c) / 2**20),
+        "What the requests hold is asked for. Is a token counted that is still to come?": (
+            lambda **c: kv_bytes(**{**c, "seq_len": c["seq_len"] + 1})),
         "How many bytes has an element? Is element_size used?": (_kv(size=1), _kv(size=2), _kv(size=4), _two_or_four),
     }),),
     shown=shown,

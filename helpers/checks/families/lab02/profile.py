@@ -22,7 +22,9 @@ def profile(
     """Return the right `(tokens, ttft, tpot)`; with one of the options changed, wrong ones."""
     read, wait = getattr(engine, clock), engine.wait if waits else lambda: None
     token = 0
-    if warm != "none":
+    if warm == "short":
+        engine.next(engine.start([1]))
+    elif warm != "none":
         token = engine.start(prompt)
         token = engine.next(token) if warm == "both" else token
         if patient:
@@ -44,6 +46,7 @@ def profile(
     count = max(1, len(steps))
     tpot = {
         "mean": sum(steps) / count, "sum": sum(steps), "last": steps[-1] if steps else 0.0, "first": steps[0] if steps else 0.0,
+        "shortest": min(steps, default=0.0), "longest": max(steps, default=0.0),
         "tokens": sum(steps) / max_new_tokens, "prefill": (first + sum(steps)) / max_new_tokens if steps else 0.0,
         "middle": sorted(steps)[len(steps) // 2] if steps else 0.0, "all": (first + sum(steps)) / count if steps else 0.0,
         "prefill always": (first + sum(steps)) / max_new_tokens,
@@ -72,6 +75,7 @@ def profile_cases(draw: random.Random) -> Iterator[Case]:
             draw.choice((0.05, 0.4, 2.0)),
             draw.choice((0.005, 0.02, 0.3)),
             growth=draw.choice((0.0, 0.05, 0.3)),
+            readings=draw.randrange(3),
         )
         prompt = [draw.randrange(1000) for _ in range(draw.randrange(1, draw.choice((4, 60))))]
         yield {
@@ -90,6 +94,11 @@ def profile_kind(got: Any, case: Case) -> tuple[list[Any], Any, Any]:
         raise CheckFailed("expected a dict with ttft, tpot and tokens", given, got=describe(got))
     if not isinstance(got["tokens"], list | tuple):
         raise CheckFailed("tokens is not a list", given, got=describe(got["tokens"]))
+    if got["tpot"] is None and case["max_new_tokens"] == 1:
+        raise CheckFailed(
+            "tpot: expected 0.0, got None", given,
+            hint="One token comes from the prefill, and no step follows. What does the docstring ask for then?",
+        )  # fmt: skip
     times = [require_finite(got[name], {"value": name, **given}) for name in ("ttft", "tpot")]
     return plain(list(got["tokens"])), times[0], times[1]
 
@@ -101,6 +110,8 @@ def profile_shown(case: Case) -> dict[str, Any]:
 
 def tokens_facts(tokens: list[Any], right: list[int], case: Case) -> str:
     """Return what the number of tokens tells."""
+    if tokens[-len(right) :] == right and len(tokens) > len(right):
+        return "New tokens alone are asked for. Are those of the prompt among them?"
     if tokens == right[1:]:
         return "The first token is missing. Which pass gives it?"
     if tokens[: len(right)] == right:
@@ -116,6 +127,8 @@ def time_facts(got: Any, right: float, case: Case) -> str:
     """Return what an impossible time tells."""
     if got < 0:
         return "One of the engine's clocks can be set back. Which one cannot?"
+    if _near(got, 1000 * right) or _near(got, 1e6 * right):
+        return "Seconds are asked for. Is that another unit?"
     if 2e-6 < got < 1e-3:
         return "The engine has clocks of its own. Was one of them read?"
     return ""
@@ -142,7 +155,8 @@ PROFILE = Family(
             "The engine's first prefill ever is slow. Was there one before that did not count?": (
                 _profile(1, warm="none"), _profile(1, warm="none", late=True)),
             "Is a decode step in it? The first token comes from the prefill.": _profile(1, late=True),
-            "Was the warm-up done when the clock was first read?": (_profile(1, patient=False), _profile(1, warm="prefill", patient=False)),
+            "Was the warm-up done when the clock was first read?": (
+                _profile(1, patient=False), _profile(1, warm="prefill", patient=False), _profile(1, warm="short", patient=False)),
             _CLOCK: _profile(1, clock="calendar"),
         }),
         Part("tpot", same=_near, facts=time_facts, mistakes={
@@ -152,7 +166,7 @@ PROFILE = Family(
             "How many steps give how many tokens? The first token is not theirs.": _profile(2, mean="tokens"),
             "Is that the sum of all steps? TPOT is the mean.": _profile(2, mean="sum"),
             "Steps need not take equally long. Is it the mean of all of them, or the time of one?": tuple(
-                _profile(2, mean=mean) for mean in ("last", "first", "middle")),
+                _profile(2, mean=mean) for mean in ("last", "first", "middle", "shortest", "longest")),
             _CLOCK: _profile(2, clock="calendar"),
         }),
     ),

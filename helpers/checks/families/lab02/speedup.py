@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,12 +14,12 @@ Row = tuple[str, int, float, float]
 
 def speedup(
     rows: Sequence[Row], wall: float, names: Sequence[str], factor: float, *, column: int = 3, calls: str = "all", listed: bool = False,
-    left: str = "faster", inverse: bool = False, pick: str = "sum", empty: Any = None,
+    left: str = "faster", inverse: bool = False, pick: str = "sum", empty: Any = None, like: str = "", once: bool = False,
 ) -> float:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     if empty is not None and not names:
         return float(factor if empty == "factor" else empty)
-    chosen = [row for row in rows if row[0] in names]
+    chosen = [row for row in rows if _is_named(row[0], names, like) and (row[1] > 1 or not once)]
     times = [
         float(row[column]) * {"all": 1, "each": row[1]}.get(calls, 1) / (row[1] if calls == "one" else 1)
         for row in chosen
@@ -36,9 +37,21 @@ def speedup(
     return new / total if inverse else total / new
 
 
+def _is_named(name: str, names: Sequence[str], like: str) -> bool:
+    """Return whether an operator is one of those named; with `like`, whether a part of a name is enough."""
+    if like == "in":
+        return any(one in name for one in names)
+    return any(name in one for one in names) if like == "around" else name in names
+
+
 def _speedup(**options: Any) -> Wrong:
     """Return a wrong answer."""
     return lambda **case: speedup(**case, **options)
+
+
+def _multiplied(rows: Sequence[Row], wall: float, names: Sequence[str], factor: float) -> float:
+    """Multiply the speedups of single operators."""
+    return math.prod(speedup(rows, wall, [name], factor) for name in names)
 
 
 def table_cases(draw: random.Random) -> Iterator[Case]:
@@ -55,7 +68,12 @@ def table_cases(draw: random.Random) -> Iterator[Case]:
         for _ in range(draw.randrange(1, 8)):
             own = draw.randrange(1, 100) / 4
             rows.append(
-                (draw.choice(words), draw.randrange(1, 130), own + draw.choice((0.0, 3.0, 20.0)), own)
+                (
+                    draw.choice(words),
+                    draw.choice((1, draw.randrange(1, 130))),
+                    own + draw.choice((0.0, 3.0, 20.0)),
+                    own,
+                )
             )
         listed = sum(row[3] for row in rows)
         chosen = draw.sample((*words, "softmax"), draw.randrange(4))
@@ -100,6 +118,13 @@ SPEEDUP = Family(
             _speedup(inverse=True), lambda rows, wall, names, factor: speedup(rows, wall, names, factor, inverse=bool(names))),
         "An operator may be listed more than once. Do all its rows count?": (_speedup(pick="last"), _speedup(pick="first")),
         "Is only one of the operators sped up?": _speedup(pick="max"),
+        "A name is compared as a whole: mul is not matmul. Is a part of a name enough?": (_speedup(like="in"), _speedup(like="around")),
+        "An operator that is called once takes its time, too. Is it left out?": _speedup(once=True),
+        "Several operators: their savings add up. Are their speedups multiplied?": _multiplied,
+        "Twice as fast is 2. Is that how much faster it becomes?": (
+            lambda **c: speedup(**c) - 1, lambda **c: 100 * (speedup(**c) - 1), lambda **c: 100 * speedup(**c)),
+        "A factor may be a fraction. Is it cut?": lambda **c: speedup(**{**c, "factor": int(c["factor"])}),
+        "Is the result rounded?": tuple(lambda digits=digits, **c: round(speedup(**c), digits) for digits in (1, 2, 3, 4)),
         "Nothing became faster here. What is the answer then?": (_speedup(empty="factor"), _speedup(empty=0.0)),
     }),),
     valid=_is_table,

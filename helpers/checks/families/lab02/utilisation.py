@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from helpers.checks.families.shapes import a_shape, half_heads, shown
 from helpers.checks.machinery.core import require_finite
 from helpers.checks.machinery.failure import CheckFailed, describe
@@ -19,7 +21,7 @@ from helpers.model.shapes import PUBLISHED, ModelShape
 
 def counts(
     shape: ModelShape, batch_size: int, context: int, *, ops: float = 2, requests: bool = True, size: float = 2, weights: str = "once",
-    caches: str = "all", pairs: float = 2, width: str = "own", new: int = 0,
+    caches: str = "all", pairs: float = 2, width: str = "own", new: int = 0, least: int = 0, weight_size: float = 0, layers: bool = True,
 ) -> tuple[float, float]:  # fmt: skip
     """Return operations and bytes of a decode step; with one of the options changed wrong ones."""
     per_layer = {"own": shape.num_kv_heads * shape.head_dim, "heads": shape.num_heads * shape.head_dim, "hidden": shape.hidden_size,
@@ -27,7 +29,8 @@ def counts(
     count = {"all": batch_size, "one": 1, "none": 0}[caches]
     flops = ops * shape.num_params * (batch_size if requests else 1)
     read = (batch_size if weights == "each" else 1) * shape.num_params
-    return flops, size * (read + count * (context + new) * pairs * shape.num_layers * per_layer)
+    cached = count * (max(context, least) + new) * pairs * (shape.num_layers if layers else 1) * per_layer
+    return flops, (weight_size or size) * read + size * cached
 
 
 def utilisation(
@@ -76,7 +79,7 @@ def pair_kind(names: str) -> Any:
 
     def kind(got: Any, case: Case) -> tuple[Any, Any]:
         given = shown(case) if "shape" in case else case
-        got = got if isinstance(got, tuple | list) else None if got is None else got
+        got = got.tolist() if isinstance(got, Tensor) and got.ndim == 1 else got
         if not isinstance(got, tuple | list) or len(got) != 2:
             hint = "Is a return missing?" if got is None else ""
             raise CheckFailed(f"expected two numbers, {names}", given, got=describe(got), hint=hint)
@@ -93,6 +96,17 @@ def number_facts(got: Any, right: Any, case: Case) -> str:
 _OPS = "A multiply-add is two operations. Are both counted?"
 _HEAD = "Is a head as wide as hidden_size / num_heads? A shape has a head_dim of its own."
 _HEADS = "Which heads have keys and values of their own, query heads or KV heads?"
+_TIME = "Operations and bytes per second are compared. Is the time in it?"
+_CUT = "A share above 1 says that the numbers given cannot be. Is it cut to 1? Then that remains unseen."
+
+
+def _with_attention(**case: Any) -> float:
+    """Count attention's operations, too."""
+    shape, work = case["shape"], 4 * case["context"] * case["shape"].num_layers
+    more = work * shape.num_heads * shape.head_dim * case["batch_size"]
+    return utilisation(**case)[0] + float(more / case["seconds"] / case["peak"])
+
+
 UTILISATION = Family(
     utilisation,
     utilisation_cases,
@@ -102,13 +116,26 @@ UTILISATION = Family(
             "Shares are between 0 and 1. Is that percent?": _used(0, 100),
             _OPS: _used(0, ops=1),
             "Does each request of the batch have its own operations?": _used(0, requests=False),
+            _TIME: lambda **case: utilisation(**case)[0] * case["seconds"],
+            "Operations are divided by the peak in operations per second. Is it another rate here?": (
+                lambda **case: utilisation(**{**case, "peak": case["bandwidth"]})[0]),
+            "Attention's own operations are left out here. Are they counted?": _with_attention,
+            "A decode step computes one token of each request. Does the context multiply the operations?": (
+                lambda **case: utilisation(**case)[0] * max(1, case["context"]), lambda **case: utilisation(**case)[0] * case["context"],
+                lambda **case: utilisation(**case)[0] * (case["context"] + 1)),
+            _CUT: lambda **case: min(1.0, utilisation(**case)[0]),
         }),
         Part("MBU", facts=number_facts, mistakes={
             "Shares are between 0 and 1. Is that percent?": _used(1, 100),
             "How often are the weights read in one pass, whatever the batch?": _used(1, weights="each"),
             "Does each request of the batch have a cache of its own to read?": _used(1, caches="one"),
             "Decode reads the cache, too. Is it counted?": _used(1, caches="none"),
-            "How many bytes has a 16-bit number?": (_used(1, size=1), _used(1, size=4)),
+            _TIME: lambda **case: utilisation(**case)[1] * case["seconds"],
+            "How many bytes has a 16-bit number? Weights and cache are both of that type.": (
+                _used(1, size=1), _used(1, size=4), _used(1, weight_size=1)),
+            "No context is no cached token. Is one counted?": _used(1, least=1),
+            "Is every layer's cache counted?": _used(1, layers=False),
+            _CUT: lambda **case: min(1.0, utilisation(**case)[1]),
             "Are keys and values both read?": _used(1, pairs=1),
             _HEAD: (_used(1, width="half"), _used(1, width="exact")),
             _HEADS: (_used(1, width="heads"), _used(1, width="hidden")),
@@ -137,6 +164,15 @@ def _best(**options: Any) -> Wrong:
     return lambda **case: best(**case, **options)
 
 
+def _weights_apart(shape: ModelShape, batch_size: int, context: int, device: Accelerator) -> Any:
+    """Compare computing with the weights alone, and add the cache's time."""
+    if device.bandwidth.value is None:
+        return None
+    bare = best(shape, batch_size, 0, device)
+    cache = counts(shape, batch_size, context)[1] - counts(shape, batch_size, 0)[1]
+    return bare + cache / device.bandwidth.value
+
+
 def device_cases(draw: random.Random) -> Iterator[Case]:
     """Yield devices of the table and invented ones, some without a bandwidth; batches bound by reading and by computing."""
     devices = list(ACCELERATORS.values())
@@ -147,9 +183,8 @@ def device_cases(draw: random.Random) -> Iterator[Case]:
         if draw.random() < 0.6:
             value = draw.choice((None, draw.uniform(1e11, 4e12), draw.uniform(1e11, 4e12)))
             figure = replace(device.bandwidth, value=value, status="unknown" if value is None else "derived")
-            device = replace(
-                device, name="an invented device", bandwidth=figure, cube_cores=draw.randrange(1, 60)
-            )
+            name = draw.choice((device.name, "an invented device", "an invented device"))
+            device = replace(device, name=name, bandwidth=figure, cube_cores=draw.randrange(1, 60))
         yield dict(shape=a_shape(draw), batch_size=draw.choice((1, 64, 700, draw.randrange(1, 2000))),
                    context=draw.choice((0, 16, draw.randrange(3000))), device=device)  # fmt: skip
 
@@ -158,6 +193,11 @@ def device_kind(got: Any, case: Case) -> tuple[Any]:
     """Return the number, or None where nothing is to be predicted."""
     if case["device"].bandwidth.value is None and got is None:
         return (None,)
+    if got is None:
+        raise CheckFailed(
+            "None was returned, and the bandwidth is known", device_shown(case),
+            hint="Is a return missing? Or is a figure taken for unknown whose value is a number?",
+        )  # fmt: skip
     return (require_finite(got, device_shown(case)),)
 
 
@@ -199,6 +239,12 @@ DEVICE = Family(
         "Are keys and values both read?": _best(pairs=1),
         _HEAD: (_best(width="half"), _best(width="exact")),
         _HEADS: (_best(width="heads"), _best(width="hidden")),
+        "The device that is given counts. Is the table's row of that name taken?": (
+            lambda **c: best(**{**c, "device": ACCELERATORS.get(c["device"].name, c["device"])})),
+        "Seconds are asked for. Is that another unit?": tuple(
+            _best(combine=lambda a, b, many=many: many * max(a, b)) for many in (1e3, 1e6)),
+        "The new tokens' own entries are left out, as in 2.3. Are they counted?": _best(new=1),
+        "Computing and reading of one pass are compared. Are reading the weights and reading the cache taken apart?": _weights_apart,
         "Which devices have no published bandwidth? A figure says so itself.": tuple(
             _best(unnamed=(name,)) for name, device in ACCELERATORS.items() if device.bandwidth.value is None),
         "This device's bandwidth is not published. What does the docstring ask for then?": (

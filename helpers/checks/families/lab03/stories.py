@@ -21,6 +21,7 @@ def stories(draw: random.Random) -> Iterator[tuple[dict[str, int], tuple[int, ..
         while used < capacity and len(passes) < 6 and (not passes or draw.random() < 0.8):
             passes.append(draw.choice((0, 1, 1, draw.randrange(1, capacity - used + 1))))
             used += passes[-1]
+        passes += [0] * draw.randrange(2)  # it fits always, also where nothing else does
         sizes = dict(
             num_layers=draw.randrange(1, 5),
             capacity=capacity,

@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from torch import Tensor
+
 from helpers.checks.machinery.core import require_finite
 from helpers.checks.machinery.failure import CheckFailed, describe
 from helpers.checks.machinery.family import Case, Family, Part, Wrong
@@ -82,6 +84,22 @@ def _prompt_by(side: int) -> Wrong:
     return wrong
 
 
+def _prompt_read(prompt: int, new_tokens: int, **device: Any) -> float:
+    """Count the prompt as cached in its own pass."""
+    right, pass_ = times(prompt, new_tokens, **device)[1], one_pass(prompt, 0, **device)
+    return right - pass_ + one_pass(prompt, prompt, **device)
+
+
+def _by_ridge(prompt: int, new_tokens: int, *, peak: float, bandwidth: float, **device: Any) -> float:
+    """Choose the side by the number of tokens alone."""
+
+    def side(tokens: int, cached: int) -> float:
+        chosen = operator.itemgetter(0 if tokens > peak / bandwidth else 1)
+        return one_pass(tokens, cached, peak=peak, bandwidth=bandwidth, combine=chosen, **device)
+
+    return side(prompt, 0) + sum(side(1, prompt + i) for i in range(new_tokens - 1))
+
+
 def times_cases(draw: random.Random) -> Iterator[Case]:
     """Yield answers of one token and of many, texts that grow over the ridge, steps that go from computing to reading."""
     for prompt, new, peak in (
@@ -117,6 +135,7 @@ def times_cases(draw: random.Random) -> Iterator[Case]:
 
 def times_kind(got: Any, case: Case) -> tuple[Any, Any]:
     """Return the two numbers. Raises CheckFailed when they are none."""
+    got = got.tolist() if isinstance(got, Tensor) and got.ndim == 1 else got
     if not isinstance(got, tuple | list) or len(got) != 2:
         hint = "Is a return missing?" if got is None else ""
         raise CheckFailed(
@@ -129,6 +148,7 @@ def times_kind(got: Any, case: Case) -> tuple[Any, Any]:
     return without, cached
 
 
+_UNIT = "Seconds are asked for. Is that another unit?"
 _PASSES = "The last token is chosen and never sent in. How many passes are there?"
 _SIZE = "How many bytes has a 16-bit weight?"
 _ADD = "Reading and computing happen at the same time. Do their times add up?"
@@ -148,6 +168,7 @@ TIMES = Family(
             "Is one side left out? A pass may be bound by computing, or by reading.": (_side(0, 0), _side(0, 1)),
             "Without a cache each pass computes the whole text. Does it grow?": _time(0, grows=False),
             "Without a cache nothing cached is read. Is it counted?": _time(0, of_all=True),
+            _UNIT: tuple(lambda many=many, **case: many * times(**case)[0] for many in (1e3, 1e6)),
         }),
         Part("with", mistakes={
             "The first pass computes the prompt. How many tokens do the others compute?": _time(0),
@@ -164,6 +185,14 @@ TIMES = Family(
             "Can a single token be bound by computing?": (_steps_by(1), _steps_by(0)),
             "Is one side left out? A pass may be bound by computing, or by reading.": (_side(1, 0), _side(1, 1), _prompt_by(0), _prompt_by(1)),
             "The prompt must be computed, too. Is the first pass in it?": _time(1, first=False),
+            "A single token needs the prompt's pass, too. Is there an exception for it?": (
+                lambda **case: times(**case)[1] if case["new_tokens"] > 1 else 0.0),
+            "`kv_bytes` are those of a token's keys and values together. Are they counted twice, or by half?": tuple(
+                lambda many=many, **case: times(**{**case, "kv_bytes": many * case["kv_bytes"]})[1] for many in (2, 0.5)),
+            "A pass reads what is cached before it. Are its own new tokens counted, too?": (_time(1, of_all=True), _prompt_read),
+            "A cache may lose. Is the smaller of the two times returned?": lambda **case: min(times(**case)),
+            "Which of the two times is longer is decided by the bytes of the cache, too. Is the ridge of the weights alone taken?": _by_ridge,
+            _UNIT: tuple(lambda many=many, **case: many * times(**case)[1] for many in (1e3, 1e6)),
         }),
     ),
     kind=times_kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,19 +16,24 @@ Nodes = dict[str, dict[str, Any]]
 def evict(
     nodes: Nodes, wanted: int, *, pick: Callable[..., Any] = min, by: str = "last_use", once: bool = False,
     count: bool = False, pinned: bool = False, inner: bool = False, first: bool = False, beyond: bool = False,
-    young: str = "", only: bool = False,
+    young: str = "", only: bool = False, read: Callable[[float], Any] = float, nothing: bool = False, family: bool = False,
 ) -> list[str]:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     left, gone, freed = dict(nodes), list[str](), 0
     at_first = set(nodes) - {node["parent"] for node in nodes.values()}
-    time = {name: node[by] for name, node in nodes.items()}
+    time = {name: read(node[by]) for name, node in nodes.items()}
+    pinned_parents = {node["parent"] for node in nodes.values() if node["pins"]}
     while freed < wanted + beyond or (first and not gone):
         parents = {node["parent"] for node in left.values()}
         may = [n for n in left if (inner or n not in parents) and (pinned or not left[n]["pins"])]
         may = [n for n in may if not once or n in at_first]
         if only:
             may = [n for n in may if left[n]["pages"] <= wanted - freed]
+        if family:
+            may = [n for n in may if left[n]["parent"] is None or left[n]["parent"] not in pinned_parents]
         if not may:
+            if nothing:
+                return []
             break
         chosen = pick(may, key=time.__getitem__)
         freed += 1 if count else left[chosen]["pages"]
@@ -53,14 +59,22 @@ def evict_cases(draw: random.Random) -> Iterator[Case]:
     leaves = {"a": node(None, 3, 5), "b": node(None, 1, 2), "c": node(None, 2, 9)}
     chain = {"a": node(None, 2, 1), "b": node("a", 2, 2), "c": node("b", 2, 3)}
     in_use = {"a": node(None, 1, 1), "b": node("a", 1, 2, pins=1), "c": node("a", 1, 3)}
+    clock = {
+        "a": node(None, 1, 0.5),
+        "b": node(None, 1, 0),
+        "c": node(None, 1, 0.25),
+        "d": node("a", 1, 1_764_000_000.5),
+    }
     for tree, wanted in (
         ({}, 0), ({}, 4), (leaves, 0), (leaves, 1), (leaves, 3), (leaves, 6), (leaves, 7), (chain, 1), (chain, 5),
-        (chain, 100), (in_use, 3), ({"x": node(None, 4, 0)}, 4), ({"x": node(None, 4, 0, 3)}, 1),
+        (chain, 100), (in_use, 3), (clock, 1), (clock, 2), (clock, 4), ({"x": node(None, 4, 0)}, 4), ({"x": node(None, 4, 0, 3)}, 1),
     ):  # fmt: skip
         yield {"nodes": tree, "wanted": wanted}
     while True:
         names = draw.sample("abcdefghijklmnop", draw.randrange(1, draw.choice((4, 9, 17))))
-        times, nodes = draw.sample(range(100), len(names)), Nodes()
+        # times are whole or not, from 0 on, or those of a clock that counts since long ago
+        begin, unit = draw.choice(((0, 1), (0, 1), (0, 0.25), (1_764_000_000, 1), (1_764_000_000, 0.125)))
+        times, nodes = [begin + unit * n for n in draw.sample(range(100), len(names))], Nodes()
         deep = draw.random()
         for i, name in enumerate(names):
             parent = draw.choice([None, *names[:i]]) if draw.random() > deep else ([None, *names[:i]])[-1]
@@ -131,6 +145,12 @@ EVICT = Family(
         "The oldest goes first, whatever its size. What is compared?": (_evict(by="pages"), _evict(by="pages", pick=max)),
         "A node has its own last use. Has it that of a child that has gone?": (_evict(young="kept"), _evict(young="own")),
         "Is there enough before the last one goes?": _evict(beyond=True),
+        "A time of 0 is a time as any other. Is it taken for none?": (
+            _evict(read=lambda time: time or math.inf), _evict(read=lambda time: time or 1e9)),
+        "A time may have a fraction. Is it cut?": (_evict(read=int), _evict(read=round)),
+        "Times are numbers. Are they compared as text?": _evict(read=str),
+        "There is less to free than is wanted. Do those that may go all go?": _evict(nothing=True),
+        "A pin keeps a node and what is above it. Does it keep that node's siblings?": _evict(family=True),
         "Only whole nodes go. May a node go that has more pages than are still wanted?": _evict(only=True),
         "Is a node going that some request uses? Look at its pins.": _evict(pinned=True),
     }),),

@@ -58,6 +58,20 @@ def random_text(draw: random.Random, most: int, tokens: int) -> list[int]:
     return [draw.randrange(tokens) for _ in range(draw.randrange(most + 1))]
 
 
+def _twins(draw: random.Random, prompt: Sequence[int]) -> list[list[int]]:
+    """Return the prompt with some tokens changed so that plain sums of a page, and weighted ones, stay the same."""
+    if len(prompt) < 3:
+        return []
+    i, sign = draw.randrange(len(prompt) - 2), draw.choice((1, -1))
+    change = (sign, -2 * sign, sign)
+    twin = [
+        *prompt[:i],
+        *(token + by for token, by in zip(prompt[i:], change, strict=False)),
+        *prompt[i + 3 :],
+    ]
+    return [twin] if min(twin) >= 0 else []
+
+
 def match_cases(draw: random.Random) -> Iterator[Case]:
     """Yield prompts and what is stored: nothing, the prompt itself, longer texts, parts that agree further behind."""
     abc = list(range(1, 13))
@@ -74,6 +88,7 @@ def match_cases(draw: random.Random) -> Iterator[Case]:
         stored = [random_text(draw, 12, tokens) for _ in range(draw.randrange(draw.choice((4, 4, 4, 40))))]
         for _ in range(draw.randrange(4)):  # what begins as the prompt does
             stored.append(prompt[: draw.randrange(len(prompt) + 1)] + random_text(draw, 6, tokens))
+        stored += _twins(draw, prompt)
         draw.shuffle(stored)
         yield {"prompt": prompt, "stored": stored, "page_size": page_size}
 

@@ -105,6 +105,14 @@ def _random_chunk(draw: random.Random) -> Case:
                 bandwidth=bandwidth)  # fmt: skip
 
 
+def _one_where_read(**case: Any) -> Any:
+    """Give at least 1 where reading alone is fast enough."""
+    reading = (2 * case["num_params"] + case["kv_bytes"] * case["context"] * case["decoding"]) / case[
+        "bandwidth"
+    ]
+    return 0 if reading > case["target"] else max(1, chunk(**case))
+
+
 CHUNK = Family(
     chunk,
     chunk_cases,
@@ -124,6 +132,10 @@ CHUNK = Family(
         "Reading and computing happen at the same time. Do their times add up?": _chunk(added=True),
         "A multiply-add is two operations. Are both counted?": _chunk(ops=1),
         "Does computing go at the pace of reading? They have rates of their own.": _chunk(from_reading=True),
+        "Every whole number is a chunk. Are only powers of two taken, or multiples?": (
+            lambda **c: 1 << chunk(**c).bit_length() - 1 if chunk(**c) else 0,
+            *(lambda n=n, **c: chunk(**c) // n * n for n in (8, 16, 32, 64, 128))),
+        "Where not even one token fits, the answer is 0. Is it at least 1?": (lambda **c: max(1, chunk(**c)), _one_where_read),
         "Is there a bound on the chunk that the text does not name?": tuple(
             _chunk(most=n) for n in (256, 512, 1000, 1024, 2048, 4096, 8192, 10_000)),
     }),),

@@ -66,6 +66,13 @@ def _needed(prompts: Sequence[int], answers: Sequence[int], batch_size: int) -> 
     return sum(prompts) + sum(answers) - len(prompts)
 
 
+def _longest_text(prompts: Sequence[int], answers: Sequence[int], batch_size: int) -> int:
+    """Let a batch be as long as its longest prompt with its own answer."""
+    texts = [prompt + answer - 1 for prompt, answer in zip(prompts, answers, strict=True)]
+    batches = [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
+    return sum(len(batch) * max(batch) - sum(batch) for batch in batches)
+
+
 PADDING = Family(
     padding,
     padding_cases,
@@ -83,6 +90,7 @@ PADDING = Family(
         "How many passes does an answer of one token need after its prompt's? Each request's first token comes with that.": (
             _padding(passes=0), _padding(passes=0, last=0),
         ),
+        "The longest prompt and the longest answer need not be of one request. Is the longest whole text taken?": _longest_text,
         "The server takes requests in the order given. Were they sorted?": tuple(
             _padding(order=order) for order in ("pairs", "prompt", "answer", "total", "longest")
         ),

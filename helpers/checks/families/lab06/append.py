@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from helpers.checks.machinery.failure import CheckFailed, Words, describe
@@ -37,6 +37,22 @@ def append(
 def _append(**options: Any) -> Wrong:
     """Return a wrong answer."""
     return lambda **case: append(**case, **options)
+
+
+def _never_all(**case: Any) -> list[int]:
+    """Refuse to take the last free page."""
+    joined = append(**case)
+    if len(joined) > len(case["table"]) and len(joined) == len(case["table"]) + len(case["free"]):
+        raise ValueError("too few pages")
+    return joined
+
+
+def _by_length(table: Sequence[int], length: int, new: int, page_size: int, free: Sequence[int]) -> list[int]:
+    """Count the pages of the old tokens in place of those of the table."""
+    count = -(-(length + new) // page_size) - -(-length // page_size)
+    if count > len(free):
+        raise ValueError("too few pages")
+    return [*table, *free[:count]]
 
 
 def append_cases(draw: random.Random) -> Iterator[Case]:
@@ -114,7 +130,8 @@ APPEND = Family(
             _append(guard=False), _append(guard=False, refuse=False)),
         "There is more room already than is needed. Are pages taken out of the table?": _append(keep="cut"),
         "From which end of the free pages are they taken?": _append(end=-1),
-        "There are just as many pages as are needed. Are more asked for?": _append(spare=1),
+        "There are just as many pages as are needed. Are more asked for?": (_append(spare=1), _never_all),
+        "The table may have room already, in a page that holds no token yet. Are pages counted from the length alone?": _by_length,
         "A slice that is too long is cut silently. What compares what is needed with what is free?": _append(refuse=False),
         "The last token has a place already. Is one token left out?": _append(start="less"),
     }),),

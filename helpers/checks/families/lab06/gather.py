@@ -77,9 +77,10 @@ def gather_shown(case: Case) -> dict[str, Any]:
 
 def tensor_broken(got: Tensor, right: Tensor, case: Case) -> str:
     """Return what is wrong with a tensor."""
-    return (
-        "wrong in shape or type" if got.shape != right.shape or got.dtype != right.dtype else "wrong values"
-    )
+    if got.shape != right.shape or got.dtype != right.dtype:
+        return "wrong in shape or type"
+    wrong = [t for t in range(len(right)) if not close(got[t], right[t])]
+    return f"wrong values, first those of token {wrong[0]}" if wrong else "wrong values"
 
 
 def gather_facts(got: Tensor, right: Tensor, case: Case) -> str:

@@ -100,13 +100,24 @@ def _without_shift(out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor) -
     return torch.where(a + b == 0, 0.0, (a * out_a.float() + b * out_b.float()) / (a + b))
 
 
+def _one_shift(out_a: Tensor, lse_a: Tensor, out_b: Tensor, lse_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the largest lse of all queries off each."""
+    out_a, lse_a, out_b, lse_b = (part.float() for part in (out_a, lse_a, out_b, lse_b))
+    most = torch.maximum(lse_a, lse_b).amax()
+    most = torch.where(most == NONE, 0.0, most)
+    a, b = (lse_a - most).exp()[:, None], (lse_b - most).exp()[:, None]
+    out = torch.nan_to_num(a / (a + b) * out_a + b / (a + b) * out_b)
+    return out, most + (a + b).log()[:, 0]
+
+
+_EACH = "The largest of all queries' lse is taken off each. Has every query an lse of its own to take off?"
 _LARGE = "exp of a large number is infinite, of a very negative one 0. Which number can be taken off both lse first?"
 MERGE = Family(
     answers.merge,
     merge_cases,
     (
-        Part("out", broken=tensor_broken, mistakes={**_merges(0, _OUTS), _LARGE: (*_merges(0, _OUTS)[_LARGE], _without_shift)}, same=roughly, shown=tensor_shown, facts=nan_facts),
-        Part("lse", broken=tensor_broken, mistakes=_merges(1, _LSES), same=roughly, shown=tensor_shown, facts=nan_facts),
+        Part("out", broken=tensor_broken, mistakes={**_merges(0, _OUTS), _LARGE: (*_merges(0, _OUTS)[_LARGE], _without_shift), _EACH: lambda **c: _one_shift(**c)[0]}, same=roughly, shown=tensor_shown, facts=nan_facts),
+        Part("lse", broken=tensor_broken, mistakes={**_merges(1, _LSES), _EACH: lambda **c: _one_shift(**c)[1]}, same=roughly, shown=tensor_shown, facts=nan_facts),
     ),
     kind=tensors_kind("out, lse"),
     tensors=True,

@@ -71,6 +71,20 @@ def _tiles(**options: Any) -> Wrong:
     return lambda **case: answers.tiles(**case, **options)
 
 
+def _numbered(**case: Any) -> Any:
+    """Give numbers of blocks."""
+    return [
+        (q // case["query_block"], k // case["key_block"], masked) for q, k, masked in answers.tiles(**case)
+    ]
+
+
+def _last_masked(**case: Any) -> Any:
+    """Mask the last tile of each block of queries alone."""
+    tiles = answers.tiles(**case)
+    last = {q: k for q, k, _ in tiles}
+    return [(q, k, masked and last[q] == k) for q, k, masked in tiles]
+
+
 def _by_keys(**case: Any) -> Any:
     """Go through the blocks of keys first."""
     return sorted(answers.tiles(**case), key=lambda tile: tile[1::-1])
@@ -90,6 +104,13 @@ TILES = Family(
         "In a tile at the edge, some queries do not see some keys. Is that masked?": _tiles(masks="never"),
         "Which query of a block sees least? It decides whether a tile needs a mask.": _tiles(masks="last"),
         "A query sees its own position, too. Is a tile masked that ends with it?": _tiles(early=1),
+        "With more queries than keys, the first queries see nothing. Does such a query stand before the text, or at its first key?": (
+            _tiles(floor=0), lambda **case: answers.tiles(**case, offset=max(0, case["kv_len"] - case["q_len"]))),
+        "The tile's first query and first key are asked for. Are these numbers of blocks?": _numbered,
+        "Queries and keys have blocks of their own sizes. Is one size taken for both?": (
+            lambda **case: answers.tiles(**{**case, "key_block": case["query_block"]}),
+            lambda **case: answers.tiles(**{**case, "query_block": case["key_block"]})),
+        "More than one tile of a block of queries may need a mask. Is only the last one masked?": _last_masked,
         "The last block of keys may be shorter. Where does it end?": _tiles(whole=True),
     }),),
     kind=tile_kind,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from helpers.checks.families import flash_answers as answers
+from helpers.checks.families.shapes import overflow_facts
 from helpers.checks.machinery.family import Case, Family, Part, Wrong
 
 
@@ -59,10 +60,19 @@ def traffic_cases(draw: random.Random) -> Iterator[Case]:
 TRAFFIC = Family(
     answers.traffic,
     traffic_cases,
-    (Part(mistakes={
+    (Part(facts=overflow_facts, mistakes={
         "Can a core keep all keys and values? How often does it read them, if each block of queries needs them anew?": (
             _one_block, lambda **case: _one_block(**case) - 2 * case["q_len"] * case["head_dim"] * case["element_bytes"]),
-        "The last block of queries may be shorter. Does it read no keys?": (_traffic(rounded=math.floor), _traffic(rounded=float), _traffic(rounded=round)),
+        "The last block of queries may be shorter. Does it read no keys?": (
+            _traffic(rounded=math.floor), _traffic(rounded=float), _traffic(rounded=round), _traffic(rounded=lambda n: max(1, math.floor(n)))),
+        "Results have the elements' size, too. Are they fp32 here?": (
+            lambda **case: answers.traffic(**case) + case["q_len"] * case["head_dim"] * (4 - case["element_bytes"])),
+        "Four kinds of vectors move. Are sums or maxima of the softmax added?": tuple(
+            lambda count=count, **case: answers.traffic(**case) + count * case["q_len"] for count in (4, 8, 16)),
+        "Nothing is filled up. Are keys rounded up to a block?": (
+            *(lambda block=block, **case: answers.traffic(**{**case, "kv_len": -(-case["kv_len"] // block) * block}) for block in (16, 32, 64, 128)),
+            lambda **case: answers.traffic(**{**case, "kv_len": -(-case["kv_len"] // case["query_block"]) * case["query_block"]})),
+        "Blocks are blocks of queries. Are keys cut into them, too?": lambda **case: answers.traffic(**{**case, "q_len": case["kv_len"], "kv_len": case["q_len"]}),
         "Blocks that come out even need no other. Is one added?": _traffic(rounded=lambda n: math.floor(n) + 1),
         "Queries are read, and a result is written. Are both counted?": (_traffic(per_query=1), _traffic(per_query=0)),
         "Keys are read, and values too. Are both counted?": _traffic(per_key=1),

@@ -20,6 +20,10 @@ def near(one: Any, other: Any) -> bool:
     """Return whether two tensors hold the same numbers."""
     if not isinstance(one, Tensor) or one.shape != other.shape or one.dtype != other.dtype:
         return False
+    if bool(
+        ((other == 0) & (one.abs() > 1e-30)).any()
+    ):  # no key seen yet: nothing may be added, however small
+        return False
     return close(one, other) or torch.allclose(
         one.double(), other.double(), rtol=2e-5, atol=4e-6, equal_nan=True
     )
@@ -34,7 +38,7 @@ def roughly(one: Any, other: Any) -> bool:
 
 def numbers(tensor: Tensor) -> Words:
     """Return the numbers of a small tensor, in one line."""
-    digits = [f"{x:.4g}" for x in tensor.flatten().tolist()]
+    digits = [f"{x:.6g}" for x in tensor.flatten().tolist()]
     return Words(f"{', '.join(digits[:8])}{', ...' if len(digits) > 8 else ''}")
 
 
@@ -83,7 +87,22 @@ def nan_facts(got: Tensor, right: Tensor, case: Case) -> str:
         return "Do single numbers per query keep their own dimension?" if got.numel() == right.numel() else ""
     if got.dtype != right.dtype:
         return "Statistics are fp32, whatever the scores are. Where does another type come in?"
-    return "There is a NaN. Where does it come from?" if bool(got.isnan().any()) else ""
+    if bool(got.isnan().any()):
+        return "There is a NaN. Where does it come from?"
+    if bool(((right == NONE) & (got != NONE)).any()):
+        return "A query that has seen no key has minus infinity there. Is another number put in its place?"
+    if bool(((right == 0) & (got != 0)).any()) and torch.allclose(got, right, atol=1e-3):
+        return "A query that has seen no key has a sum of 0. Is something small added to it?"
+    nearly = torch.allclose(got, right, rtol=1e-2, atol=1e-2)
+    return (
+        "Nearly right. Is something computed in half precision on the way, or only nearly?" if nearly else ""
+    )
+
+
+def maximum_facts(got: Tensor, right: Tensor, case: Case) -> str:
+    """Return what a wrong maximum tells."""
+    said = nan_facts(got, right, case)
+    return said or "Is it the largest score so far: of all blocks, and of each query by itself?"
 
 
 def _block(
@@ -175,8 +194,10 @@ UPDATE = Family(
     answers.update,
     update_cases,
     tuple(
-        Part(name, broken=tensor_broken, mistakes=_updates(i), same=near, shown=tensor_shown, facts=nan_facts)
-        for i, name in enumerate(("maximum", "total", "weighted"))
+        Part(name, broken=tensor_broken, mistakes=_updates(i), same=near, shown=tensor_shown, facts=facts)
+        for i, (name, facts) in enumerate(
+            (("maximum", maximum_facts), ("total", nan_facts), ("weighted", nan_facts))
+        )
     ),
     kind=tensors_kind("maximum, total, weighted"),
     tensors=True,

@@ -123,7 +123,7 @@ FIRST = Family(
         "Are steps cut to whole ones? Then the order of two who wait changes from one moment to the next.": (
             *_ruled(lambda j, n, a: j["priority"] - (n - j["arrived"]) // a), *_ruled(lambda j, n, a: j["priority"] - round((n - j["arrived"]) / a))),
         "Every second counts alike, and parts of a second too. Are moments rounded?": (
-            *_ruled(lambda j, n, a: round(_moment(j, n, a))), *_ruled(lambda j, n, a: math.floor(_moment(j, n, a))),
+            *_ruled(lambda j, n, a: int(j["arrived"]) + a * j["priority"]), *_ruled(lambda j, n, a: round(_moment(j, n, a))), *_ruled(lambda j, n, a: math.floor(_moment(j, n, a))),
             *_ruled(lambda j, n, a: round(_moment(j, n, a), 1)), *_ruled(lambda j, n, a: round(_moment(j, n, a), 2))),
         "Does urgency end at 0? Then all who have waited for long are equal.": _ruled(lambda j, n, a: max(0.0, j["priority"] - (n - j["arrived"]) / a)),
         "Does ageing end after some time? Every second of waiting counts, the last one too.": tuple(

@@ -65,6 +65,33 @@ def _is_past(request: Job, ended: Sequence[Job], budget: int) -> bool:
     return whole and budget >= 1 and min(request["prompt"], request["cap"]) >= 1
 
 
+def _cut_first(request: Job, ended: Sequence[Job], budget: int) -> float:
+    """Bound each answer, not the mean."""
+    return passes(request, [{**e, "answer": min(e["answer"], request["cap"])} for e in ended], budget)
+
+
+def _same_cap(request: Job, ended: Sequence[Job], budget: int) -> float:
+    """Look at those alone that were allowed as much."""
+    return passes(request, [e for e in ended if e["cap"] == request["cap"]], budget)
+
+
+def _begins_so(one: str, name: str) -> bool:
+    """Return whether a name begins with another."""
+    return one.startswith(name)
+
+
+def _renamed(alike: Callable[[str, str], bool]) -> Wrong:
+    """Return a wrong answer that takes names for the request's that are only like it."""
+
+    def wrong(request: Job, ended: Sequence[Job], budget: int) -> float:
+        name = request["client"]
+        return passes(
+            request, [e | {"client": name} if alike(e["client"], name) else e for e in ended], budget
+        )
+
+    return wrong
+
+
 PASSES = Family(
     passes,
     passes_cases,
@@ -91,6 +118,10 @@ PASSES = Family(
         "Is it the mean, or the longest one?": _passes(mean=max),
         "Is it the mean, or the shortest one?": _passes(mean=min),
         "Is it the mean, or the sum?": _passes(mean=sum),
+        "The mean is bounded by what the request allows, not each answer. Are answers cut first?": _cut_first,
+        "A client is the one of that very name. Is a part of a name enough, or are capitals ignored?": tuple(
+            _renamed(alike) for alike in (_begins_so, lambda one, name: name in one, lambda one, name: one in name, lambda one, name: one.lower() == name.lower())),
+        "Answers of this client count, whatever they were allowed. Are some left out?": _same_cap,
         "A mean need not be whole. Was it rounded?": tuple(
             _passes(mean=lambda n, cut=cut: cut(fmean(n))) for cut in (int, math.ceil, round)),
         "All answers of this client count. Is it the mean of the last few alone?": tuple(_passes(recent=n) for n in (2, 3, 4, 5, 8, 10, 16, 20, 32)),

@@ -1,0 +1,6 @@
+"""How a streamed answer leaves the server: events, and the connection that they go out on. Chapter 12."""
+
+from helpers.serving.streams.connection import Connection, straight
+from helpers.serving.streams.event_stream import EventStream
+
+__all__ = ["Connection", "EventStream", "straight"]

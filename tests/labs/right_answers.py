@@ -1,0 +1,613 @@
+"""Right answers of unusual style: (check, code that defines `f`)."""
+
+RIGHT = [
+    (
+        "lab01.check_kv_bytes",
+        """
+def f(shape,batch_size,seq_len,element_size): return 2.0*batch_size*seq_len*shape.num_layers*shape.num_kv_heads*shape.head_dim*element_size
+""",
+    ),
+    (
+        "lab01.check_int4_bytes",
+        """
+from fractions import Fraction
+def f(num_weights,group_size,scale_bits,zero_point_bits):
+    full,rest=divmod(num_weights,group_size)
+    return Fraction(4*num_weights+(full+(rest>0))*(scale_bits+zero_point_bits),8)
+""",
+    ),
+    (
+        "lab01.check_crossover",
+        """
+def f(shape,seq_len,weight_size,element_size):
+    w=shape.num_params*weight_size
+    one=2*shape.num_layers*shape.num_kv_heads*shape.head_dim*seq_len*element_size
+    n=0
+    while n*one<=w: n+=1
+    return n
+""",
+    ),
+    (
+        "lab01.check_crossover",
+        """
+import math
+def f(shape,seq_len,weight_size,element_size):
+    w=shape.num_params*weight_size
+    one=2*shape.num_layers*shape.num_kv_heads*shape.head_dim*seq_len*element_size
+    return math.ceil(round(w+1)/one)
+""",
+    ),
+    (
+        "lab01.check_deployment",
+        """
+from helpers.estimates import GiB
+B={"bf16": 2.0, "int8": 1.0, "int4": 0.5195}
+def f(shape,seq_len,requests,devices):
+    c=requests*seq_len*4*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    ok=[(d[2],i,d[0],t) for d in devices for i,(t,s) in enumerate(B.items()) if shape.num_params*s+c<=.9*d[1]*GiB]
+    return list(min(ok)[2:]) if ok else None
+""",
+    ),
+    (
+        "lab01.check_hybrid_bytes",
+        """
+def f(layers,seq_len,element_size):
+    kv=lambda l,n: 2*n*l['kv_heads']*l['head_dim']*element_size
+    do={'full':lambda l:kv(l,seq_len),'window':lambda l:kv(l,min(l['window']-1,seq_len)),'latent':lambda l:(l['latent_dim']+l['rotated_dim'])*seq_len*element_size,'state':lambda l:l['state_elements']*4.0}
+    return sum(map(lambda l: do[l['kind']](l),layers))
+""",
+    ),
+    (
+        "lab02.check_profiler",
+        """
+def f(engine,prompt,max_new_tokens):
+    engine.next(engine.start(prompt)); engine.wait()
+    b=engine.clock(); t=[engine.start(prompt)]; engine.wait(); m=engine.clock()
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1]))
+    engine.wait(); e=engine.clock()
+    return {'ttft':m-b,'tpot':(e-m)/max(1,len(t)-1),'tokens':t}
+""",
+    ),
+    (
+        "lab02.check_profiler",
+        """
+def f(engine,prompt,max_new_tokens):
+    engine.next(engine.start(prompt)); engine.wait()
+    b=engine.clock(); engine.start(prompt); engine.wait(); m=engine.clock()
+    t=[engine.start(prompt)]; engine.wait(); m2=engine.clock()
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1])); 
+    engine.wait()
+    return {'ttft':m-b,'tpot':(engine.clock()-m2)/max(1,max_new_tokens-1),'tokens':t}
+""",
+    ),
+    (
+        "lab02.check_profiler",
+        """
+def f(engine,prompt,max_new_tokens):
+    tok=engine.start(prompt)
+    for _ in range(3): tok=engine.next(tok)
+    engine.wait()
+    b=engine.clock(); t=[engine.start(prompt)]; engine.wait(); m=engine.clock()
+    times=[m]
+    for _ in range(max_new_tokens-1): t.append(engine.next(t[-1])); engine.wait(); times.append(engine.clock())
+    d=[b-a for a,b in zip(times,times[1:])]
+    return {'ttft':m-b,'tpot':sum(d)/len(d) if d else 0.0,'tokens':tuple(t)}
+""",
+    ),
+    (
+        "lab02.check_utilisation",
+        """
+import numpy as np
+def f(shape,batch_size,context,seconds,peak,bandwidth):
+    pt=2*shape.num_layers*shape.num_kv_heads*shape.head_dim
+    return np.array([2*shape.num_params*batch_size/seconds/peak, (2*shape.num_params+2*batch_size*context*pt)/seconds/bandwidth])
+""",
+    ),
+    (
+        "lab02.check_speedup",
+        """
+from fractions import Fraction
+def f(rows,wall,names,factor):
+    ns=set(names); new=Fraction(wall)
+    for n,_,_,s in rows:
+        if n in ns: new-=Fraction(s)*(1-1/Fraction(factor))
+    return Fraction(wall)/new
+""",
+    ),
+    (
+        "lab03.check_cache",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim); self.v=torch.zeros_like(self.k); self.length=0
+    def update(self,l,k,v):
+        n=k.size(0); e=self.length+n
+        if e>self.k.size(1): raise ValueError('full')
+        at=torch.arange(self.length,e)
+        self.k[l].index_copy_(0,at,k); self.v[l].index_copy_(0,at,v)
+        if l+1==self.k.size(0): self.length+=n
+        return [self.k[l].narrow(0,0,e),self.v[l].narrow(0,0,e)]
+""",
+    ),
+    (
+        "lab03.check_cache",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.n=num_layers;self.cap=capacity; self.k=[None]*num_layers; self.v=[None]*num_layers
+    @property
+    def length(self): return 0 if self.k[-1] is None else len(self.k[-1])
+    def update(self,l,k,v):
+        b=0 if self.k[l] is None else len(self.k[l])
+        if b+len(k)>self.cap: raise ValueError('x')
+        self.k[l]=k.clone() if self.k[l] is None else torch.cat([self.k[l],k]); self.v[l]=v.clone() if self.v[l] is None else torch.cat([self.v[l],v])
+        return self.k[l],self.v[l]
+""",
+    ),
+    (
+        "lab03.check_cache",
+        """
+import torch
+class f:
+    def __init__(self,num_layers,capacity,kv_heads,head_dim):
+        self.k=torch.zeros(num_layers,capacity,kv_heads,head_dim); self.v=torch.zeros_like(self.k); self.length=0
+    def update(self,l,k,v):
+        e=self.length+len(k)
+        if l==0 and e>self.k.shape[1]: raise ValueError('full')
+        self.k[l,self.length:e]=k; self.v[l,self.length:e]=v
+        if l==len(self.k)-1: self.length=e
+        return self.k[l,:e],self.v[l,:e]
+""",
+    ),
+    (
+        "lab03.check_mask",
+        """
+import torch
+def f(lengths,new,capacity):
+    m=torch.ones(len(lengths),new,capacity,dtype=torch.bool)
+    for b,n in enumerate(lengths):
+        m[b]=torch.ones(new,capacity,dtype=torch.bool).tril(n)
+        m[b,:,n+new-1]=m[b,:,n+new-1]&(torch.arange(new)==new-1)
+    return m
+""",
+    ),
+    (
+        "lab03.check_mask",
+        """
+import torch
+def f(lengths,new,capacity):
+    return torch.tensor([[[c<=n+i for c in range(capacity)] for i in range(new)] for n in lengths])
+""",
+    ),
+    (
+        "lab03.check_mask",
+        """
+import torch
+def f(lengths,new,capacity):
+    return torch.stack([torch.ones(new,capacity,dtype=torch.bool).tril(n) for n in lengths])
+""",
+    ),
+    (
+        "lab03.check_times",
+        """
+import torch
+def f(num_params,kv_bytes,prompt,new_tokens,peak,bandwidth):
+    i=torch.arange(new_tokens,dtype=torch.float64)
+    a=torch.clamp(2*num_params*(prompt+i)/peak,min=2*num_params/bandwidth).sum()
+    s=torch.clamp((2*num_params+kv_bytes*(prompt+i[:-1]))/bandwidth,min=2*num_params/peak).sum()
+    return torch.stack([a, s+max(2*num_params*prompt/peak,2*num_params/bandwidth)])
+""",
+    ),
+    (
+        "lab04.check_match",
+        """
+def f(prompt,stored,page_size):
+    best=0
+    for t in stored:
+        n=0
+        while n+page_size<len(prompt) and n+page_size<=len(t) and prompt[n:n+page_size]==t[n:n+page_size]: n+=page_size
+        best=max(best,n)
+    return best
+""",
+    ),
+    (
+        "lab04.check_match",
+        """
+from itertools import takewhile
+def f(prompt,stored,page_size):
+    k=lambda t: sum(1 for _ in takewhile(lambda p:p[0]==p[1],zip(prompt[:-1],t)))
+    return max((k(t)-k(t)%page_size for t in stored),default=0)
+""",
+    ),
+    (
+        "lab04.check_match",
+        """
+import numpy as np
+def f(prompt,stored,page_size):
+    best=0
+    for t in stored:
+        n=min(len(prompt)-1,len(t))
+        if n<=0: continue
+        eq=np.array(prompt[:n])==np.array(t[:n])
+        m=int(np.argmin(eq)) if not eq.all() else n
+        best=max(best,m//page_size*page_size)
+    return best
+""",
+    ),
+    (
+        "lab04.check_evict",
+        """
+import heapq
+def f(nodes,wanted):
+    kids={k:0 for k in nodes}
+    for n in nodes.values():
+        if n['parent']: kids[n['parent']]+=1
+    h=[(n['last_use'],k) for k,n in nodes.items() if not kids[k] and not n['pins']]; heapq.heapify(h)
+    gone=[];freed=0
+    while h and freed<wanted:
+        t,k=heapq.heappop(h); gone.append(k); freed+=nodes[k]['pages']; p=nodes[k]['parent']
+        if p:
+            kids[p]-=1
+            if not kids[p] and not nodes[p]['pins']: heapq.heappush(h,(max(t,nodes[p]['last_use']),p))
+    return gone
+""",
+    ),
+    (
+        "lab04.check_evict",
+        """
+import heapq
+def f(nodes,wanted):
+    kids={k:0 for k in nodes}
+    for n in nodes.values():
+        if n['parent'] is not None: kids[n['parent']]+=1
+    h=[(n['last_use'],k) for k,n in nodes.items() if not kids[k] and not n['pins']]; heapq.heapify(h)
+    gone=[];freed=0
+    while h and freed<wanted:
+        t,k=heapq.heappop(h); gone.append(k); freed+=nodes[k]['pages']; p=nodes[k]['parent']
+        if p is not None:
+            kids[p]-=1
+            if not kids[p] and not nodes[p]['pins']: heapq.heappush(h,(nodes[p]['last_use'],p))
+    return tuple(gone)
+""",
+    ),
+    (
+        "lab04.check_rate",
+        """
+def f(prompts,page_size):
+    pages=set(); hit=tot=0
+    for p in prompts:
+        tot+=len(p); n=0
+        while n+page_size<len(p) and tuple(p[:n+page_size]) in pages: n+=page_size
+        hit+=n
+        for i in range(0,len(p),page_size): pages.add(tuple(p[:i+page_size]))
+    return hit/tot if tot else 0
+""",
+    ),
+    (
+        "lab04.check_rate",
+        """
+def f(prompts,page_size):
+    pages=set(); hit=tot=0
+    for p in prompts:
+        tot+=len(p); n=0
+        while n+page_size<len(p) and tuple(p[:n+page_size]) in pages: n+=page_size
+        hit+=n
+        for i in range(page_size,len(p)+1,page_size): pages.add(tuple(p[:i]))
+    return hit/tot if tot else 0
+""",
+    ),
+    (
+        "lab04.check_secret",
+        """
+def f(ask,known,alphabet,length):
+    s=[]
+    for _ in range(length):
+        t={a:ask([*known,*s,a,-1]) for a in alphabet}
+        s.append(min(t,key=t.get))
+    return s
+""",
+    ),
+    (
+        "lab04.check_secret",
+        """
+def f(ask,known,alphabet,length):
+    o=max(alphabet)+1; s=[]
+    for _ in range(length):
+        t=[(ask([*known,*s,a,o]),a) for a in alphabet]
+        s.append(min(t)[1])
+    return s
+""",
+    ),
+    (
+        "lab04.check_secret",
+        """
+def f(ask,known,alphabet,length):
+    if len(alphabet)==1: return alphabet*length
+    o=max(alphabet)+1; s=[]
+    for _ in range(length):
+        t=[(ask([*known,*s,a,o]),a) for a in alphabet]
+        s.append(min(t)[1])
+    return s
+""",
+    ),
+    (
+        "lab04.check_key",
+        """
+import hashlib
+def f(before,tokens,salt): return hashlib.sha256(repr((before,tokens,salt)).encode()).hexdigest()
+""",
+    ),
+    (
+        "lab04.check_key",
+        """
+def f(before,tokens,salt): return (before or salt),tokens
+""",
+    ),
+    (
+        "lab04.check_key",
+        """
+def f(before,tokens,salt): return (before,tokens,salt)
+""",
+    ),
+    (
+        "lab04.check_key",
+        """
+def f(before,tokens,salt): return f"{salt}|{before}|{tokens}"
+""",
+    ),
+    (
+        "lab04.check_key",
+        """
+def f(before,tokens,salt): return f"{len(salt)}:{salt}|{before}|{tokens}"
+""",
+    ),
+    (
+        "lab04.check_key",
+        """
+seen={}
+def f(before,tokens,salt): return seen.setdefault((before,tokens,salt if before is None else ''),len(seen))
+""",
+    ),
+    (
+        "lab04.check_key",
+        """
+def f(before,tokens,salt): return (('first',salt) if before is None else ('next',before), tokens)
+""",
+    ),
+    (
+        "lab07.check_update",
+        """
+import torch
+def f(maximum,total,weighted,scores,values):
+    scores,values=scores.float(),values.float()
+    new=torch.maximum(maximum,scores.amax(1,keepdim=True))
+    w=torch.nan_to_num((scores-new).exp()); fac=torch.nan_to_num((maximum-new).exp())
+    return new,total*fac+w.sum(1,keepdim=True),weighted*fac+w@values
+""",
+    ),
+    (
+        "lab07.check_update",
+        """
+import torch
+def f(maximum,total,weighted,scores,values):
+    import math
+    M,T,W=[],[],[]
+    for q in range(len(scores)):
+        m=float(maximum[q]); t=float(total[q]); wv=weighted[q].double().clone()
+        for s,v in zip(scores[q].tolist(),values.double()):
+            if s==-math.inf: continue
+            if s>m:
+                c=math.exp(m-s) if m>-math.inf else 0.
+                t*=c; wv=wv*c; m=s
+            e=math.exp(s-m); t+=e; wv=wv+e*v
+        M.append([m]);T.append([t]);W.append(wv)
+    return torch.tensor(M),torch.tensor(T),torch.stack(W).float()
+""",
+    ),
+    (
+        "lab07.check_update",
+        """
+import torch
+def f(maximum,total,weighted,scores,values):
+    scores,values=scores.float(),values.float()
+    new=torch.maximum(maximum,scores.amax(1,keepdim=True)); sh=new.clamp(min=torch.finfo(torch.float32).min)
+    w=(scores-sh).exp(); fac=(maximum-sh).exp()
+    return new,total*fac+w.sum(1,keepdim=True),weighted*fac+w@values
+""",
+    ),
+    (
+        "lab07.check_tiles",
+        """
+def f(q_len,kv_len,query_block,key_block):
+    out=[]; o=kv_len-q_len
+    for q in range(0,q_len,query_block):
+        for k in range(0,kv_len,key_block):
+            if k<=q+query_block-1+o: out.append((q,k,min(k+key_block,kv_len)-1>q+o))
+    return out
+""",
+    ),
+    (
+        "lab07.check_tiles",
+        """
+def f(q_len,kv_len,query_block,key_block):
+    out=[]; o=kv_len-q_len
+    for q in range(0,q_len,query_block):
+        for k in range(0,kv_len,key_block):
+            see=[j<=i+o for i in range(q,min(q+query_block,q_len)) for j in range(k,min(k+key_block,kv_len))]
+            if any(see): out.append((q,k,not all(see)))
+    return out
+""",
+    ),
+    (
+        "lab07.check_tiles",
+        """
+def f(q_len,kv_len,query_block,key_block):
+    import torch
+    m=torch.ones(q_len,kv_len,dtype=torch.bool).tril(kv_len-q_len); out=[]
+    for q in range(0,q_len,query_block):
+        for k in range(0,kv_len,key_block):
+            t=m[q:q+query_block,k:k+key_block]
+            if t.any(): out.append((q,k,not bool(t.all())))
+    return out
+""",
+    ),
+    (
+        "lab07.check_tiles",
+        """
+def f(q_len,kv_len,query_block,key_block):
+    import numpy as np
+    m=np.tril(np.ones((q_len,kv_len),bool),kv_len-q_len); out=[]
+    for q in range(0,q_len,query_block):
+        for k in range(0,kv_len,key_block):
+            t=m[q:q+query_block,k:k+key_block]
+            if t.any(): out.append((q,k,~t.all()))
+    return out
+""",
+    ),
+    (
+        "lab07.check_merge",
+        """
+import torch
+def f(out_a,lse_a,out_b,lse_b):
+    l=torch.stack([lse_a.float(),lse_b.float()]); w=torch.nan_to_num(l.softmax(0))
+    return w[0,:,None]*out_a.float()+w[1,:,None]*out_b.float(), l.logsumexp(0)
+""",
+    ),
+    (
+        "lab07.check_merge",
+        """
+import torch
+def f(out_a,lse_a,out_b,lse_b):
+    out_a,lse_a,out_b,lse_b=(t.double() for t in (out_a,lse_a,out_b,lse_b))
+    l=torch.logaddexp(lse_a,lse_b); s=torch.where(l==float('-inf'),0.,l)
+    return [((lse_a-s).exp()[:,None]*out_a+(lse_b-s).exp()[:,None]*out_b).float(),l.float()]
+""",
+    ),
+    (
+        "lab07.check_merge",
+        """
+import torch
+def f(out_a,lse_a,out_b,lse_b):
+    out_a,lse_a,out_b,lse_b=(t.float() for t in (out_a,lse_a,out_b,lse_b))
+    m=torch.maximum(lse_a,lse_b); ok=m>float('-inf'); z=torch.where(ok,m,0.)
+    a,b=(lse_a-z).exp(),(lse_b-z).exp(); t=(a+b).clamp(min=1e-30)
+    return (a/t)[:,None]*out_a+(b/t)[:,None]*out_b, torch.where(ok,z+t.log(),m)
+""",
+    ),
+    (
+        "lab07.check_choose",
+        """
+def f(head_dim,l0a,l0b,l0c,l1,ub):
+    q=min(l0a//(2*head_dim), l0c//(4*head_dim))//16*16
+    while q>=16:
+        k=min(l0a//(2*q), l0b//(2*head_dim), l0c//(4*q), (l1//2-q*head_dim)//(q+4*head_dim), ub//(3*q))//16*16
+        if k>=16: return q,k
+        q-=16
+    return None
+""",
+    ),
+    (
+        "lab01.check_hybrid_bytes",
+        """
+def f(layers,seq_len,element_size):
+    t=0
+    for l in layers:
+        k=l['kind']
+        if k=='state': t+=l['state_elements']*4
+        elif k=='latent': t+=seq_len*(l['latent_dim']+l['rotated_dim'])*element_size
+        else:
+            n=seq_len if k=='full' else max(0,min(seq_len-1,l['window']-1)) if seq_len>=l['window'] else seq_len
+            t+=2*n*l['kv_heads']*l['head_dim']*element_size
+    return t
+""",
+    ),
+    (
+        "lab02.check_profiler",
+        """
+def f(engine,prompt,max_new_tokens):
+    r=[]
+    for _ in range(2):
+        b=engine.clock(); t=[engine.start(prompt)]; engine.wait(); m=engine.clock()
+        for _ in range(max_new_tokens-1): t.append(engine.next(t[-1]))
+        engine.wait(); r.append((m-b,(engine.clock()-m)/max(1,len(t)-1)))
+    return {'ttft':min(r)[0],'tpot':min(x[1] for x in r),'tokens':t}
+""",
+    ),
+    (
+        "lab02.check_speedup",
+        """
+def f(rows,wall,names,factor):
+    own=sum(r[3] for r in rows if r[0] in names)
+    rest=wall-own
+    return (rest+own)/(rest+own/factor) if rest else factor
+""",
+    ),
+    (
+        "lab04.check_secret",
+        """
+def f(ask,known,alphabet,length):
+    s=[]; o=max([*alphabet,*known])+1
+    for _ in range(length):
+        t={a:ask([*known,*s,a,o]) for a in alphabet}
+        s.append(min(t,key=t.get))
+    return s
+""",
+    ),
+    (
+        "lab04.check_secret",
+        """
+def f(ask,known,alphabet,length):
+    s=[]; o=max(alphabet)+1
+    for _ in range(length):
+        t={a:ask([*known,*s,a,o]) for a in alphabet}
+        s.append(sorted(alphabet,key=t.get)[0])
+    return tuple(s)
+""",
+    ),
+    (
+        "lab05.check_padding",
+        """
+def f(prompts,answers,batch_size):
+    w=0
+    for i in range(0,len(prompts),batch_size):
+        p,a=prompts[i:i+batch_size],answers[i:i+batch_size]; w+=len(p)*(max(p)+max(a))-sum(p)-sum(a)
+    return w
+""",
+    ),
+    (
+        "lab05.check_pack",
+        """
+def f(requests):
+    t,p,r=[],[],{}
+    for i,q in enumerate(requests):
+        x=q['prompt']+q['answer']; s,e=q['computed'],q['computed']+q['count']
+        t+=x[s:e]; p+=range(s,e)
+        if q['count'] and e==len(x): r[i]=len(t)-1
+    return t,p,r
+""",
+    ),
+    (
+        "lab05.check_plan",
+        """
+def f(running,waiting,token_budget,chunk_size,seats,free_pages,page_size):
+    out=[];left=token_budget
+    for r in running:
+        c=min(r['length']-r['computed'],chunk_size,left)
+        if c: out.append((r['name'],c))
+        left-=c
+    for r in waiting:
+        pg=-(-r['length']//page_size)
+        if not left or len(out)>=seats or pg>free_pages: break
+        c=min(r['length']-r['computed'],chunk_size,left); out.append((r['name'],c)); left-=c; free_pages-=pg
+    return out
+""",
+    ),
+    (
+        "lab08.check_first",
+        """
+def f(waiting,now,ageing): return min(waiting,key=lambda j:(j['arrived']/ageing+j['priority'],j['arrived']))['name']
+""",
+    ),
+]
