@@ -78,12 +78,12 @@ def step_cost(
             f"expected 1 or more new tokens and 0 or more cached ones for each sequence, got {new_tokens}, {history}"
         )
     tokens, sequences = sum(new_tokens), len(new_tokens)
-    output, groups = shape.vocab_size * shape.hidden_size, shape.groups.items()
+    output, groups, ends = shape.vocab_size * shape.hidden_size, shape.groups.items(), shape.ends
     weights = sum(count * layer_weights_read(layer, tokens) for layer, count in groups)
     return StepCost(
         flops=sum(count * layer_flops(layer, new_tokens, history) for layer, count in groups)
-        + 2 * output * sequences,
-        weight_bytes=(weights + shape.hidden_size + output + tokens * shape.hidden_size) * weight_bytes,
+        + 2 * (output * sequences + (ends.matrices + ends.more_products) * tokens),
+        weight_bytes=(weights + ends.matrices + ends.vectors + output + tokens * ends.row) * weight_bytes,
         kv_bytes=sum(n * layer_cache_bytes(layer, new_tokens, history, element_bytes) for layer, n in groups),
         activation_bytes=shape.num_layers * tokens * layer_activations(shape) * element_bytes,
     )

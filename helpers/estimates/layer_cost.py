@@ -14,7 +14,9 @@ def layer_flops(layer: LayerShape, new_tokens: Sequence[int], history: Sequence[
     """
     tokens = sum(new_tokens)
     states = 4 * layer.recurrent_state + 2 * layer.conv_state
-    return (2 * layer.active + states) * tokens + _attention_flops(layer, new_tokens, history)
+    return (2 * (layer.active + layer.more_products) + states) * tokens + _attention_flops(
+        layer, new_tokens, history
+    )
 
 
 def layer_weights_read(layer: LayerShape, tokens: int) -> float:
@@ -59,7 +61,7 @@ def _attention_flops(layer: LayerShape, new_tokens: Sequence[int], history: Sequ
     width = 2 * layer.key_dim + layer.value_dim if layer.latent else layer.key_dim + layer.value_dim
     seen = attended_pairs(new_tokens, history, min(limits, default=None))
     chosen = layer.index_heads * layer.index_dim * attended_pairs(new_tokens, history, layer.window)
-    return 2 * (layer.num_heads * width * seen + chosen)
+    return 2 * (layer.attentions * layer.num_heads * width * seen + chosen)
 
 
 def attended_pairs(new_tokens: Sequence[int], history: Sequence[int], most: int | None = None) -> int:

@@ -14,9 +14,11 @@ from helpers.model.config import DecoderConfig, UnsupportedArchitecture
 from helpers.model.decoder import MLP, DecoderLayer, DecoderLM, Linear
 from helpers.model.generation import Generation, chat_prompt, end_tokens, generate
 from helpers.model.layer_shapes import LayerShape
-from helpers.model.meta_model import UnreadableConfig, config_from_dict, config_from_file
+from helpers.model.meta_model import config_from_dict, config_from_file, on_meta
 from helpers.model.native_passes.native_passes import NativePasses
 from helpers.model.shapes import PUBLISHED, ModelShape, count_params
+from helpers.model.sizing.model_ends import ModelEnds
+from helpers.model.sizing.refusal import UnreadableConfig
 from helpers.model.text.answer_text import AnswerText
 from helpers.model.text.detokeniser import Detokeniser
 from helpers.model.text.stop_strings import StopStrings
@@ -37,6 +39,7 @@ __all__ = [
     "Generation",
     "LayerShape",
     "Linear",
+    "ModelEnds",
     "ModelShape",
     "NativePasses",
     "NoCache",
@@ -52,6 +55,7 @@ __all__ = [
     "end_tokens",
     "generate",
     "load",
+    "on_meta",
     "read_tensors",
     "stored_bytes",
 ]

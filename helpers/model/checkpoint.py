@@ -20,8 +20,10 @@ from helpers.machine.device import choose_device
 from helpers.model.batch import FlatBatch
 from helpers.model.checkpoint_files import read_tensors
 from helpers.model.decoder import DecoderLM
-from helpers.model.meta_model import brief, checked, config_from_file
+from helpers.model.meta_model import checked, config_from_file
+from helpers.model.sizing.refusal import brief
 from helpers.model.weights import build
+from helpers.ops.products import NEVER
 from helpers.storage import smollm2
 from helpers.storage.files import (
     CacheError,
@@ -160,8 +162,30 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
-            f"COURSE_MODEL={name!r} is no folder here, and the hub did not give it: {error}"
+            f"COURSE_MODEL={name!r} is no folder here, and the hub did not give it: {_reason(error)}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return in words of the course why the hub gave no model; its own answer stays in the chained error."""
+    answer = getattr(error, "response", None)
+    return {
+        401: "it knows no such model, or wants you to log in (hf auth login)",
+        403: "its page wants the model's terms accepted first",
+        404: "it knows no such model",
+    }.get(getattr(answer, "status_code", 0), "it cannot be reached from here")
+
+
+def _who_computes(model: DecoderLM) -> str:
+    """Return in plain words who computes a pass of a model on this machine, and where the README explains it."""
+    passes, where = model.native_passes, 'README, "Speed on a CPU"'
+    if passes is None:
+        return f"PyTorch computes each layer, one operator after the other ({where})"
+    few = "" if passes.most == NEVER else f" of up to {passes.most} tokens"
+    return (
+        f"C++ code of the course computes all layers of a pass{few} in one call, called a native pass ({where}); "
+        "COURSE_NATIVE=0 turns it off"
+    )
 
 
 def main() -> int:
@@ -172,9 +196,7 @@ def main() -> int:
         choose_device()  # torch_npu, where it is, can be imported only when its device is there
         model, _ = load(device="cpu")
         model(FlatBatch.pack([[0]]))
-        print(
-            f"passes on the CPU: {model.native_passes or 'by operators'}; weights {model.matrices()[0].layout}"
-        )
+        print(f"speed on the CPU: {_who_computes(model)}")
     except (CacheError, ValueError, RuntimeError) as error:
         print(f"model: {error}")
         return 1

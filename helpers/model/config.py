@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from helpers.model.meta_model import refusing
+from helpers.model.sizing.refusal import refusing
 
 # Differences of the three architectures: bias on q, k and v; norm on each head's q and k; the flags they read.
 _ARCHITECTURES = {

@@ -35,11 +35,6 @@ class Linear(nn.Linear):
         return ops.linear(x, weight, self.bias)
 
     @property
-    def layout(self) -> str:
-        """Return in words how the weight lies in memory."""
-        return f"packed for {self.packed_from} or more rows" if self.weight.is_mkldnn else "as they are"
-
-    @property
     def tiles(self) -> Plain | None:
         """Return the weight as native passes read it; None where operators compute all passes."""
         return self._tiled[1] if self._tiled is not None and self._tiled[0] is self.weight else None

@@ -9,11 +9,12 @@ import re
 from collections import defaultdict
 from typing import Any
 
-import torch
 from torch import nn
 
 from helpers.model.layer_shapes import LayerShape
-from helpers.model.meta_model import UnreadableConfig, refusing
+from helpers.model.sizing.products import with_products
+from helpers.model.sizing.refusal import UnreadableConfig
+from helpers.model.sizing.token_passes import TokenPasses
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block)\.(\d+)\.")
 _TOP_K = (
@@ -21,17 +22,19 @@ _TOP_K = (
 )  # fmt: skip
 _ROUTERS = ("gate", "router", "shared_expert_gate", "wg")
 _OUTPUTS = ("o_proj", "out_proj", "dense", "c_proj", "wo")
+_DIFFERENTIAL = "lambda_q1"
+"""A weight of differential attention, which computes attention for each half of the values."""
 
 
-def read_layers(text: Any, config: Any) -> tuple[LayerShape, ...]:
-    """Return a model's layers in order: what each caches, by one pass over a token, and what each holds.
+def read_layers(text: Any, config: Any, passes: TokenPasses) -> tuple[LayerShape, ...]:
+    """Return a model's layers in order: what each caches after one token, what each holds, and what each multiplies.
 
     Raises UnreadableConfig, naming the model type, for a cache of a kind that `LayerShape` does not describe,
-    and for layers that share weights.
+    for layers that share weights, and for products that the layer's sizes do not explain.
     """
     _refuse_shared_weights(text, config)
-    weights = _weights_by_layer(text, config)
-    caches = dict(enumerate(_cache_of(layer, config) for layer in _cached(text, config)))
+    weights = _weights_by_layer(text, config, passes)
+    caches = dict(enumerate(_cache_of(layer, config) for layer in passes.kept))
     for i, source in _sources(text).items():
         caches[i] = {**caches.get(source, {}), "shared": True}
     heads = getattr(config, "num_attention_heads", 0) or 0
@@ -42,8 +45,20 @@ def read_layers(text: Any, config: Any) -> tuple[LayerShape, ...]:
         if found.get("kv_heads"):
             own = 0 if found.get("latent") else output // found["value_dim"]
             found["num_heads"] = own or heads
-        layers.append(LayerShape(**found))
+        layers.append(with_products(LayerShape(**found), i, passes, config.model_type))
     return tuple(layers)
+
+
+def check_experts(text: Any, config: Any) -> None:
+    """Raise UnreadableConfig, naming the field, for a number of chosen experts that the layers do not have."""
+    experts: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for name, module in text.named_modules():
+        place = _LAYER.search(f"{name}.")
+        if place is not None and "experts." in f"{name}." and "shared" not in name:
+            for _, parameter in module.named_parameters(recurse=False):
+                _add_expert(experts[int(place[1])], name, parameter)
+    for i, sizes in experts.items():
+        _experts(sizes, i, config)
 
 
 def _sources(text: Any) -> dict[int, int]:
@@ -75,21 +90,6 @@ def _refuse_shared_weights(text: Any, config: Any) -> None:
                 f"model type {config.model_type!r}: layers {owner[id(parameter)]} and {place[1]} share weights, "
                 "which is not sized here"
             )
-
-
-def _cached(text: Any, config: Any) -> list[Any]:
-    """Return the layers of the cache that the model fills with one token."""
-    from transformers.cache_utils import DynamicCache
-
-    kind = config.model_type
-    with refusing(kind, "the cache"), torch.device("meta"), torch.no_grad():
-        out = text(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=True)
-        cache = getattr(out, "past_key_values", None) or getattr(out, "cache_params", None)
-    if type(cache) is not DynamicCache:
-        raise UnreadableConfig(
-            f"model type {kind!r}: a cache of kind {type(cache).__name__} is not sized here"
-        )
-    return list(cache.layers)
 
 
 def _cache_of(layer: Any, config: Any) -> dict[str, Any]:
@@ -144,20 +144,21 @@ def _state(layer: Any, config: Any) -> dict[str, int]:
     return {"conv_state": sizes.pop(2, 0), "recurrent_state": sum(sizes.values())}
 
 
-def _weights_by_layer(text: Any, config: Any) -> dict[int, dict[str, Any]]:
+def _weights_by_layer(text: Any, config: Any, passes: TokenPasses) -> dict[int, dict[str, Any]]:
     """Return, for each layer, its matrices, other weights and experts, told apart by the modules that hold
     them.
     """
     layers: dict[int, dict[str, Any]] = defaultdict(lambda: defaultdict(int))
     experts: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
     for name, module in text.named_modules():
-        place = _LAYER.search(f"{name}.")
-        if place is None:
+        i, last = passes.layer_of(name), name.split(".")[-1]
+        if i is None:
             continue
-        i, last = int(place[1]), name.split(".")[-1]
         if last in _OUTPUTS and isinstance(module, nn.Linear) and "attn" in name:
             layers[i]["output"] = module.in_features
         for own, parameter in module.named_parameters(recurse=False):
+            if own == _DIFFERENTIAL:
+                layers[i]["attentions"] = 2
             if "experts." in f"{name}." and "shared" not in name and not own.endswith("bias"):
                 _add_expert(experts[i], name, parameter)
             else:

@@ -36,6 +36,8 @@ class LayerShape:
     """Bytes of one element of the recurrent state; `transformers` keeps it in fp32."""
     num_heads: int = 0
     """Query heads."""
+    attentions: int = 1
+    """Times that attention over the cache is computed: 2 in differential attention (arXiv:2410.05258)."""
     matrices: int = 0
     """Elements of the linear layers that every token meets: projections, MLP, shared experts."""
     router: int = 0
@@ -50,6 +52,8 @@ class LayerShape:
     """Experts held."""
     experts_per_token: int = 0
     """Experts that compute a token."""
+    more_products: int = 0
+    """Multiply-adds of a token beyond one for each weight: a matrix used twice, streams mixed (Gemma 3n)."""
 
     def cached_tokens(self, seq_len: int) -> int:
         """Return how many tokens of a text the cache that the layer reads holds: all, or one less than the

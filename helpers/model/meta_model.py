@@ -1,21 +1,18 @@
-"""A config's model on the meta device: every tensor has its shape and none has memory.
-
-And one refusal for all configs.
-"""
+"""A config's model on the meta device: every tensor has its shape and none has memory."""
 
 from __future__ import annotations
 
 import copy
 import json
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-MOST_LAYERS, MOST_EXPERTS, LARGEST = 1000, 8192, 10**8
+from helpers.model.sizing.refusal import UnreadableConfig, brief, refusing
+
+MOST_LAYERS, MOST_EXPERTS, LARGEST = 1000, 2**14, 10**8
 """Bounds on what a config may ask for: a damaged file must not keep the reader waiting."""
 SAME_AS = {"kimi_k2": "deepseek_v3", "kimi_k25_text": "deepseek_v3", "mimo_v2": "mimo_v2_flash"}
 """Model types that are published with code of their own, and the type of `transformers` that has their
@@ -30,13 +27,6 @@ _ZERO_IS_NONE = (
     "n_shared_experts",
     "num_experts_per_tok",
 )
-
-
-class UnreadableConfig(ValueError):
-    """A config whose model cannot be sized.
-
-    The message names the model type and the field, in one sentence.
-    """
 
 
 class MetaModel(NamedTuple):
@@ -103,7 +93,7 @@ def on_meta(config: Any) -> MetaModel:
         trust_remote_code=False,
     )
     causal, seeing = auto.MODEL_FOR_CAUSAL_LM_MAPPING, auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    with refusing(kind, "the model"), torch.device("meta"):
+    with refusing(kind, "the model", text), torch.device("meta"):
         reader: Any = AutoModelForCausalLM if type(text) in causal else AutoModel
         part = reader.from_config(copy.deepcopy(text), **options)
         if text is config:
@@ -119,34 +109,6 @@ def text_fields(config: Any) -> Any:
     text = copy.deepcopy(config.get_text_config())
     text.allow_global_per_layer_attribute_access = True
     return text
-
-
-@contextmanager
-def refusing(kind: str, what: str) -> Iterator[None]:
-    """Turn whatever `transformers` raises over a config into UnreadableConfig, and keep its remarks off the
-    screen.
-    """
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except UnreadableConfig:
-        raise
-    except Exception as error:  # transformers raises whatever its arithmetic on the fields happens to raise
-        raise UnreadableConfig(f"model type {kind!r}: {what} cannot be built ({brief(error)})") from error
-    finally:
-        logging.set_verbosity(level)
-
-
-def brief(error: Exception, most: int = 110) -> str:
-    """Return an error's last line without line breaks, cut to `most` characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    words = " ".join(lines[-1].split()).rstrip(".") if lines else type(error).__name__
-    return words if len(words) <= most else words[: most - 3] + "..."
 
 
 def checked(config: Any) -> str:

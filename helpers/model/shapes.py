@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from helpers.model.config import head_dim
-from helpers.model.layer_reading import read_layers
+from helpers.model.layer_reading import check_experts, read_layers
 from helpers.model.layer_shapes import LayerShape
-from helpers.model.meta_model import MetaModel, UnreadableConfig, config_from_file, on_meta, text_fields
+from helpers.model.meta_model import MetaModel, config_from_file, on_meta, text_fields
+from helpers.model.sizing.model_ends import ModelEnds
+from helpers.model.sizing.refusal import UnreadableConfig, refusing
+from helpers.model.sizing.token_passes import TokenPasses, pass_tokens
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,18 @@ class ModelShape:
     """
     max_positions: int = 0
     """Tokens that the model was made for; 0 where the table does not say."""
+    read_ends: ModelEnds | None = None
+    """Weights outside the layers, where a config was read; see `ends`."""
 
     @cached_property
     def groups(self) -> Mapping[LayerShape, int]:
         """Return the different layers, and how many there are of each."""
         return Counter(self.layers) if self.layers else {self._layer(): self.num_layers}
+
+    @property
+    def ends(self) -> ModelEnds:
+        """Return the weights outside the layers: without a config the embedding's row and the last norm."""
+        return self.read_ends or ModelEnds(matrices=0, vectors=self.hidden_size, row=self.hidden_size)
 
     @property
     def kv_elements_per_token(self) -> int:
@@ -69,14 +79,14 @@ class ModelShape:
         """
         models = on_meta(config)
         text = text_fields(config)
-        layers = read_layers(models.text, text)
-        try:
-            name = getattr(config, "name_or_path", "") or config.model_type
-            return cls(name=name, num_params=_parameters(models), layers=layers, **_sizes(text, layers))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise UnreadableConfig(
-                f"the shape of a {config.model_type!r} model cannot be read: {error}"
-            ) from error
+        check_experts(models.text, text)
+        passes = pass_tokens(models.text, text)
+        layers = read_layers(models.text, text, passes)
+        ends = ModelEnds.of(models.text, passes)
+        name = getattr(config, "name_or_path", "") or config.model_type
+        with refusing(config.model_type, "the shape", text):
+            sizes = {**_sizes(text), **_mlp(models.text, text, layers, passes)}
+            return cls(name=name, num_params=_parameters(models), layers=layers, read_ends=ends, **sizes)
 
     @classmethod
     def from_file(cls, path: Path | str) -> ModelShape:
@@ -113,19 +123,41 @@ def _parameters(models: MetaModel) -> int:
     return sum(parameter.numel() for parameter in models.whole.parameters())
 
 
-def _sizes(text: Any, layers: tuple[LayerShape, ...]) -> dict[str, Any]:
-    """Return the sizes that a config has by name; of an MLP, the widest that a token meets."""
-    hidden = text.hidden_size
-    chosen = max((layer.experts_per_token * layer.expert // (3 * hidden) for layer in layers), default=0)
-    inner = getattr(text, "intermediate_size", None) or chosen or text.intermediate_size
-    heads = text.num_attention_heads
+def _sizes(text: Any) -> dict[str, Any]:
+    """Return the sizes that a config has by name, but for the MLP's."""
+    heads = getattr(text, "num_attention_heads", None)
+    if heads is None:
+        raise UnreadableConfig(
+            f"model type {text.model_type!r} is not supported: it has no attention heads (field num_attention_heads)"
+        )
     return {
-        "num_layers": text.num_hidden_layers, "hidden_size": hidden, "num_heads": heads,
+        "num_layers": text.num_hidden_layers, "hidden_size": text.hidden_size, "num_heads": heads,
         "num_kv_heads": getattr(text, "num_key_value_heads", None) or heads, "head_dim": head_dim(text),
-        "intermediate_size": max(*inner, chosen) if isinstance(inner, list | tuple) else max(inner, chosen),
         "vocab_size": text.vocab_size, "source": "config", "qk_norm": text.model_type == "qwen3",
         "max_positions": int(getattr(text, "max_position_embeddings", None) or 0),
     }  # fmt: skip
+
+
+def _mlp(model: Any, text: Any, layers: tuple[LayerShape, ...], passes: TokenPasses) -> dict[str, Any]:
+    """Return the widest MLP that a token meets, and whether the MLP is gated.
+
+    Configs of GPT-2's time have no `intermediate_size`: the widest matrix outside attention tells the width, and their MLPs have two
+    matrices.
+    """
+    chosen = max((x.experts_per_token * x.expert // (3 * text.hidden_size) for x in layers), default=0)
+    inner = getattr(text, "intermediate_size", None) or chosen
+    if inner:
+        return {
+            "intermediate_size": max(*inner, chosen)
+            if isinstance(inner, list | tuple)
+            else max(inner, chosen)
+        }
+    wide = (
+        max(parameter.shape)
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 2 and passes.layer_of(name) is not None and "att" not in name
+    )
+    return {"intermediate_size": max(wide), "gated_mlp": False}
 
 
 def _published(name: str, params: int, sizes: tuple[int, ...], source: str, **switches: Any) -> ModelShape:

@@ -74,8 +74,9 @@ class ExpertParallelTime:
         """Return the weights that one device reads: its share of the experts that all tokens meet, and all others."""
         experts = sum(n * layer.distinct_experts(tokens) * layer.expert for layer, n in self._experts)
         every = sum(n * layer_weights_read(layer, tokens) for layer, n in self.shape.groups.items())
-        output = self.shape.hidden_size * (1 + self.shape.vocab_size + tokens / self.world)
-        return every - experts + experts / self.world + output
+        ends, head = self.shape.ends, self.shape.hidden_size * self.shape.vocab_size
+        outside = ends.matrices + ends.vectors + head + ends.row * tokens / self.world
+        return every - experts + experts / self.world + outside
 
 
 def _without_weights(cost: StepCost) -> tuple[float, float]:

@@ -343,8 +343,8 @@ for megabytes in (8, 9, 10, 12, 16, 18, 24, 32):
 #
 # ## 10.6 When int8 keys and values help ●●○ 15 minutes
 #
-# A cache can hold keys and values in 8 bits, with a scale in fp32 for each token and head: one for the key, one for the value.
-# It replaces a cache of 16 bits. A decode step then takes
+# A cache can hold keys and values in 8 bits, with a scale in bf16 for each token and head: one for the key, one for the value.
+# `Int8PagedKVCache` is such a cache. It replaces a cache of 16 bits. A decode step then takes
 #
 # - the bytes of the weights and of the whole cache, over the `bandwidth`,
 # - and with int8 besides: all numbers of keys and values, over `unpack`, the numbers that are unpacked in a second.
@@ -373,7 +373,7 @@ def int8_cache(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup
     """
     ### BEGIN SOLUTION
     numbers = 2 * heads * head_dim * layers
-    wide, narrow = 2 * numbers, numbers + 4 * 2 * heads * layers
+    wide, narrow = 2 * numbers, numbers + 4 * heads * layers
     gain = wide - speedup * (narrow + numbers * bandwidth / unpack)
     tokens = math.ceil(weight_bytes * (speedup - 1) / gain) if gain > 0 else None
     return wide / narrow, tokens

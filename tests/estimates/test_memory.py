@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import GPT2Config
+from transformers import MambaConfig
 
 from helpers import MemoryCalculator
 from helpers.estimates import BITS, GB, GiB, kv_cache_bytes
@@ -91,8 +91,10 @@ def test_bad_input_is_named(call, message):
 
 
 def test_a_config_without_the_needed_sizes_is_named():
-    with pytest.raises(ValueError, match=r"shape of a 'gpt2' model cannot be read: .*intermediate_size"):
-        CALC.estimate_total_memory(GPT2Config(n_layer=1, n_embd=12, n_head=2, vocab_size=5), 1, 1)
+    with pytest.raises(
+        ValueError, match=r"model type 'mamba' is not supported: .*\(field num_attention_heads\)"
+    ):
+        CALC.estimate_total_memory(MambaConfig(num_hidden_layers=1, hidden_size=12, vocab_size=5), 1, 1)
 
 
 def test_the_type_of_a_config_is_taken_and_can_be_overridden():

@@ -250,20 +250,40 @@ def test_4_wrong(mended, words):
     refuses(lab10.check_block, lambda **case: plausible(**case, **dict.fromkeys(mended, True)), words)
 
 
-def by_hand(x, gate_up, gate_up_scale, down, down_scale, *, first=1.0, last=1.0, ups=1.0, downs=1.0):
-    """The right answer without the operators; a scale of 0 leaves that one out."""
+def by_hand(
+    x,
+    gate_up,
+    gate_up_scale,
+    down,
+    down_scale,
+    *,
+    first=1.0,
+    last=1.0,
+    ups=1.0,
+    downs=1.0,
+    x_floats=0,
+    hidden_floats=0,
+):
+    """The right answer without the operators; a scale of 0 leaves that one out, and floats stay what they are."""
 
     def times(numbers, scale, wanted):
         return numbers * scale if wanted else numbers
 
     codes, scale = ascend.npu_dynamic_quant(x)
+    codes = x / scale[:, None] if x_floats else codes
     gate, up = times(
         times(codes.double() @ gate_up.double().t(), gate_up_scale, ups), scale[:, None], first
     ).chunk(2, -1)
     hidden = torch.nn.functional.silu(gate) * up
     size = hidden.abs().amax(-1, keepdim=True) / 127
     out = times(
-        times((hidden / size).round() @ down.double().t(), down_scale.double(), downs), size.double(), last
+        times(
+            (hidden / size if hidden_floats else (hidden / size).round()) @ down.double().t(),
+            down_scale.double(),
+            downs,
+        ),
+        size.double(),
+        last,
     )
     return out.to(x.dtype)
 
@@ -274,6 +294,18 @@ def by_hand(x, gate_up, gate_up_scale, down, down_scale, *, first=1.0, last=1.0,
 )  # fmt: skip
 def test_4_a_scale_left_out(left_out, words):
     refuses(lab10.check_block, lambda **case: by_hand(**case, **{left_out: 0}), words)
+
+
+@pytest.mark.parametrize(
+    ("floats", "words"),
+    [
+        ({"hidden_floats": 1}, "Do the hidden tokens stay floats between the two products?"),
+        ({"x_floats": 1}, "Does x stay as it is before the first product?"),
+        ({"x_floats": 1, "hidden_floats": 1}, "Nothing is int8 but the weights."),
+    ],
+)
+def test_4_activations_that_stay_floats(floats, words):
+    refuses(lab10.check_block, lambda **case: by_hand(**case, **floats), words)
 
 
 @pytest.mark.parametrize(
@@ -397,7 +429,7 @@ def test_5_wrong(answer, words):
 
 
 def int8_cache(
-    heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup, *, beside=4, kinds=2, weights=1.0, up=math.ceil,
+    heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup, *, beside=2, kinds=2, weights=1.0, up=math.ceil,
     unpacked=lambda numbers, nbytes: numbers, wide=2, never=True, scaled=lambda heads, head_dim: heads,
 ):  # fmt: skip
     """The right answer with times in seconds; with one of the options changed, a wrong one."""
@@ -421,8 +453,8 @@ def test_6_right(capsys):
         ({"beside": 0}, "8 bits have scales beside them."),
         ({"scaled": lambda heads, dim: 1}, "Is it one for all heads?"),
         ({"scaled": lambda heads, dim: heads * dim}, "Has every number its own here?"),
-        ({"scaled": lambda heads, dim: heads / 2}, "How many bytes has it?"),
-        ({"beside": 2}, "How many bytes has it?"),
+        ({"beside": 1}, "How many bytes has it?"),
+        ({"beside": 4}, "A scale is a bf16 number. How many bytes has it?"),
         ({"wide": 4}, "Is it compared with 32?"),
         ({"kinds": 1}, "Is one left out?"),
         ({"unpacked": lambda numbers, nbytes: 0}, "Is the time for that in it?"),
@@ -443,7 +475,7 @@ def saves_at_all(**case):
     if bare[1] is None:
         return more, None
     numbers = 2 * case["heads"] * case["head_dim"] * case["layers"]
-    narrow = numbers + 8 * case["heads"] * case["layers"]
+    narrow = numbers + 4 * case["heads"] * case["layers"]
     gain = 2 * numbers - narrow - numbers * case["bandwidth"] / case["unpack"]
     return more, math.ceil(case["weight_bytes"] * (case["speedup"] - 1) / gain)
 

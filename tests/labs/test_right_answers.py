@@ -929,7 +929,7 @@ def choose_ordered(parts, formats, budget):
 
 def cache_search(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
     per_layer = 2 * heads * head_dim
-    wide, narrow = 2 * per_layer * layers, layers * 2 * heads * (head_dim + 4)
+    wide, narrow = 2 * per_layer * layers, layers * 2 * heads * (head_dim + 2)
     slope = narrow / bandwidth + per_layer * layers / unpack
 
     def reached(n):
@@ -943,7 +943,7 @@ def cache_search(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speed
 def cache_fraction(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
     exact = fractions.Fraction
     numbers = 2 * heads * head_dim * layers
-    narrow = exact(numbers) * (head_dim + 4) / head_dim
+    narrow = exact(numbers) * (head_dim + 2) / head_dim
     gain = 2 * numbers - exact(speedup) * (narrow + numbers * exact(bandwidth) / exact(unpack))
     tokens = exact(weight_bytes) * (exact(speedup) - 1) / gain if gain > 0 else None
     return np.float64(2 * numbers / narrow), tokens and float(math.ceil(tokens))

@@ -1179,6 +1179,37 @@ def f(x, gate_up, gate_up_scale, down, down_scale):
         "is output_dtype missing?",
     ),
     (
+        "lab10.check_block",
+        "f",
+        """
+import torch
+from helpers.compression import ascend
+
+def f(x, gate_up, gate_up_scale, down, down_scale):
+    codes, scale = ascend.npu_dynamic_quant(x)
+    both = ascend.npu_quant_matmul(codes, gate_up.t(), gate_up_scale, output_dtype=torch.int32).float()
+    gate, up = (both * gate_up_scale * scale[:, None]).chunk(2, dim=-1)
+    hidden = torch.nn.functional.silu(gate) * up
+    return (hidden @ down.float().t() * down_scale).to(x.dtype)
+""",
+        "Do the hidden tokens stay floats between the two products?",
+    ),
+    (
+        "lab10.check_cache",
+        "f",
+        """
+import math
+
+def f(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
+    numbers = 2 * heads * head_dim * layers
+    narrow = numbers + 8 * heads * layers
+    gain = 2 * numbers - speedup * (narrow + numbers * bandwidth / unpack)
+    tokens = math.ceil(weight_bytes * (speedup - 1) / gain) if gain > 0 else None
+    return 2 * numbers / narrow, tokens
+""",
+        "A scale is a bf16 number.",
+    ),
+    (
         "lab10.check_budget",
         "f",
         """
@@ -1205,7 +1236,7 @@ import math
 
 def f(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
     numbers = 2 * heads * head_dim * layers
-    narrow = numbers + 8 * heads * layers
+    narrow = numbers + 4 * heads * layers
     gain = 2 * numbers - speedup * (narrow + numbers * bandwidth / unpack)
     tokens = math.ceil(weight_bytes * speedup / gain) if gain > 0 else None
     return 2 * numbers / narrow, tokens
@@ -1621,7 +1652,7 @@ def f(parts, formats, budget):
         """
 def f(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
     n = 2 * heads * head_dim * layers
-    wide, narrow = (2 * n, n + 8 * heads * layers)
+    wide, narrow = (2 * n, n + 4 * heads * layers)
     g = wide - speedup * (narrow + n * bandwidth / unpack)
     return (wide / narrow, int(weight_bytes * (speedup - 1) / g) + 1 if g > 0 else None)
 """,

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from helpers.model import checkpoint
 from helpers.storage import CacheError, matches, sha256, smollm2
-from tests.tiny import CONFIGS, reference
+from tests.tiny import CONFIGS, reference, twin
+from tools.notebooks import ROOT
 
 
 @pytest.fixture
@@ -278,7 +281,8 @@ class TestOtherModels:
         self.folder(tmp_path, monkeypatch)
         assert checkpoint.main() == 0
         passes, ready = capsys.readouterr().out.splitlines()
-        assert passes.startswith("passes on the CPU: ")
+        assert passes.startswith("speed on the CPU: ")
+        assert 'README, "Speed on a CPU"' in passes
         assert ready == f"model: ready in {tmp_path}"
 
     def test_a_model_that_computes_no_token_is_not_ready(self, tmp_path, monkeypatch, capsys):
@@ -323,3 +327,49 @@ def damage(rng, whole, path):
         path.write_bytes(whole[rng.choice(sorted(whole))])
     else:
         path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [
+        (None, "PyTorch computes each layer, one operator after the other"),
+        (1 << 30, "computes all layers of a pass in one call, called a native pass"),
+        (16, "computes all layers of a pass of up to 16 tokens in one call, called a native pass"),
+    ],
+)
+def test_the_set_up_says_who_computes_and_where_that_is_explained(monkeypatch, capsys, most, words):
+    model = twin(reference("llama"))
+    passes = None if most is None else SimpleNamespace(most=most, takes=lambda batch: False)
+    vars(model)["native_passes"] = passes
+    monkeypatch.setattr(checkpoint, "load", lambda device: (model, None))
+    monkeypatch.setattr(checkpoint, "locate", lambda: "here")
+    assert checkpoint.main() == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert words in line
+    heading = line.split('README, "')[1].split('"')[0]
+    assert f"### {heading}\n" in (ROOT / "README.md").read_text()
+    assert ("COURSE_NATIVE=0 turns it off" in line) == (most is not None)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "log in"),
+        (403, "terms accepted"),
+        (404, "knows no such model"),
+        (None, "cannot be reached from here"),
+    ],
+)
+def test_a_hub_that_gives_nothing_is_told_in_words_of_the_course(monkeypatch, status, words):
+    def refuse(*_, local_files_only=False, **__):
+        if local_files_only:
+            raise LocalEntryNotFoundError("foreign words")
+        error = OSError("foreign words\nand more of them")
+        error.response = SimpleNamespace(status_code=status)
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    monkeypatch.setenv("COURSE_MODEL", "someone/a-model")
+    with pytest.raises(ValueError, match=words) as told:
+        checkpoint.locate()
+    assert "foreign" not in str(told.value)

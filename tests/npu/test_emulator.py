@@ -67,7 +67,7 @@ def test_the_set_up_loads_the_model_in_a_fresh_process():
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     said = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [line.split(":")[0] for line in said] == ["passes on the CPU", "model"]
+    assert [line.split(":")[0] for line in said] == ["speed on the CPU", "model"]
     assert said[1].startswith("model: ready in ")
 
 

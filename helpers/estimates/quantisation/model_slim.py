@@ -15,7 +15,7 @@ from typing import Any
 
 from helpers.estimates.quantisation.compressed_tensors import UnknownScheme, groups_of
 from helpers.estimates.quantisation.weight_table import WeightShape, weight_table
-from helpers.model.meta_model import brief
+from helpers.model.sizing.refusal import brief
 
 _KEPT = "FLOAT"
 _STATIC, _SCALES = (

@@ -16,7 +16,7 @@ from helpers.estimates.quantisation.config_fields import bits_of, format_of, gro
 from helpers.estimates.quantisation.module_names import left_out, named
 from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.quantisation.weight_table import WeightShape
-from helpers.model.meta_model import brief
+from helpers.model.sizing.refusal import brief
 
 
 @dataclass(frozen=True)

@@ -20,32 +20,32 @@ _CLOSE = 0.06
 
 def mlp(
     x: Tensor, gate_up: Tensor, gate_up_scale: Tensor, down: Tensor, down_scale: Tensor, *, per: str = "token", left: bool = True,
-    narrow: bool = False, tokens: str = "both", weights: str = "both", wide: bool = False,
+    narrow: bool = False, tokens: str = "both", weights: str = "both", wide: bool = False, floats: tuple[str, ...] = (),
 ) -> Tensor:  # fmt: skip
     """Return the right answer, computed without the operators; with one of the options changed, a wrong one."""
-    codes, scale = _codes(x.float(), per)
+    codes, scale = _codes(x.float(), per, "x" in floats)
     hidden = codes @ gate_up.double().t()
     hidden = hidden * (scale if tokens in ("both", "first") else 1)
     hidden = hidden * (gate_up_scale if weights in ("both", "first") else 1)
     one, other = hidden.chunk(2, dim=-1)
     hidden = F.silu(one) * other if left else F.silu(other) * one
-    codes, scale = _codes(hidden, "token" if per == "first" else per)
+    codes, scale = _codes(hidden, "token" if per == "first" else per, "hidden" in floats)
     result = codes @ down.double().t() * (down_scale if weights in ("both", "last") else 1)
     result = result.round().clamp(-128, 127) if narrow else result
     result = result * (scale if tokens in ("both", "last") else 1)
     return result.float() if wide else result.to(x.dtype)
 
 
-def _codes(x: Tensor, per: str) -> tuple[Tensor, Tensor]:
-    """Return whole numbers and scales, both in fp64: one scale for each token, or one for all in what comes first."""
+def _codes(x: Tensor, per: str, floats: bool = False) -> tuple[Tensor, Tensor]:
+    """Return whole numbers (or `floats`) and scales, both in fp64: one scale for each token, or one for all."""
     x = x.double()
     largest = x.abs().amax(-1, keepdim=True) if per == "token" else x.abs().max()
     scale = (largest / 127).clamp(min=1e-30)
-    return (x / scale).round(), scale
+    return x / scale if floats else (x / scale).round(), scale
 
 
 def block_cases(draw: random.Random) -> Iterator[Case]:
-    """Yield MLPs and tokens: one or several, alike or of very different size."""
+    """Yield MLPs and tokens: one or several, alike or of very different size, some with a loud channel."""
     while True:
         generator = torch.Generator().manual_seed(draw.randrange(2**31))
         tokens, hidden, inner = draw.randrange(1, 5), draw.choice((6, 8, 12)), draw.choice((10, 16, 20))
@@ -56,7 +56,42 @@ def block_cases(draw: random.Random) -> Iterator[Case]:
         for name, rows, columns in (("gate_up", 2 * inner, hidden), ("down", hidden, inner)):
             case[name] = torch.randint(-127, 128, (rows, columns), generator=generator, dtype=torch.int8)
             case[f"{name}_scale"] = (torch.rand(rows, generator=generator) * 2 + 0.2) / (127 * columns**0.5)
-        yield case
+        yield _loud(case, draw)
+
+
+def _loud(case: Case, draw: random.Random) -> Case:
+    """Return the case, in half of the cases with a channel beside which all others have the code 0.
+
+    It is a channel of x, or of the hidden tokens. The codes of the next matrix that read it are 1 and -1, those that
+    read the others are large: so numbers that stay floats are seen.
+    """
+    kind = draw.choice(("x", "hidden", "", ""))
+    if kind == "x":
+        x, channel = case["x"].float(), draw.randrange(case["x"].shape[1])
+        x[:, channel] = x.abs().amax(-1) * 700
+        return {**case, "x": x.to(torch.bfloat16), "gate_up": _ones(case["gate_up"], channel)}
+    return _loud_hidden(case, draw.randrange(case["down"].shape[1])) if kind == "hidden" else case
+
+
+def _ones(codes: Tensor, channel: int) -> Tensor:
+    """Return the codes with 1 and -1 in the column of one channel."""
+    codes = codes.clone()
+    codes[:, channel] = torch.where(codes[:, channel] < 0, -1, 1)
+    return codes
+
+
+def _loud_hidden(case: Case, channel: int) -> Case:
+    """Return the case with a hidden channel so loud that each other one is a third of a code's step, or less."""
+    gate_up, scale, inner = case["gate_up"].clone(), case["gate_up_scale"].clone(), case["down"].shape[1]
+    x = case["x"].abs()
+    for row in (channel, inner + channel):
+        gate_up[row] = gate_up[row].abs().clamp(min=60)
+    gate, up = (x.float() @ (gate_up.float() * scale[:, None]).t()).chunk(2, dim=-1)
+    sizes = (F.silu(gate) * up).abs()
+    own = sizes[:, channel].clone()
+    sizes[:, channel] = 0
+    scale[inner + channel] *= (3 * 127 * sizes.amax(-1) / own).max()
+    return {**case, "x": x, "gate_up": gate_up, "gate_up_scale": scale, "down": _ones(case["down"], channel)}
 
 
 def block_same(one: Any, other: Any) -> bool:
@@ -96,6 +131,9 @@ MISTAKES: Mapping[str, tuple[dict[str, Any], ...]] = {
     "The tokens have one scale for all, and the halves are the wrong way round. Both are still to be mended.": ({"per": "first", "left": False},),
     "The tokens have one scale for all, and the last product ends at 127. Both are still to be mended.": ({"per": "first", "narrow": True},),
     "The halves are the wrong way round, and the last product ends at 127. Both are still to be mended.": ({"left": False, "narrow": True},),
+    "Activations are int8, too. Do the hidden tokens stay floats between the two products?": ({"floats": ("hidden",)},),
+    "Activations are int8, too. Does x stay as it is before the first product?": ({"floats": ("x",)},),
+    "Nothing is int8 but the weights. Are x and the hidden tokens made codes?": ({"floats": ("x", "hidden")},),
     "Are the scales of the hidden tokens multiplied at the end (`pertoken_scale`)?": ({"tokens": "first"},),
     "Are the scales of x multiplied before SiLU (`activation_scale`)?": ({"tokens": "last"},),
     "Are the scales of `gate_up` multiplied before SiLU (`weight_scale`)?": ({"weights": "last"},),
