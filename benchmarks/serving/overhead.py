@@ -61,9 +61,8 @@ def main(options: argparse.Namespace) -> None:
         finally:
             server.handle_exit(15, None)
             thread.join()
-    alone = statistics.median(engine)
-    print(f"engine alone: {tokens / alone:.1f} tokens/s")
-    found = {name: summed(name, samples, tokens, alone) for name, samples in served.items()}
+    print(f"engine alone: {tokens / statistics.median(engine):.1f} tokens/s")
+    found = {name: summed(name, samples, tokens, engine) for name, samples in served.items()}
     sizes = {name: getattr(options, name) for name in ("streams", "tokens", "repeats")}
     print(write("serving", {"options": sizes, "samples": {"engine": engine, **served}, "found": found}))
 
@@ -102,11 +101,14 @@ def bare(loaded: Checkpoint, service: Service, streams: int, tokens: int) -> flo
     return time.perf_counter() - begin
 
 
-def summed(name: str, samples: list[dict[str, float]], tokens: int, alone: float) -> dict[str, float]:
-    """Print and return a client's medians: tokens a second, their share of the engine's, microseconds a token."""
+def summed(name: str, samples: list[dict[str, float]], tokens: int, engine: list[float]) -> dict[str, float]:
+    """Print and return a client's medians: tokens a second, their share of the engine's, microseconds a token.
+
+    A share compares neighbours in time, because a machine's speed changes within a minute.
+    """
     middle = {part: statistics.median(one[part] for one in samples) for part in samples[0]}
     spent = {part: middle[part] / tokens * 1e6 for part in ("handing over", "event loop", "cpu")}
-    share = alone / middle["seconds"]
+    share = statistics.median(alone / one["seconds"] for alone, one in zip(engine, samples, strict=True))
     print(
         f"server, read with {name}: {tokens / middle['seconds']:.1f} tokens/s, {share:.1%}; CPU per token: "
         f"handing over {spent['handing over']:.1f} us, event loop {spent['event loop']:.1f} us, "
