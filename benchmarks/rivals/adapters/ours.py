@@ -13,12 +13,12 @@ import helpers
 from benchmarks.engine import DTYPES, Ours
 from benchmarks.rivals.protocol import Adapter, serve
 from benchmarks.transformers_batches import Job
-from helpers.compression import INT4, INT8, Recipe, quantise
+from helpers.compression import INT4, INT8, Q8_0, Recipe, quantise
 from helpers.model import checkpoint
 from helpers.serving import make_service
 from helpers.serving.clients import Loopback
 
-RECIPES = {"int8": Recipe(INT8, INT8), "int4": Recipe(INT4, INT8)}
+RECIPES = {"int8": Recipe(INT8, INT8), "int4": Recipe(INT4, Q8_0)}
 SEATS = 64
 
 
