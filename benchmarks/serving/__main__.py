@@ -24,7 +24,7 @@ def main() -> None:
     for part, module in modules.items():
         words = (module.__doc__ or "").strip()
         module.options(
-            parts.add_parser(part, description=words, help=words.splitlines()[0],
+            parts.add_parser(part, description=words, help=words.splitlines()[0].replace("%", "%%"),
                              formatter_class=argparse.RawDescriptionHelpFormatter)
         )  # fmt: skip
     chosen = parser.parse_args()

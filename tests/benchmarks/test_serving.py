@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import subprocess
 import sys
 
 import pytest
@@ -152,6 +153,21 @@ def test_a_request_that_guidellm_lost_is_a_failure():
         public.summary(report_of(answered(0.0, 0.0, 1.0, 3)), 2)
     with pytest.raises(RivalFailed, match="2 of 2"):
         public.summary(report_of(), 2)
+    whole = [answered(float(i), float(i), i + 1.0, 3) for i in range(10)]
+    assert [public.summary(report_of(*whole), count)["lost"] for count in (10, 11)] == [0, 1]
+    for kind in ("errored", "incomplete"):
+        cut = report_of(*whole)
+        cut["benchmarks"][0]["requests"][kind] = [{}]
+        with pytest.raises(RivalFailed, match="1 of 11"):
+            public.summary(cut, 11)
+
+
+def test_the_command_explains_itself():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.serving", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "overhead" in done.stdout
 
 
 # Replicas: turns of the engine, and what is compared.
