@@ -262,8 +262,9 @@ def f(before, tokens, salt):
         "lab04.check_key",
         "f",
         """
+import zlib
 def f(before, tokens, salt):
-    return (before, tokens, hash(salt) % 1000)
+    return (before, tokens, zlib.crc32(repr(salt).encode()) % 1000)
 """,
         "does all of the salt reach this page?",
     ),
