@@ -19,7 +19,7 @@ from helpers.serving.answers import Answers, Piece
 from helpers.serving.bodies import ChatBody, CompletionBody, TokenizeBody, parsed
 from helpers.serving.calls import Serves
 from helpers.serving.engine_loop import Loop
-from helpers.serving.errors import ApiError, BadRequest, Draining
+from helpers.serving.errors import ApiError, Draining, NoRoute
 from helpers.serving.gate import Gate, error_response, read_body
 from helpers.serving.logprob_lists import LogprobLists
 from helpers.serving.metrics import ServerMetrics
@@ -170,9 +170,8 @@ async def _answer_error(_: HttpRequest, error: Exception) -> Response:
 async def _answer_http_error(http: HttpRequest, error: Exception) -> Response:
     """Answer an unknown path or a wrong method in OpenAI's form."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    there = BadRequest(f"{http.method} {http.url.path[:80]}: there is no such route")
-    there.status = status
-    return error_response(there)
+    words = f"{http.method} {http.url.path[:80]}: there is no such route"
+    return error_response(NoRoute(words, status))
 
 
 async def _answer_failure(_: HttpRequest, error: Exception) -> Response:

@@ -42,6 +42,16 @@ class Unauthorized(BadRequest):
     status, code = 401, "invalid_api_key"
 
 
+class NoRoute(BadRequest):
+    """The request's path, or its method, is not served: status 404, or the one given."""
+
+    status = 404
+
+    def __init__(self, message: str, status: int = 404):
+        super().__init__(message)
+        self.status = status
+
+
 class UnknownModel(BadRequest):
     """The request names a model that is not served: status 404."""
 

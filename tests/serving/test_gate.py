@@ -99,11 +99,64 @@ def test_json_is_known_by_every_spelling(server):
 def test_a_body_that_does_not_come_is_given_up():
     hasty = running(limits=Limits(body_seconds=0.3))
     with hasty as server, socket.create_connection(("127.0.0.1", server.port)) as client:
-        head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        client.sendall(head + b"Content-Length: 100\r\n\r\n{")
+        client.sendall(head(Content_Length=100) + b"{")
         client.settimeout(120)
         assert client.recv(1000).startswith(b"HTTP/1.1 408 ")
         assert server.service.loop.num_answers == 0
+
+
+def head(kind="application/json", path="/v1/completions", **more):
+    """The head of a call, as bytes."""
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in more.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def status_and_end(client):
+    """The status of an answer, which must be whole, after which the connection must end without a reset."""
+    raw = b""
+    while piece := client.recv(1000):
+        raw += piece
+    first, _, body = raw.partition(b"\r\n\r\n")
+    length = int(first.lower().partition(b"content-length:")[2].split()[0])
+    assert len(body) == length, raw
+    return int(first.split()[1])
+
+
+REFUSED = {
+    415: dict(kind="text/plain", Content_Length=4000),
+    413: dict(Content_Length=6000),
+    401: dict(Content_Length=4000, Connection="close"),
+    404: dict(path="/v1/nothing", Content_Length=4000, Connection="close", Authorization="Bearer key"),
+    405: dict(path="/health", Content_Length=4000, Connection="close"),
+}
+
+
+@pytest.mark.parametrize("status", REFUSED)
+def test_a_refusal_reaches_a_client_that_is_still_sending(status):
+    """A connection closed while bytes come in is reset, and takes the answer with it."""
+    with running(limits=LIMITS, api_key="key") as server:
+        fields = {"Authorization": "Bearer key", **REFUSED[status]}
+        if status == 401:
+            del fields["Authorization"]
+        with socket.create_connection(("127.0.0.1", server.port), 120) as client:
+            client.sendall(head(**fields))
+            seen = client.recv(12, socket.MSG_PEEK | socket.MSG_WAITALL)
+            assert int(seen.split()[1]) == status  # the answer does not wait for the body
+            for _ in range(fields["Content_Length"] // 500):
+                client.sendall(b"x" * 500)
+            assert status_and_end(client) == status
+        key = {"Authorization": "Bearer key"}
+        assert HTTP.get(server.url + "/v1/models", headers=key).status_code == 200
+
+
+def test_the_rest_of_a_refused_body_is_not_awaited_for_ever(server, monkeypatch):
+    monkeypatch.setattr("helpers.serving.gate.LINGER_SECONDS", 0.2)
+    for said in ({}, {"Content_Length": 10**9}, {"Transfer_Encoding": "chunked"}):
+        with socket.create_connection(("127.0.0.1", server.port), 120) as client:
+            client.sendall(head("text/plain", **said))
+            assert status_and_end(client) == 415
+    assert is_well(server)
 
 
 def test_connections_that_break_off_harm_nobody(server):
@@ -114,8 +167,7 @@ def test_connections_that_break_off_harm_nobody(server):
         b"\x00\xff\r\n\r\n",
         b"GET /x HTTP/9.9\r\n\r\n",
     ]
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    pieces.append(head + b'Content-Length: 50\r\n\r\n{"prompt"')
+    pieces.append(head(Content_Length=50) + b'{"prompt"')
     kept = []
     for piece in pieces * 3:
         client = socket.create_connection(("127.0.0.1", server.port))
