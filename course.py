@@ -126,7 +126,7 @@ LAB += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 COMMANDS = {
     "lab": LAB,
-    "test": ["-m", "pytest", "--cov=helpers"],
+    "test": ["-m", "pytest"],
     "run": ["tools/run_notebooks.py"],
     "check": ["-m", "helpers.measurements", "environment"],
     "serve": ["-m", "helpers.serving"],
@@ -459,7 +459,7 @@ PARTS = {
     "ruff check .": ["-m", "ruff", "check", "."],
     "mypy": ["-m", "mypy"],
     "tools/in_sync.py": ["tools/in_sync.py"],
-    "pytest --cov=helpers": [*COMMANDS["test"], *BY_FILE, *APART, *TOLD],
+    "pytest": [*COMMANDS["test"], *BY_FILE, *APART, *TOLD],
     "tests/browser": ["-m", "pytest", *IN_BROWSERS, *TOLD],
 }
 NPU_TESTS = ["-m", "pytest", "tests/npu"]

@@ -568,7 +568,7 @@ def test_test_runs_every_part(course):
     assert result.names == ["model", *course.part_names]
     assert [words for _, words, _ in result.said[1:]] == [words for _, words in course.parts]
     assert [words for name, words in course.parts if name == "pytest"] == [
-        ["--cov=helpers", *BY_FILE, "--ignore=tests/npu", "--ignore=tests/browser", *TOLD],
+        [*BY_FILE, "--ignore=tests/npu", "--ignore=tests/browser", *TOLD],
         ["tests/browser", "-n", "3", "--dist", "load", *TOLD],
     ]
     shown = [line for line in result.out.splitlines() if line]
@@ -608,7 +608,7 @@ def test_options_of_test_go_to_pytest_alone(course):
     )
     assert result.status == 5
     assert result.names == ["model", "pytest"]
-    assert result.said[1][1] == ["--cov=helpers", "-k", "a or b", "--", "x"]
+    assert result.said[1][1] == ["-k", "a or b", "--", "x"]
 
 
 def test_lab_from_anywhere_and_through_a_link(course, tmp_path):
@@ -920,7 +920,7 @@ def test_a_set_up_that_fails_fails_the_tests(course, emulated):
 @runs_emulated
 def test_options_of_test_reach_the_ordinary_pytest_or_that_of_the_emulated_npu(course, emulated):
     course.made(*course.py.TEST_EXTRAS).made("test", env=emulated)
-    assert course.call("test", "--", "-k", "x", **HERE).said[1:][0][1] == ["--cov=helpers", "-k", "x"]
+    assert course.call("test", "--", "-k", "x", **HERE).said[1:][0][1] == ["-k", "x"]
     result = course.call("test", "--emulated-npu", "--", "-k", "x", **HERE)
     assert [words for _, words, _ in result.said] == [[], ["tests/npu", "-k", "x"]]
     assert len(course.call("test", "--", "-k", "x", **HERE).said) == 2

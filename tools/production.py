@@ -57,7 +57,7 @@ def flags_of_the_course(root: Path = nbs.ROOT) -> set[str]:
     files = [root / "course.py", *(root / "tools").rglob("*.py"), *programs]
     quoted = "|".join(re.escape(name) for name in OTHERS)
     found = {flag for file in files for flag in re.findall(r"[\"'](--[a-z][a-z-]+)", file.read_text())}
-    return {flag for flag in found if not re.fullmatch(quoted, flag)} | {"--port", "--no-browser"}
+    return {flag for flag in found if not re.fullmatch(quoted, flag)} | {"--port", "--no-browser", "--cov"}
 
 
 def texts(root: Path = nbs.ROOT) -> Iterator[tuple[Path, str, str]]:
