@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 from http import HTTPStatus
 
@@ -12,12 +11,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from helpers.serving.calls import Limits
-from helpers.serving.errors import ApiError, NoRoute, TooLarge, TooSlow, Unauthorized, WrongMediaType
+from helpers.serving.errors import ApiError, TooLarge, TooSlow, Unauthorized, WrongMediaType
 
 OPEN_PATHS = ("/health",)
 """Paths that need no key: what a load balancer asks."""
-LINGER_SECONDS = 2.0
-"""How long the rest of a refused body is taken in after the answer."""
 
 
 class Gate:
@@ -69,24 +66,6 @@ async def read_body(http: Request, limits: Limits) -> bytes:
     return body
 
 
-class Unread(JSONResponse):
-    """Answer a call whose body has not been read; what still comes of it is taken in and dropped.
-
-    A connection that is closed while bytes come in is reset, and the client may lose the answer (RFC 9112,
-    section 9.6). The answer is whole before the waiting begins: no client waits for it.
-    """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer, take the rest of the body for `LINGER_SECONDS` at most, and end."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                while (await receive()).get("more_body"):
-                    pass
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
 def error_response(error: ApiError) -> JSONResponse:
     """Return an error as an HTTP response."""
     headers = dict(error.headers)
@@ -94,8 +73,7 @@ def error_response(error: ApiError) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TooLarge | TooSlow | WrongMediaType):
         headers["Connection"] = "close"  # the rest of the body may be endless
-    unread = isinstance(error, Unauthorized | NoRoute | TooLarge | TooSlow | WrongMediaType)
-    return (Unread if unread else JSONResponse)(error.body(), HTTPStatus(error.status), headers)
+    return JSONResponse(error.body(), HTTPStatus(error.status), headers)
 
 
 def _too_large(limits: Limits) -> TooLarge:

@@ -151,7 +151,7 @@ def test_a_refusal_reaches_a_client_that_is_still_sending(status):
 
 
 def test_the_rest_of_a_refused_body_is_not_awaited_for_ever(server, monkeypatch):
-    monkeypatch.setattr("helpers.serving.gate.LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("helpers.serving.streams.wire.LINGER_SECONDS", 0.2)
     for said in ({}, {"Content_Length": 10**9}, {"Transfer_Encoding": "chunked"}):
         with socket.create_connection(("127.0.0.1", server.port), 120) as client:
             client.sendall(head("text/plain", **said))

@@ -2,5 +2,6 @@
 
 from helpers.serving.streams.connection import Connection, straight
 from helpers.serving.streams.event_stream import EventStream
+from helpers.serving.streams.wire import Wire
 
-__all__ = ["Connection", "EventStream", "straight"]
+__all__ = ["Connection", "EventStream", "Wire", "straight"]
