@@ -133,8 +133,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("status", REFUSED)
-def test_a_refusal_reaches_a_client_that_is_still_sending(status):
+def test_a_refusal_reaches_a_client_that_is_still_sending(status, monkeypatch):
     """A connection closed while bytes come in is reset, and takes the answer with it."""
+    monkeypatch.setattr("helpers.serving.streams.wire.LINGER_SECONDS", 60.0)
     with running(limits=LIMITS, api_key="key") as server:
         fields = {"Authorization": "Bearer key", **REFUSED[status]}
         if status == 401:

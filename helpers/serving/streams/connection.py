@@ -63,9 +63,16 @@ class Connection(H11Protocol):
         self._watch()
 
     def shutdown(self) -> None:
-        """End behind the answer that is on its way; without one, at once."""
-        idle = self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
+        """End behind the answer that is on its way; without a call, at once."""
+        idle = self._is_idle()
         super().shutdown()
+        if idle:
+            self._wire.drop()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection whose client was silent for too long; without a call, at once."""
+        idle = self._is_idle()
+        super().timeout_keep_alive_handler()
         if idle:
             self._wire.drop()
 
@@ -77,6 +84,10 @@ class Connection(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._wire.close()
+
+    def _is_idle(self) -> bool:
+        """Return whether nothing of a call has come since the last answer."""
+        return self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]
 
     def _watch(self) -> None:
         """Begin the time for the next head where no call is on its way; end that time where one is."""

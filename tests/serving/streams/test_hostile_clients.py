@@ -21,6 +21,12 @@ def server():
         yield here
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """A server that takes in what comes behind its answers until the client ends: no test is a race."""
+    monkeypatch.setattr("helpers.serving.streams.wire.LINGER_SECONDS", 60.0)
+
+
 @contextlib.contextmanager
 def connected(server):
     """A connection to a server."""
@@ -143,26 +149,30 @@ def test_a_broken_body_behind_a_refusal_only_ends_the_connection(server, kind, p
 
 def test_a_connection_without_a_whole_head_is_not_kept_for_ever(server, monkeypatch):
     """Without a byte; in the middle of a head; in the rest of a body whose call was refused."""
-    monkeypatch.setattr("helpers.serving.streams.connection.HEAD_SECONDS", 0.2)
-    monkeypatch.setattr("helpers.serving.streams.wire.LINGER_SECONDS", 0.05)
-    with connected(server) as silent, connected(server) as slow, connected(server) as endless:
-        slow.sendall(b"GET /health HT")
+    with connected(server) as endless:
+        endless.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer(endless.recv(65536))[0] == 200
+        monkeypatch.setattr("helpers.serving.streams.connection.HEAD_SECONDS", 0.2)
         endless.sendall(call(path="/v1/nothing", Content_Length=4000))
         endless.recv(1, socket.MSG_PEEK)
         endless.sendall(b"x")
-        assert heard(silent) == heard(slow) == b""
-        assert answer(heard(endless))[0] == 404
+        with connected(server) as silent, connected(server) as slow:
+            slow.sendall(b"GET /health HT")
+            assert heard(silent) == heard(slow) == b""
+            assert answer(heard(endless))[0] == 404
 
 
-def test_a_head_in_time_ends_the_wait_for_it(server, monkeypatch):
-    """The time is the head's: neither an answer nor its body is cut."""
-    monkeypatch.setattr("helpers.serving.streams.connection.HEAD_SECONDS", 0.2)
-    gated = GatedModel()
-    with running(model=gated) as other, connected(other) as client, connected(other) as silent:
-        client.sendall(call(Connection="close"))
-        assert heard(silent) == b""  # its time came later than the call's, and is over
+def test_the_time_for_a_head_ends_with_the_head():
+    """No answer is cut by the time that its client had for the head."""
+    gated = GatedModel(1)
+    with running(model=gated) as server, connected(server) as client:
+        client.sendall(call({**BODY, "stream": False}))
+        until(lambda: gated.begun == 2)
+        (connection,) = server.server.server_state.connections
+        assert connection._patience is None
         gated.let()
-        assert choices(stream(heard(client))[0]) == alone(other)
+        assert answer(client.recv(65536))[0] == 200
+        until(lambda: connection._patience is not None)
 
 
 def test_a_request_in_pieces_of_one_byte(server):
