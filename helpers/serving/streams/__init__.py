@@ -2,6 +2,6 @@
 
 from helpers.serving.streams.connection import Connection, straight
 from helpers.serving.streams.event_stream import EventStream
-from helpers.serving.streams.wire import Wire
+from helpers.serving.streams.wire import LINGER_ROUNDS, LINGER_SECONDS, Wire
 
-__all__ = ["Connection", "EventStream", "Wire", "straight"]
+__all__ = ["LINGER_ROUNDS", "LINGER_SECONDS", "Connection", "EventStream", "Wire", "straight"]

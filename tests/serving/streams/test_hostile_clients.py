@@ -315,3 +315,13 @@ def test_a_signal_is_not_held_up_by_a_client_that_never_reads():
         assert server.server.server_state.tasks, "the stream waits for its reader"
         server.close()
     assert is_empty(server)
+
+
+def test_bytes_behind_the_last_answer_give_their_client_more_time():
+    with running() as server, connected(server) as client:
+        client.sendall(call(kind="text/plain", Content_Length=10**6))
+        assert client.recv(12, socket.MSG_WAITALL).endswith(b"415")
+        (connection,) = server.server.server_state.connections
+        until(lambda: connection._wire.is_closing() and not connection._wire._heard)
+        client.sendall(b"x")
+        until(lambda: connection._wire._heard)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from helpers.serving.streams import Wire
-from helpers.serving.streams.wire import LINGER_ROUNDS, LINGER_SECONDS
+from helpers.serving.streams import LINGER_ROUNDS, LINGER_SECONDS, Wire
 
 
 class Transport:
