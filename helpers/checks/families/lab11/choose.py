@@ -19,18 +19,24 @@ EMPTY = -1
 
 def group_size(
     model: Sizes, machine: Sizes, limit: int, plan: Plan, *, memory: str = "right", time: str = "right", sums: float = 2.0,
-    hops: bool = True, reached: bool = True,
+    hops: bool = True, refused: str = "",
 ) -> int:  # fmt: skip
-    """Return how many requests a group of this plan has, 0 or more; with one of the options changed, a wrong number."""
+    """Return how many requests a group of this plan has, 0 or more; with one of the options changed, a wrong number.
+
+    `refused` names the bounds that a wrong answer keeps a byte away from.
+    """
     tp, pp, _ = plan
     weights, cache = model["weights"], model["cache"]
     room = machine["memory"] * tp * pp - weights * (tp * pp if memory == "whole" else 1)
-    edge = 0 if reached else 1  # a byte less where a bound that is just reached is refused
-    fits = (room - edge) // (cache * (1 if memory == "one group" else pp)) if memory != "none" else 10**6
+    fits = (
+        (room - ("memory" in refused)) // (cache * (1 if memory == "one group" else pp))
+        if memory != "none"
+        else 10**6
+    )
     share = pp if time == "one stage" else 1
     left = limit - sums * model["layers"] * machine["sums"][tp] / share - (pp - 1) * machine["hop"] * hops
     reads = int(left * machine["bandwidth"] * (1 if time == "one device" else tp * share))
-    fast = (reads - edge - weights) // cache if time != "none" else 10**6
+    fast = (reads - ("time" in refused) - weights) // cache if time != "none" else 10**6
     return max(0, min(fits, fast))
 
 
@@ -195,7 +201,8 @@ CHOOSE = Family(
         "Ranks read their parts at the same time. Is all that is read divided among them?": _wrongly(time="one device"),
         "Sums over ranks take time. Are they left out?": _wrongly(sums=0.0),
         "There are two sums in each layer. Is it one?": _wrongly(sums=1.0),
-        "A bound that is just reached is kept. Is it refused?": _wrongly(reached=False),
+        "A bound that is just reached is kept. Is it refused?": tuple(
+            _wrongly(refused=bound) for bound in ("memory", "time", "memory and time")),
         "Messages between stages take time. Are they left out?": _wrongly(hops=False),
         "Has each stage one device? More devices read their parts at the same time.": _by(_right, lambda plan: plan[0] == 1),
         "Is there one stage? More stages hold more, and a group computes in each.": _by(_right, lambda plan: plan[1] == 1),
