@@ -263,8 +263,7 @@ def choose(model, machine, limit):
 
     `model`: `weights` in bytes, `layers`, `kv_heads`, and `cache`, the bytes of one request's keys
     and values. `machine`: `devices`, `memory` in bytes, `bandwidth` in bytes a microsecond, `sums`
-    (microseconds by number of ranks; 1 rank is there, with 0) and `hop`. Of several best plans any
-    will do.
+    (microseconds by number of ranks; `sums[1]` is 0) and `hop`. Of several best plans any will do.
     """
     ### BEGIN SOLUTION
     best, sums, weights, cache = (0, None), machine["sums"], model["weights"], model["cache"]
