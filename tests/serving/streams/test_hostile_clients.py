@@ -48,12 +48,37 @@ def heard(client):
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 
+def ended(client):
+    """All that comes until the connection ends, in whichever way."""
+    raw = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := client.recv(65536):
+            raw += piece
+    return raw
+
+
+def next_answer(client):
+    """The status and the body of the next answer on a connection that goes on; head and body may come apart."""
+    raw = b""
+    while b"\r\n\r\n" not in raw or len(raw) < length_of(raw):
+        piece = client.recv(65536)
+        assert piece, "the connection ended"
+        raw += piece
+    return answer(raw)
+
+
+def length_of(raw):
+    """The bytes of an answer whose head has come."""
+    head, mark, _ = raw.partition(b"\r\n\r\n")
+    return len(head + mark) + int(head.lower().partition(b"content-length:")[2].split()[0])
+
+
 def answer(raw):
     """The status and the body of one answer with a length, and what stands behind it."""
-    head, _, rest = raw.partition(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length:")[2].split()[0])
-    assert len(rest) >= length, raw
-    return int(head.split()[1]), rest[:length], rest[length:]
+    end = length_of(raw)
+    assert len(raw) >= end, raw
+    head, _, body = raw[:end].partition(b"\r\n\r\n")
+    return int(head.split()[1]), body, raw[end:]
 
 
 def stream(raw):
@@ -151,14 +176,15 @@ def test_a_connection_without_a_whole_head_is_not_kept_for_ever(server, monkeypa
     """Without a byte; in the middle of a head; in the rest of a body whose call was refused."""
     with connected(server) as endless:
         endless.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert answer(endless.recv(65536))[0] == 200
+        assert next_answer(endless)[0] == 200
         monkeypatch.setattr("helpers.serving.streams.connection.HEAD_SECONDS", 0.2)
         endless.sendall(call(path="/v1/nothing", Content_Length=4000))
         endless.recv(1, socket.MSG_PEEK)
         endless.sendall(b"x")
         with connected(server) as silent, connected(server) as slow:
-            slow.sendall(b"GET /health HT")
-            assert heard(silent) == heard(slow) == b""
+            with contextlib.suppress(ConnectionError):  # on a busy machine its time may be over
+                slow.sendall(b"GET /health HT")
+            assert ended(silent) == ended(slow) == b""
             assert answer(heard(endless))[0] == 404
 
 
@@ -171,7 +197,7 @@ def test_the_time_for_a_head_ends_with_the_head():
         (connection,) = server.server.server_state.connections
         assert connection._patience is None
         gated.let()
-        assert answer(client.recv(65536))[0] == 200
+        assert next_answer(client)[0] == 200
         until(lambda: connection._patience is not None)
 
 
@@ -287,7 +313,7 @@ def test_a_signal_ends_idle_connections_and_lets_answers_end(monkeypatch):
             half.sendall(b"GET /health HT")
             refused.sendall(call(path="/v1/nothing", Content_Length=10**6))
             busy.sendall(call() + call())
-            assert answer(idle.recv(65536))[0] == 200
+            assert next_answer(idle)[0] == 200
             assert refused.recv(1, socket.MSG_PEEK)
             until(lambda: gated.begun == 2)
             server.server.handle_exit(15, None)
