@@ -1,0 +1,70 @@
+"""Published `config.json` files whose fields differ from a type's defaults: sized as their checkpoints are, or refused."""
+
+import pytest
+
+from helpers.model import ModelShape, UnreadableConfig, config_from_dict, count_params
+
+TEXT = dict(vocab_size=96, hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=16)  # fmt: skip
+PIXTRAL = dict(model_type="pixtral", hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+               image_size=28, patch_size=14)  # fmt: skip
+MISTRAL3 = {
+    "model_type": "mistral3",
+    "text_config": {"model_type": "mistral", **TEXT},
+    "vision_config": PIXTRAL,
+}
+
+
+def test_a_text_part_alone_decides_on_a_tied_output_matrix_where_the_file_says_nothing():
+    """Mistral-Small-3.1's file has no tie_word_embeddings, and its checkpoint of 24.01 billion weights has lm_head."""
+    silent, untied, tied = (
+        count_params(config_from_dict({**MISTRAL3, **said}))
+        for said in ({}, {"tie_word_embeddings": False}, {"tie_word_embeddings": True})
+    )
+    assert silent == untied == tied + 96 * 64
+    text = {**MISTRAL3["text_config"], "tie_word_embeddings": True}
+    assert count_params(config_from_dict({**MISTRAL3, "text_config": text})) == tied
+
+
+def test_sizes_of_a_flat_file_are_not_replaced_by_a_default():
+    """The first files of LLaVA 1.5 have the sizes of the text part beside those of the pictures."""
+    flat = {"model_type": "llava", "hidden_size": 5120, "num_hidden_layers": 40, "mm_hidden_size": 1024}
+    with pytest.raises(
+        UnreadableConfig, match=r"'llava': the field hidden_size is 5120 .* text_config"
+    ) as told:
+        config_from_dict(flat)
+    assert len(str(told.value)) < 200
+
+
+def test_sizes_of_a_flat_file_that_transformers_moves_are_taken():
+    """Qwen2-VL's files are flat, and `transformers` reads them so."""
+    config = config_from_dict(
+        {"model_type": "qwen2_vl", **TEXT, "vision_config": {"depth": 2, "embed_dim": 32}}
+    )
+    assert config.get_text_config().hidden_size == 64
+
+
+def test_copies_of_a_shared_key_are_not_counted_as_heads():
+    """Falcon-40B has 8 key heads; `transformers` caches one for each of 128 queries, and no engine does."""
+    falcon = {
+        "model_type": "falcon",
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "vocab_size": 96,
+    }
+    with pytest.raises(UnreadableConfig, match=r"'falcon': transformers caches 4 heads .* num_kv_heads is 2"):
+        ModelShape.from_hf(config_from_dict({**falcon, "num_kv_heads": 2, "new_decoder_architecture": True}))
+    layers = ModelShape.from_hf(config_from_dict({**falcon, "multi_query": True})).layers
+    assert [layer.kv_heads for layer in layers] == [1, 1]
+
+
+def test_a_model_that_hears_is_sized_with_its_encoder():
+    """Voxtral: a Llama behind an encoder of sounds."""
+    sounds = dict(model_type="voxtral_encoder", hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+                  num_attention_heads=2, num_mel_bins=8, max_source_positions=8)  # fmt: skip
+    fields = {"model_type": "voxtral", "audio_config": sounds, "text_config": {"model_type": "llama", **TEXT}}
+    shape = ModelShape.from_hf(config_from_dict(fields))
+    alone = ModelShape.from_hf(config_from_dict({"model_type": "llama", **TEXT}))
+    assert shape.layers == alone.layers
+    assert shape.num_params > alone.num_params
