@@ -18,6 +18,8 @@ SAME_AS = {"kimi_k2": "deepseek_v3", "kimi_k25_text": "deepseek_v3", "mimo_v2": 
 """Model types that are published with code of their own, and the type of `transformers` that has their
 fields.
 """
+_MODELOPT = "hf_quant_config.json"
+"""The file by which ModelOpt's checkpoints alone say that they are quantised, where config.json says nothing."""
 _ATTENTION = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer")
 _ZERO_IS_NONE = (
@@ -53,6 +55,8 @@ def config_from_file(path: Path | str) -> Any:
         raise UnreadableConfig(f"{path.name} cannot be read as JSON: {brief(error)}") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
         raise UnreadableConfig(f"{path.name} is no model's config: the field model_type is missing")
+    if (path.parent / _MODELOPT).is_file():
+        fields = {"quantization_config": {"quant_method": "modelopt"}, **fields}
     return config_from_dict(fields)
 
 

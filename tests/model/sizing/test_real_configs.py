@@ -1,8 +1,11 @@
 """Published `config.json` files whose fields differ from a type's defaults: sized as their checkpoints are, or refused."""
 
+import json
+
 import pytest
 
-from helpers.model import ModelShape, UnreadableConfig, config_from_dict, count_params
+from helpers.estimates import SizedModel, UnknownScheme
+from helpers.model import ModelShape, UnreadableConfig, config_from_dict, config_from_file, count_params
 
 TEXT = dict(vocab_size=96, hidden_size=64, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=2, head_dim=16)  # fmt: skip
@@ -68,3 +71,13 @@ def test_a_model_that_hears_is_sized_with_its_encoder():
     alone = ModelShape.from_hf(config_from_dict({"model_type": "llama", **TEXT}))
     assert shape.layers == alone.layers
     assert shape.num_params > alone.num_params
+
+
+def test_a_checkpoint_that_another_file_calls_quantised_is_not_sized_in_16_bits(tmp_path):
+    """Llama-3.1-70B-Instruct-FP8 of ModelOpt: config.json says nothing, hf_quant_config.json says FP8."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **TEXT}))
+    assert SizedModel.of(config_from_file(tmp_path)).weights > 0
+    (tmp_path / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "FP8"}}')
+    assert ModelShape.from_file(tmp_path).num_layers == 2
+    with pytest.raises(UnknownScheme, match="quantised as 'modelopt'"):
+        SizedModel.of(config_from_file(tmp_path))
