@@ -81,3 +81,14 @@ def test_a_checkpoint_that_another_file_calls_quantised_is_not_sized_in_16_bits(
     assert ModelShape.from_file(tmp_path).num_layers == 2
     with pytest.raises(UnknownScheme, match="quantised as 'modelopt'"):
         SizedModel.of(config_from_file(tmp_path))
+
+
+def test_a_text_part_that_is_quantised_alone_is_not_sized_in_16_bits():
+    """Kimi-K2.5 has its quantization_config inside of text_config: 595 GB, and not 2,054."""
+    awq = {"quant_method": "awq", "bits": 4, "group_size": 16, "zero_point": True}
+    text = {**MISTRAL3["text_config"], "quantization_config": awq}
+    inside = SizedModel.of(config_from_dict({**MISTRAL3, "text_config": text}))
+    plain = SizedModel.of(config_from_dict({**MISTRAL3, "dtype": "bfloat16"}))
+    layers = SizedModel.of(config_from_dict({"model_type": "mistral", **TEXT, "dtype": "bfloat16"}))
+    packed = SizedModel.of(config_from_dict({"model_type": "mistral", **TEXT, "quantization_config": awq}))
+    assert plain.weights - inside.weights == layers.weights - packed.weights > 0
