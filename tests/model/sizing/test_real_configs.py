@@ -85,10 +85,14 @@ def test_a_checkpoint_that_another_file_calls_quantised_is_not_sized_in_16_bits(
 
 def test_a_text_part_that_is_quantised_alone_is_not_sized_in_16_bits():
     """Kimi-K2.5 has its quantization_config inside of text_config: 595 GB, and not 2,054."""
-    awq = {"quant_method": "awq", "bits": 4, "group_size": 16, "zero_point": True}
-    text = {**MISTRAL3["text_config"], "quantization_config": awq}
+    fp8 = {
+        "quant_method": "fp8"
+    }  # packs every linear layer, those of a tower too where the whole model says so
+    text = {**MISTRAL3["text_config"], "quantization_config": fp8}
     inside = SizedModel.of(config_from_dict({**MISTRAL3, "text_config": text}))
     plain = SizedModel.of(config_from_dict({**MISTRAL3, "dtype": "bfloat16"}))
     layers = SizedModel.of(config_from_dict({"model_type": "mistral", **TEXT, "dtype": "bfloat16"}))
-    packed = SizedModel.of(config_from_dict({"model_type": "mistral", **TEXT, "quantization_config": awq}))
+    packed = SizedModel.of(config_from_dict({"model_type": "mistral", **TEXT, "quantization_config": fp8}))
+    whole = SizedModel.of(config_from_dict({**MISTRAL3, "quantization_config": fp8}))
     assert plain.weights - inside.weights == layers.weights - packed.weights > 0
+    assert whole.weights < inside.weights
