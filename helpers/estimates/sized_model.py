@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helpers.estimates.cache_bytes import kv_cache_bytes, state_bytes
+from helpers.estimates.quantisation.config_fields import stated_quantisation
 from helpers.estimates.quantisation.number_format import NumberFormat
 from helpers.estimates.quantisation.quantised import quantised_bytes
 from helpers.estimates.units import BITS, bits_of, bytes_per_element
@@ -33,7 +34,7 @@ class SizedModel:
             return model if dtype is None else cls.of(model.shape, dtype)
         shape = model if isinstance(model, ModelShape) else ModelShape.from_hf(model)
         own = _dtype_of(model)
-        if dtype is None and getattr(model, "quantization_config", None) is not None:
+        if dtype is None and stated_quantisation(model) is not None:
             return cls(shape, quantised_bytes(model), compute_dtype(own))
         return cls(shape, weight_bytes(shape, dtype or own), compute_dtype(dtype or own))
 

@@ -126,6 +126,13 @@ def _attention(layer: Any, config: Any) -> dict[str, Any]:
         raise UnreadableConfig(
             f"model type {config.model_type!r}: the field sliding_window must be 2 or more, got {window}"
         )
+    # Falcon's newer layers give each query head a copy of the key that the head shares, and cache the copies.
+    declared = getattr(config, "num_kv_heads", None)
+    if isinstance(declared, int) and 0 < declared < keys.shape[1]:
+        raise UnreadableConfig(
+            f"model type {config.model_type!r}: transformers caches {keys.shape[1]} heads where the field num_kv_heads "
+            f"is {declared}, which is not sized here"
+        )
     latent = keys.shape[1] == 1 and bool(getattr(config, "kv_lora_rank", None))
     return {
         "kv_heads": keys.shape[1], "key_dim": keys.shape[-1], "value_dim": values.shape[-1], "window": window,

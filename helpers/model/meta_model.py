@@ -18,6 +18,8 @@ SAME_AS = {"kimi_k2": "deepseek_v3", "kimi_k25_text": "deepseek_v3", "mimo_v2": 
 """Model types that are published with code of their own, and the type of `transformers` that has their
 fields.
 """
+_MODELOPT = "hf_quant_config.json"
+"""The file by which ModelOpt's checkpoints alone say that they are quantised, where config.json says nothing."""
 _ATTENTION = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer")
 _ZERO_IS_NONE = (
@@ -53,6 +55,8 @@ def config_from_file(path: Path | str) -> Any:
         raise UnreadableConfig(f"{path.name} cannot be read as JSON: {brief(error)}") from error
     if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
         raise UnreadableConfig(f"{path.name} is no model's config: the field model_type is missing")
+    if (path.parent / _MODELOPT).is_file():
+        fields = {"quantization_config": {"quant_method": "modelopt"}, **fields}
     return config_from_dict(fields)
 
 
@@ -72,12 +76,49 @@ def config_from_dict(fields: dict[str, Any]) -> Any:
     _check_sizes(kind, text.get if isinstance(text, dict) else {}.get)
     rest = {name: value for name, value in fields.items() if name not in ("model_type", "auto_map")}
     with refusing(kind, "the config"):
-        return AutoConfig.for_model(known, **rest)
+        config = AutoConfig.for_model(known, **rest)
+    _check_taken(kind, fields, config)
+    if isinstance(text, dict) and "tie_word_embeddings" not in fields:
+        _tie_as_the_text_part(config)
+    return config
+
+
+def _check_taken(kind: str, fields: dict[str, Any], config: Any) -> None:
+    """Raise UnreadableConfig, naming the field, for a size that the text part of the config does not have.
+
+    Code of its own reads a flat file of LLaVA, where `transformers` looks for text_config, finds none, and takes
+    the sizes of a default.
+    """
+    text = text_fields(config)
+    if "text_config" in fields or text.model_type == config.model_type:
+        return
+    for name in (*_ATTENTION, *_LAYERS):
+        asked, found = fields.get(name), getattr(text, name, None)
+        if asked is not None and found is not None and asked != found:
+            raise UnreadableConfig(
+                f"model type {kind!r}: the field {name} is {asked} beside no field text_config, where transformers "
+                f"looks for it and would take {found}"
+            )
+
+
+def _tie_as_the_text_part(config: Any) -> None:
+    """Tie the output matrix as the text part does, in a file that says nothing of it for the whole model.
+
+    Such files are from transformers 4, where the text part decided; the default of the whole model is a later one.
+    """
+    tied = getattr(config.get_text_config(), "tie_word_embeddings", None)
+    if tied is not None:
+        config.tie_word_embeddings = tied
 
 
 def on_meta(config: Any) -> MetaModel:
     """Return the models that a config describes, in bf16 on the meta device; the config is left as it was."""
-    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import (
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoModelForMultimodalLM,
+    )
     from transformers.models.auto import modeling_auto as auto
 
     kind = checked(config)
@@ -98,7 +139,9 @@ def on_meta(config: Any) -> MetaModel:
         part = reader.from_config(copy.deepcopy(text), **options)
         if text is config:
             return MetaModel(part.eval(), part.eval())
-        entire: Any = AutoModelForImageTextToText if type(config) in seeing else AutoModelForCausalLM
+        hears = type(config) in auto.MODEL_FOR_MULTIMODAL_LM_MAPPING
+        hearing = AutoModelForMultimodalLM if hears else AutoModelForCausalLM
+        entire: Any = AutoModelForImageTextToText if type(config) in seeing else hearing
         return MetaModel(entire.from_config(config, **options).eval(), part.eval())
 
 

@@ -13,9 +13,10 @@ from helpers.model.config import head_dim
 from helpers.model.layer_reading import check_experts, read_layers
 from helpers.model.layer_shapes import LayerShape
 from helpers.model.meta_model import MetaModel, config_from_file, on_meta, text_fields
+from helpers.model.sizing.mlp_width import mlp_width
 from helpers.model.sizing.model_ends import ModelEnds
 from helpers.model.sizing.refusal import UnreadableConfig, refusing
-from helpers.model.sizing.token_passes import TokenPasses, pass_tokens
+from helpers.model.sizing.token_passes import pass_tokens
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class ModelShape:
         ends = ModelEnds.of(models.text, passes)
         name = getattr(config, "name_or_path", "") or config.model_type
         with refusing(config.model_type, "the shape", text):
-            sizes = {**_sizes(text), **_mlp(models.text, text, layers, passes)}
+            chosen = {i: layer.experts_per_token for i, layer in enumerate(layers)}
+            mlp = mlp_width(models.text, text, passes, chosen)
+            sizes = {**_sizes(text, layers), "intermediate_size": mlp.inner, "gated_mlp": mlp.gated}
             return cls(name=name, num_params=_parameters(models), layers=layers, read_ends=ends, **sizes)
 
     @classmethod
@@ -123,41 +126,23 @@ def _parameters(models: MetaModel) -> int:
     return sum(parameter.numel() for parameter in models.whole.parameters())
 
 
-def _sizes(text: Any) -> dict[str, Any]:
-    """Return the sizes that a config has by name, but for the MLP's."""
+def _sizes(text: Any, layers: tuple[LayerShape, ...]) -> dict[str, Any]:
+    """Return the sizes that a config has by name, but for the MLP's; key heads without a name are the cache's."""
     heads = getattr(text, "num_attention_heads", None)
     if heads is None:
         raise UnreadableConfig(
             f"model type {text.model_type!r} is not supported: it has no attention heads (field num_attention_heads)"
         )
+    latent = any(layer.latent for layer in layers)
+    cached = max((layer.kv_heads for layer in layers if not layer.latent), default=0)
     return {
         "num_layers": text.num_hidden_layers, "hidden_size": text.hidden_size, "num_heads": heads,
-        "num_kv_heads": getattr(text, "num_key_value_heads", None) or heads, "head_dim": head_dim(text),
+        "num_kv_heads": getattr(text, "num_key_value_heads", None) or cached or heads,
+        # With a latent, `head_dim` is the rotated part alone; a head of queries and keys has both parts.
+        "head_dim": text.qk_nope_head_dim + text.qk_rope_head_dim if latent else head_dim(text),
         "vocab_size": text.vocab_size, "source": "config", "qk_norm": text.model_type == "qwen3",
         "max_positions": int(getattr(text, "max_position_embeddings", None) or 0),
     }  # fmt: skip
-
-
-def _mlp(model: Any, text: Any, layers: tuple[LayerShape, ...], passes: TokenPasses) -> dict[str, Any]:
-    """Return the widest MLP that a token meets, and whether the MLP is gated.
-
-    Configs of GPT-2's time have no `intermediate_size`: the widest matrix outside attention tells the width, and their MLPs have two
-    matrices.
-    """
-    chosen = max((x.experts_per_token * x.expert // (3 * text.hidden_size) for x in layers), default=0)
-    inner = getattr(text, "intermediate_size", None) or chosen
-    if inner:
-        return {
-            "intermediate_size": max(*inner, chosen)
-            if isinstance(inner, list | tuple)
-            else max(inner, chosen)
-        }
-    wide = (
-        max(parameter.shape)
-        for name, parameter in model.named_parameters()
-        if parameter.ndim == 2 and passes.layer_of(name) is not None and "att" not in name
-    )
-    return {"intermediate_size": max(wide), "gated_mlp": False}
 
 
 def _published(name: str, params: int, sizes: tuple[int, ...], source: str, **switches: Any) -> ModelShape:

@@ -11,12 +11,19 @@ from helpers.estimates.quantisation.module_names import named
 Fields = Mapping[str, Any]
 
 
+def stated_quantisation(config: Any) -> Any:
+    """Return the `quantization_config` of a config, or of its text part (Kimi-K2.5); None where neither has one."""
+    own = getattr(config, "quantization_config", None)
+    text = getattr(config, "get_text_config", lambda: config)()
+    return own if own is not None else getattr(text, "quantization_config", None)
+
+
 def quantisation_fields(config: Any) -> Fields:
     """Return a config's `quantization_config` as a table.
 
     Raises UnknownScheme where there is none, or one of another kind.
     """
-    found: Any = getattr(config, "quantization_config", None)
+    found: Any = stated_quantisation(config)
     found = found.to_dict() if hasattr(found, "to_dict") else found
     if not isinstance(found, Mapping):
         raise UnknownScheme(

@@ -18,7 +18,10 @@ def quantised_bytes(config: Any) -> int:
     """
     size = _element_bytes(config)
     scheme = scheme_of(quantisation_fields(config), size)
-    return scheme.total(weight_table(config), size)
+    table = weight_table(config)
+    if getattr(config, "quantization_config", None) is None:  # the text part speaks of itself alone
+        table = [row if row.in_decoder or row.kind == "head" else row._replace(kind="other") for row in table]
+    return scheme.total(table, size)
 
 
 def _element_bytes(config: Any) -> int:

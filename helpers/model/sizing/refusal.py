@@ -76,8 +76,10 @@ def _fields(names: list[str]) -> str:
 
 def _fields_read(error: Exception, config: Any, most: int = 3) -> list[str]:
     """Return the config's fields that an error names, or that the innermost line of code with one was reading."""
+    absent = isinstance(error, AttributeError) and error.name and error.obj is None
     named = [str(error.name)] if isinstance(error, AttributeError) and error.name else []
     named += _IN_WORDS.findall(str(error))
+    named = [] if absent else named  # an attribute of None is no field: what should be there is missing
     if named:
         return list(dict.fromkeys(named))[:most]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

@@ -60,6 +60,13 @@ def test_a_refusal_passes_as_it_is_and_remarks_are_back_afterwards():
     assert logging.get_verbosity() == before
 
 
+def test_an_attribute_of_what_is_not_there_is_no_field():
+    """CLIP's tower is given no picture, and asks for its shape."""
+    with pytest.raises(UnreadableConfig, match=r"because transformers does not accept its fields as given$"):
+        with refusing("x", "the cache", LlamaConfig()):
+            None.shape  # type: ignore[attr-defined] # noqa: B018
+
+
 def test_an_error_in_brief_is_its_last_line():
     assert brief(ValueError("first\n last  line. \n")) == "last line"
     assert brief(ValueError("")) == "ValueError"
