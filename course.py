@@ -447,7 +447,8 @@ def reason(said, folder, otherwise=UNKNOWN):
 # The tests.
 
 TEST_EXTRAS = ("test", "teach", "classroom")
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for each of two workers: more threads than cores wait for each other
+# For each of two workers: more threads than cores wait for each other, and a set has the same order in every run.
+STEADY = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 # A file stays in one process, because a notebook has one kernel; conftest.py decides which files come first.
 BY_FILE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 TOLD = ["-rs", "--durations=10"]  # why a test was skipped, and which ten were slowest
@@ -469,7 +470,7 @@ ON_ASCEND = ["-m", "pytest", "tests", *APART, *TOLD]
 
 def run_all_tests(environment):
     """Return the exit status of all parts: the ordinary ones, then the emulated NPU's."""
-    statuses = {name: timed(environment, name, words, **ONE_THREAD) for name, words in PARTS.items()}
+    statuses = {name: timed(environment, name, words, **STEADY) for name, words in PARTS.items()}
     statuses["tests/npu"] = EmulatedNPU().test_after_others()
     statuses[ON_RAY] = RayServe().test_after_others()
     return sum_up(statuses)
@@ -512,7 +513,7 @@ class RayServe(Environment):
             return 0
         self.set_up(("test",))
         words = ["-m", "pytest", ON_RAY, *TOLD]
-        return timed(self, ON_RAY, words, COURSE_RAY_TESTS="1", **ONE_THREAD)
+        return timed(self, ON_RAY, words, COURSE_RAY_TESTS="1", **STEADY)
 
 
 # The environment of the emulated NPU.
@@ -534,7 +535,7 @@ class EmulatedNPU(Environment):
     def test(self, options):
         """Return the exit status of tests/npu, with pytest's `options`."""
         self.set_up(("test",))
-        return self.run(NPU_TESTS + options) if options else self.run(ALL_NPU_TESTS, **ONE_THREAD)
+        return self.run(NPU_TESTS + options) if options else self.run(ALL_NPU_TESTS, **STEADY)
 
     def test_after_others(self):
         """Return the exit status of tests/npu; 0 and a line with the obstacle where there is one."""
@@ -551,7 +552,7 @@ class EmulatedNPU(Environment):
                 raise
             print(stopped.code, file=sys.stderr, flush=True)
             return 1
-        return timed(self, "tests/npu", ALL_NPU_TESTS, **ONE_THREAD)
+        return timed(self, "tests/npu", ALL_NPU_TESTS, **STEADY)
 
     def obstacle(self):
         """Return why the emulated NPU cannot run on this machine; None where it can."""

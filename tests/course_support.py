@@ -24,7 +24,7 @@ if name == os.environ.get("SLOW"):
     while not pathlib.Path("go").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
 watched = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PIP_RETRIES")
-watched += ("COURSE_DEVICE", "OMP_NUM_THREADS")
+watched += ("COURSE_DEVICE", "OMP_NUM_THREADS", "PYTHONHASHSEED")
 seen = {key: os.environ[key] for key in watched if key in os.environ}
 print(json.dumps([name, sys.argv[1:], seen]), flush=True)
 print(os.environ.get("FAKE_STDERR", ""), end="", file=sys.stderr) if name == "pip" else None

@@ -895,7 +895,7 @@ def test_the_emulated_npu_is_tested_after_the_others(course, emulated, status):
     assert result.names == ["model", *course.part_names, "model", "pytest"]
     _, words, variables = result.said[-1]
     assert words == ["tests/npu", *BY_FILE, *TOLD]
-    assert variables["OMP_NUM_THREADS"] == "1"
+    assert (variables["OMP_NUM_THREADS"], variables["PYTHONHASHSEED"]) == ("1", "0")
     assert variables["VIRTUAL_ENV"] == str(emulated.folder)
     assert variables["COURSE_DEVICE"] == "emulated-npu"
     assert "COURSE_DEVICE" not in result.said[-3][2]
