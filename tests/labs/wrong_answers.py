@@ -2070,7 +2070,7 @@ import torch
 def f(weight, group):
     groups = weight.reshape(len(weight), -1, group)
     low, high = (groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True))
-    scale = (high - low) / 16
+    scale = torch.where(high > low, (high - low) / 16, 1.0)
     offset = low / scale + 8
     codes = (groups / scale - offset).round()
     return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
@@ -3827,5 +3827,20 @@ def f(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
     return (wide / narrow, tokens)
 """,
         "Where does None come from?",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+def f(weight, group):
+    groups = weight.reshape(len(weight), -1, group)
+    low, high = (groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True))
+    scale = (high - low) / 16
+    offset = low / scale + 8
+    codes = (groups / scale - offset).round()
+    return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
+""",
+        "Is something divided by its range of 0?",
     ),
 ]

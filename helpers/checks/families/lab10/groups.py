@@ -46,7 +46,7 @@ def by_groups(
 
 def group_cases(draw: random.Random) -> Iterator[Case]:
     """Yield matrices: groups far from 0, on one side of it, of equal weights, with one large weight, and one group a row."""
-    numbers = torch.tensor([[0.0, 1.0, 3.0, 15.0], [-7.0, 2.0, 4.0, 8.0]])
+    numbers = torch.tensor([[0.0, 1.0, 3.0, 15.0], [-7.0, 2.0, 5.0, 8.0]])
     yield {"weight": numbers * 1e-10, "group": 4}
     yield {"weight": numbers * 1e-20, "group": 4}
     yield {"weight": torch.tensor([[1.0, 1.01, 1.004, 1.006]]), "group": 4}
@@ -67,7 +67,7 @@ def group_cases(draw: random.Random) -> Iterator[Case]:
             parts[-1, 0] = draw.choice((0.0, 0.5, -1.25))
         if draw.random() < 0.2:
             weight[0, -1] *= 20
-        if draw.random() < 0.15:  # a narrow group, far from 0
+        if draw.random() < 0.1 and float(parts[0, -1].std()) > 0:  # a narrow group, far from 0
             parts[0, -1] = parts[0, -1] / parts[0, -1].abs().max() * 0.01 + draw.choice((1.0, -1.0))
         if is_clear(weight, group):
             number += 1
@@ -104,7 +104,7 @@ GROUPS: Mapping[str, tuple[dict[str, Any], ...]] = {
     "The grid need not hold 0. Is it stretched to it?": ({"reach": "zero"},),
     CUT: ({"rounding": "down"}, {"rounding": "cut"}),
     "A group of equal weights has a range of 0. Is something divided by it?": ({"constant": False},),
-    "A group of equal weights has the scale 1. Is a group of small weights taken for such a one?": ({"least": 1e-9},),
+    "A group of equal weights has the scale 1. Is a group of small weights taken for such a one?": ({"least": 1e-9}, {"least": 1e-15}),
     "Offset and scale are not rounded. Is one of them?": ({"offsets": "rounded"},),
     "Is the smallest weight used? The grid begins there.": ({"offsets": "scale alone"},),
     "Is the offset given back? Without it, nothing tells where the grid begins.": ({"offsets": "none"},),
@@ -133,6 +133,10 @@ def group_facts(got: Tensor, right: Tensor, case: Case) -> str:
         return "A group of equal weights has a range of 0. Is something divided by it?"
     if got.dtype == torch.int8 and not -8 <= int(got.min()) <= int(got.max()) <= 7:
         return "Codes go from -8 to 7, and one lies outside. How many steps are there from the smallest weight to the largest?"
+    parts = case["weight"].reshape(len(right), -1, case["group"])
+    equal = (parts.amax(-1) == parts.amin(-1)).repeat_interleave(case["group"], 1)
+    if got.dtype == torch.int8 and bool((got != right)[equal].any()):
+        return "A group of equal weights has the scale 1 and the codes -8. Is something divided by its range of 0?"
     if got.dtype == torch.int8 and set((right - got).flatten().tolist()) <= {0, 1}:
         return CUT
     return ""
