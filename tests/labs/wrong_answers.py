@@ -3841,6 +3841,6 @@ def f(weight, group):
     codes = (groups / scale - offset).round()
     return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
 """,
-        "Is something divided by its range of 0?",
+        "Which ones has it here?",
     ),
 ]

@@ -136,7 +136,7 @@ def group_facts(got: Tensor, right: Tensor, case: Case) -> str:
     parts = case["weight"].reshape(len(right), -1, case["group"])
     equal = (parts.amax(-1) == parts.amin(-1)).repeat_interleave(case["group"], 1)
     if got.dtype == torch.int8 and bool((got != right)[equal].any()):
-        return "A group of equal weights has the scale 1 and the codes -8. Is something divided by its range of 0?"
+        return "A group of equal weights has the scale 1 and the codes -8. Which ones has it here?"
     if got.dtype == torch.int8 and set((right - got).flatten().tolist()) <= {0, 1}:
         return CUT
     return ""
