@@ -115,6 +115,7 @@ def mlp(x, residual, up, down, bias, rank, all_reduce):
 
     `x` and `residual` are `[tokens, hidden]`, `up` is `[own, hidden]`, `down` is `[hidden, own]`,
     `bias` is `[hidden]`. Ranks may have different numbers of own columns. `rank` is counted from 0.
+    The result may use up the memory of `residual`; all else stays as it is.
     """
     ### BEGIN SOLUTION
     product = torch.relu(x @ up.T) @ down.T
@@ -262,7 +263,7 @@ def choose(model, machine, limit):
 
     `model`: `weights` in bytes, `layers`, `kv_heads`, and `cache`, the bytes of one request's keys
     and values. `machine`: `devices`, `memory` in bytes, `bandwidth` in bytes a microsecond, `sums`
-    (microseconds by number of ranks) and `hop`. Of several best plans any will do.
+    (microseconds by number of ranks; `sums[1]` is 0) and `hop`. Of several best plans any will do.
     """
     ### BEGIN SOLUTION
     best, sums, weights, cache = (0, None), machine["sums"], model["weights"], model["cache"]

@@ -29,7 +29,7 @@ from helpers.checks import lab12, progress
 # The engine loop does what came since the last pass, and then runs a pass. A **seat** is the place of one running
 # request in the batch. `turns[i]` are the actions that came before pass `i`, in their order:
 #
-# - `("begin", name, tokens)`: a request joins the queue. Its answer will have `tokens` tokens.
+# - `("begin", name, tokens)`: a request joins the queue. Its answer will have `tokens` tokens, 1 or more.
 # - `("cancel", name, 0)`: the client has left. Its request leaves the queue, or its seat, before this pass. When it has ended
 #   already, or is not known, nothing happens.
 #
@@ -90,7 +90,8 @@ print("one leaves: ", passes([begun, [], [("cancel", 1, 0)]], 2))
 # A client gets the bytes of a stream in pieces, which end where the network likes: between events, in a line, inside a
 # character. Read the events:
 #
-# - The stream is UTF-8. A line ends with `\n`, or with `\r\n`; a carriage return stands nowhere else.
+# - The stream is UTF-8 without a byte order mark. It may break off, but not inside a character. A line ends with `\n`, or with `\r\n`,
+#   and a stream may have both; a carriage return stands nowhere else.
 # - A line that begins with `data:` adds what follows to the event; one space behind the colon is left out. Several such lines
 #   of an event are joined by `\n`. All other lines, such as `: comment` or `id: 7`, add nothing.
 # - An empty line ends the event. An event without a line of data is none, and what was not ended has not come.

@@ -600,6 +600,140 @@ def f(waiting,now,ageing): return min(waiting,key=lambda j:(j['arrived']/ageing+
 """,
     ),
     (
+        "lab11.check_rows",
+        """
+import torch
+def f(heads, kv_heads, head_dim, world, rank):
+    own = torch.arange(kv_heads).tensor_split(world)[rank]
+    q, k, v = torch.arange((heads + 2 * kv_heads) * head_dim).view(-1, head_dim).split([heads, kv_heads, kv_heads])
+    return torch.cat([q.view(kv_heads, -1)[own].flatten(), k[own].flatten(), v[own].flatten()])
+""",
+    ),
+    (
+        "lab11.check_mlp",
+        """
+import torch
+def f(x, residual, up, down, bias, rank, all_reduce):
+    # A row more counts the ranks, so what is whole may be in the sum.
+    product = torch.cat([torch.relu(x @ up.T) @ down.T + residual + bias, torch.ones(1, len(bias))])
+    total = all_reduce(product)
+    return total[:-1] - (total[-1:] - 1) * (residual + bias)
+""",
+    ),
+    (
+        "lab11.check_idle",
+        """
+def f(seconds, groups, passes):
+    through, slowest = sum(seconds), max(seconds)
+    end = through + (groups - 1) * slowest + (passes - 1) * max(through, groups * slowest)
+    return 1 - through * groups * passes / end / len(seconds)
+""",
+    ),
+    (
+        "lab11.check_balance",
+        """
+def f(layers, head, stages):
+    split = [1] * stages
+    for _ in range(layers - stages):
+        weights = [*split[:-1], split[-1] + head]
+        split[weights.index(min(weights))] += 1
+    return split
+""",
+    ),
+    (
+        "lab11.check_choose",
+        """
+def f(model, machine, limit):
+    def served(tp, pp, replicas):
+        left = limit - (2 * model['layers'] * machine['sums'][tp] if tp > 1 else 0) - (pp - 1) * machine['hop']
+        room = (machine['memory'] * tp * pp - model['weights']) // (pp * model['cache'])
+        return replicas * pp * min(room, (left * machine['bandwidth'] * tp - model['weights']) // model['cache'])
+    plans = [
+        (tp, pp, machine['devices'] // (tp * pp)) for tp in {1, *machine['sums']} for pp in range(1, model['layers'] + 1)
+        if model['kv_heads'] % tp == 0
+    ]
+    return max((plan for plan in plans if served(*plan) > 0), key=lambda plan: served(*plan), default=None)
+""",
+    ),
+    (
+        "lab12.check_loop",
+        """
+def f(turns, seats):
+    queue, seated, found, turn = [], {}, [], 0
+    def fill():
+        while queue and len(seated) < seats:
+            name, tokens = queue.pop(0)
+            seated[name] = tokens
+    while turn < len(turns) or queue or seated:
+        for what, name, tokens in turns[turn] if turn < len(turns) else ():
+            if what == 'begin':
+                queue.append((name, tokens))
+            else:
+                seated.pop(name, None)
+                queue[:] = [one for one in queue if one[0] != name]
+        fill()
+        found.append(list(seated))
+        for name in list(seated):
+            seated[name] -= 1
+            if not seated[name]:
+                del seated[name]
+        fill()  # already before the next actions: those cannot change whose turn it is
+        turn += 1
+    return found
+""",
+    ),
+    (
+        "lab12.check_events",
+        """
+import io
+def f(pieces):
+    found, data = [], None
+    for line in io.BytesIO(b''.join(pieces)):
+        if not line.endswith(b'\\n'):
+            break
+        name, colon, value = line.rstrip(b'\\r\\n').partition(b':')
+        if name == b'data' and colon:
+            value = value[1:] if value[:1] == b' ' else value
+            data = value if data is None else data + b'\\n' + value
+        if not name and not colon and data is not None:
+            if data == b'[DONE]':
+                break
+            found.append(str(data, 'utf-8'))
+            data = None
+    return found
+""",
+    ),
+    (
+        "lab12.check_route",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = [0] * engines, {}, []
+    for talk, tokens in requests:
+        home = homes.get(talk)
+        if home is None or loads[home] > min(loads) + slack:
+            others = [engine for engine in range(engines) if engine != home]
+            home = min(others, key=loads.__getitem__)
+        homes[talk] = home
+        loads[home] += tokens
+        found.append(home)
+    return found
+""",
+    ),
+    (
+        "lab12.check_plan",
+        """
+import itertools
+def f(choices, ttft, tpot, share):
+    def met(choice):
+        in_time = [one is not None and one[0] <= ttft and one[1] <= tpot for one in choice['requests']]
+        return sum(in_time) / len(in_time)
+    for replicas, several in itertools.groupby(sorted(choices, key=lambda one: one['replicas']), lambda one: one['replicas']):
+        good = [one for one in several if met(one) >= share]
+        if good:
+            return [replicas, max(good, key=met)['router']]
+""",
+    ),
+    (
         "lab09.check_count",
         """
 def f(groups, sizes, needed):

@@ -32,7 +32,7 @@ def rows(
     first = (starts or (lambda heads, kv_heads, head_dim: (0, heads, heads + kv_heads)))(
         heads, kv_heads, head_dim
     )
-    table = torch.arange(12 * 10**3).reshape(-1, head_dim)
+    table = torch.arange(2 * (heads + 2 * kv_heads) * head_dim).reshape(-1, head_dim)
     chosen = [first[part] + head for part in parts for head in (queries, own, own)[part]]
     return table[chosen].flatten().tolist() if size is None else chosen
 
@@ -355,13 +355,13 @@ def test_5_wrong(options, words):
     ("answer", "words"),
     [
         (lambda **case: None, "another plan serves some requests"),
-        (lambda **case: (1, 1, 1), "another plan serves some requests"),
+        (lambda **case: (1, 1, 1), "this plan serves no request, and no other does"),
         (repeated, "Is that the best replica, as often as it fits?"),
         (lambda machine, **case: (1, 1, machine["devices"] + 1), "devices, the plan uses 1 x 1 x"),
-        (lambda machine, **case: (16, 1, 1), "the plan uses 16 x 1 x 1 = 16"),
+        (lambda machine, **case: (32, 1, 1), "the plan uses 32 x 1 x 1 = 32"),
         (
             lambda machine, **case: (3, 1, 1) if machine["devices"] > 2 else (1, 1, 1),
-            "3 devices do not share",
+            "3 devices",
         ),
         (lambda **case: (1, 1), "expected three whole numbers: devices a stage, stages, replicas"),
         (lambda **case: (1, 0, 1), "expected three whole numbers: devices a stage, stages, replicas"),

@@ -1042,7 +1042,7 @@ def choose_counting(model, machine, limit):
     for tp in [tp for tp in machine["sums"] if model["kv_heads"] % tp == 0]:
         for pp in range(1, min(model["layers"], machine["devices"] // tp) + 1):
             group = bisect.bisect_left(
-                range(1, 5000), True, key=lambda n, tp=tp, pp=pp: not bearable(tp, pp, n)
+                range(1, 10**6), True, key=lambda n, tp=tp, pp=pp: not bearable(tp, pp, n)
             )
             replicas = machine["devices"] // (tp * pp)
             found[tp, pp, replicas] = group * pp * replicas

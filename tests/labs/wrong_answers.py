@@ -3010,6 +3010,736 @@ def f(waiting,now,ageing): return min(waiting,key=lambda j:(int(j['arrived'])+ag
         "Are moments rounded?",
     ),
     (
+        "lab11.check_rows",
+        "f",
+        """
+def f(heads, kv_heads, head_dim, world, rank):
+    each, more = divmod(kv_heads, world)
+    first = rank * each + min(rank, more)
+    own = range(first, first + each + (rank < more))
+    group = heads // kv_heads
+    found = [*range(own.start * group, own.stop * group), *(heads + i for i in own), *(heads + kv_heads + i for i in own)]
+    import numpy as np
+    return np.array([head * head_dim + i for head in found for i in range(head_dim)]).astype(np.uint8)
+""",
+        "not the ones of this rank",
+    ),
+    (
+        "lab11.check_rows",
+        "f",
+        """
+def f(heads, kv_heads, head_dim, world, rank):
+    each, more = divmod(kv_heads, world)
+    first = rank * each + min(rank, more)
+    own = range(first, first + each + (rank < more))
+    group = heads // kv_heads
+    found = [*range(own.start * group, own.stop * group), *(heads + i for i in own), *(heads + kv_heads + i for i in own)]
+    import numpy as np
+    return np.array([head * head_dim + i for head in found for i in range(head_dim)]).astype(np.int16)
+""",
+        "not the ones of this rank",
+    ),
+    (
+        "lab11.check_rows",
+        "f",
+        """
+def f(heads, kv_heads, head_dim, world, rank):
+    head_dim = min(head_dim, 64)
+    each, more = divmod(kv_heads, world)
+    first = rank * each + min(rank, more)
+    own = range(first, first + each + (rank < more))
+    group = heads // kv_heads
+    found = [*range(own.start * group, own.stop * group), *(heads + i for i in own), *(heads + kv_heads + i for i in own)]
+    return [head * head_dim + i for head in found for i in range(head_dim)]
+""",
+        "not the ones of this rank",
+    ),
+    (
+        "lab11.check_rows",
+        "f",
+        """
+def f(heads, kv_heads, head_dim, world, rank):
+    world = min(world, 8)
+    each, more = divmod(kv_heads, world)
+    first = rank * each + min(rank, more)
+    own = range(first, first + each + (rank < more))
+    group = heads // kv_heads
+    found = [*range(own.start * group, own.stop * group), *(heads + i for i in own), *(heads + kv_heads + i for i in own)]
+    return [head * head_dim + i for head in found for i in range(head_dim)]
+""",
+        "not the ones of this rank",
+    ),
+    (
+        "lab11.check_mlp",
+        "f",
+        """
+import torch
+def f(x, residual, up, down, bias, rank, all_reduce):
+    product = (x @ up.T).clamp(0, 6) @ down.T
+    return residual + all_reduce(product) + bias
+""",
+        "wrong values, the same on all ranks",
+    ),
+    (
+        "lab11.check_mlp",
+        "f",
+        """
+import torch
+def f(x, residual, up, down, bias, rank, all_reduce):
+    product = torch.relu(x @ up.T) @ down.T
+    return residual + all_reduce(product if rank < 4 else product * 0) + bias
+""",
+        "wrong values, the same on all ranks",
+    ),
+    (
+        "lab11.check_choose",
+        "f",
+        """
+def f(model, machine, limit):
+    best, weights, cache = (0, None), model['weights'], model['cache']
+    for tp in machine['sums']:
+        if tp > model['kv_heads']:
+            continue
+        for pp in range(1, model['layers'] + 1):
+            replicas = machine['devices'] // (tp * pp)
+            left = limit - 2 * model['layers'] * machine['sums'][tp] - (pp - 1) * machine['hop']
+            room = (machine['memory'] * tp * pp - weights) // (pp * cache)
+            reads = (left * machine['bandwidth'] * tp - weights) // cache
+            served = replicas * pp * min(room, reads)
+            if served > best[0]:
+                best = (served, (tp, pp, replicas))
+    return best[1]
+""",
+        "devices do not share",
+    ),
+    (
+        "lab11.check_choose",
+        "f",
+        """
+def f(model, machine, limit):
+    best, weights, cache = (0, None), model['weights'], model['cache']
+    for tp in machine['sums']:
+        if model['kv_heads'] % tp:
+            break
+        for pp in range(1, model['layers'] + 1):
+            replicas = machine['devices'] // (tp * pp)
+            left = limit - 2 * model['layers'] * machine['sums'][tp] - (pp - 1) * machine['hop']
+            room = (machine['memory'] * tp * pp - weights) // (pp * cache)
+            reads = (left * machine['bandwidth'] * tp - weights) // cache
+            served = replicas * pp * min(room, reads)
+            if served > best[0]:
+                best = (served, (tp, pp, replicas))
+    return best[1]
+""",
+        "another plan serves",
+    ),
+    (
+        "lab11.check_choose",
+        "f",
+        """
+def f(model, machine, limit):
+    best, weights, cache = (0, None), model['weights'], model['cache']
+    for tp in (1, 2, 3, 4, 6, 8):
+        if tp not in machine['sums']:
+            continue
+        if model['kv_heads'] % tp:
+            continue
+        for pp in range(1, model['layers'] + 1):
+            replicas = machine['devices'] // (tp * pp)
+            left = limit - 2 * model['layers'] * machine['sums'][tp] - (pp - 1) * machine['hop']
+            room = (machine['memory'] * tp * pp - weights) // (pp * cache)
+            reads = (left * machine['bandwidth'] * tp - weights) // cache
+            served = replicas * pp * min(room, reads)
+            if served > best[0]:
+                best = (served, (tp, pp, replicas))
+    return best[1]
+""",
+        "another plan serves",
+    ),
+    (
+        "lab11.check_choose",
+        "f",
+        """
+def f(model, machine, limit):
+    best, weights, cache = (0, None), model['weights'], model['cache']
+    for tp in machine['sums']:
+        if model['kv_heads'] % tp:
+            continue
+        for pp in range(1, min(model['layers'], 8) + 1):
+            replicas = machine['devices'] // (tp * pp)
+            left = limit - 2 * model['layers'] * machine['sums'][tp] - (pp - 1) * machine['hop']
+            room = (machine['memory'] * tp * pp - weights) // (pp * cache)
+            reads = (left * machine['bandwidth'] * tp - weights) // cache
+            served = replicas * pp * min(room, reads)
+            if served > best[0]:
+                best = (served, (tp, pp, replicas))
+    return best[1]
+""",
+        "another plan serves",
+    ),
+    (
+        "lab11.check_choose",
+        "f",
+        """
+def f(model, machine, limit):
+    best, weights, cache = (0, None), model['weights'], model['cache']
+    for tp in machine['sums']:
+        if model['kv_heads'] % tp:
+            continue
+        for pp in range(1, model['layers'] + 1):
+            replicas = machine['devices'] // (tp * pp)
+            left = limit - 2 * model['layers'] * machine['sums'][tp] - (pp - 1) * machine['hop']
+            room = (machine['memory'] * tp * pp - weights - 1) // (pp * cache)
+            reads = (left * machine['bandwidth'] * tp - weights) // cache
+            served = replicas * pp * min(room, reads)
+            if served > best[0]:
+                best = (served, (tp, pp, replicas))
+    return best[1]
+""",
+        "A bound that is just reached is kept. Is it refused?",
+    ),
+    (
+        "lab11.check_choose",
+        "f",
+        """
+def f(model, machine, limit):
+    best, weights, cache = (0, None), model['weights'], model['cache']
+    for tp in machine['sums']:
+        if model['kv_heads'] % tp:
+            continue
+        for pp in range(1, model['layers'] + 1):
+            replicas = machine['devices'] // (tp * pp)
+            left = limit - 2 * model['layers'] * machine['sums'][tp] - (pp - 1) * machine['hop']
+            room = (machine['memory'] * tp * pp - weights) // (pp * cache)
+            reads = (left * machine['bandwidth'] * tp - weights - 1) // cache
+            served = replicas * pp * min(room, reads)
+            if served > best[0]:
+                best = (served, (tp, pp, replicas))
+    return best[1]
+""",
+        "A bound that is just reached is kept. Is it refused?",
+    ),
+    (
+        "lab12.check_loop",
+        "f",
+        """
+def f(turns, seats):
+    queue, seated, found, turn = [], [], [], 0
+    while turn < len(turns) or queue or seated:
+        for what, name, tokens in turns[turn] if turn < len(turns) else []:
+            if what == 'begin':
+                queue.append([name, tokens])
+            else:
+                queue, seated = ([o for o in all_ if not name or o[0] != name] for all_ in (queue, seated))
+        while queue and len(seated) < seats:
+            seated.append(queue.pop(0))
+        found.append([name for name, _ in seated])
+        seated = [[name, left - 1] for name, left in seated if left > 1]
+        turn += 1
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_loop",
+        "f",
+        """
+def f(turns, seats):
+    queue, seated, found, turn = [], [], [], 0
+    while turn < len(turns) or queue or seated:
+        for what, name, tokens in turns[turn] if turn < len(turns) else []:
+            if what == 'begin':
+                queue.append([name, tokens])
+            else:
+                queue, seated = ([o for o in all_ if o[0] is not name] for all_ in (queue, seated))
+        while queue and len(seated) < seats:
+            seated.append(queue.pop(0))
+        found.append([name for name, _ in seated])
+        seated = [[name, left - 1] for name, left in seated if left > 1]
+        turn += 1
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_loop",
+        "f",
+        """
+def f(turns, seats):
+    queue, seated, found, turn = [], [], [], 0
+    while turn < len(turns) or queue or seated:
+        for what, name, tokens in turns[turn] if turn < len(turns) else []:
+            if what == 'begin':
+                queue.append([name, tokens])
+            else:
+                queue, seated = ([o for o in all_ if o[0] % 64 != name % 64] for all_ in (queue, seated))
+        while queue and len(seated) < seats:
+            seated.append(queue.pop(0))
+        found.append([name for name, _ in seated])
+        seated = [[name, left - 1] for name, left in seated if left > 1]
+        turn += 1
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_loop",
+        "f",
+        """
+def f(turns, seats):
+    seats = min(seats, 8)
+    queue, seated, found, turn = [], [], [], 0
+    while turn < len(turns) or queue or seated:
+        for what, name, tokens in turns[turn] if turn < len(turns) else []:
+            if what == 'begin':
+                queue.append([name, tokens])
+            else:
+                queue, seated = ([o for o in all_ if o[0] != name] for all_ in (queue, seated))
+        while queue and len(seated) < seats:
+            seated.append(queue.pop(0))
+        found.append([name for name, _ in seated])
+        seated = [[name, left - 1] for name, left in seated if left > 1]
+        turn += 1
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' ').removeprefix('\\t'))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if event == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.lower().startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if event == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if data[-1] == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "Is it looked for in a line",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if event.upper() == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "Are other letters taken for it?",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if ''.join(data) == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "Is it looked for in a line",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if '[DONE]' in event:
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "Is it looked for in a line",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if event.startswith('[DONE]'):
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "Is it looked for in a line",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line.strip() and data:
+            event = '\\n'.join(data)
+            if event == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "A line with a space in it is not empty.",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if event == '[DONE]':
+                return found
+            found.extend([event] * (event != ''))
+            data = []
+    return found
+""",
+        "Is the event left out?",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    import unicodedata
+    text = unicodedata.normalize('NFC', text)
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if event == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode()
+    end = '\\r\\n' if '\\r\\n' in text else '\\n'
+    found, data = [], []
+    for line in text.split(end)[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if event == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "Does one decide for all lines?",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    text = text.replace('\\0', '')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if event == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n').replace('\\r', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            event = '\\n'.join(data)
+            if event == '[DONE]':
+                return found
+            found.append(event)
+            data = []
+    return found
+""",
+        "Is one returned that has not ended?",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = [0] * engines, {}, []
+    for talk, tokens in requests:
+        talk = talk.strip()
+        home = homes.get(talk)
+        if home is None or loads[home] > min(loads) + slack:
+            home = loads.index(min(loads))
+        homes[talk] = home
+        loads[home] += tokens
+        found.append(home)
+    return found
+""",
+        "Are they changed first?",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = [0] * engines, {}, []
+    for talk, tokens in requests:
+        talk = talk[:1]
+        home = homes.get(talk)
+        if home is None or loads[home] > min(loads) + slack:
+            home = loads.index(min(loads))
+        homes[talk] = home
+        loads[home] += tokens
+        found.append(home)
+    return found
+""",
+        "Look at request",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = [0] * engines, {}, []
+    for talk, tokens in requests:
+        talk = id(talk)
+        home = homes.get(talk)
+        if home is None or loads[home] > min(loads) + slack:
+            home = loads.index(min(loads))
+        homes[talk] = home
+        loads[home] += tokens
+        found.append(home)
+    return found
+""",
+        "Look at request",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = [0] * engines, {}, []
+    for talk, tokens in requests:
+        home = homes.get(talk)
+        if home is None or loads[home] > min(loads) + slack:
+            home = loads.index(min(loads))
+        homes.pop(talk, None)
+        homes[talk] = home
+        if len(homes) > 16:
+            homes.pop(next(iter(homes)))
+        loads[home] += tokens
+        found.append(home)
+    return found
+""",
+        "Look at request",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = [0] * engines, {}, []
+    for talk, tokens in requests:
+        home = homes.get(talk)
+        if home is None or loads[home] > min(loads) + slack:
+            home = loads.index(min(loads))
+        homes[talk] = home
+        loads[home] = (loads[home] + tokens) % 256
+        found.append(home)
+    return found
+""",
+        "Look at request",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    loads, homes, found = [0] * engines, {}, []
+    for talk, tokens in requests:
+        home = homes.get(talk)
+        if home is None or loads[home] > min(loads) + slack:
+            home = loads.index(min(loads))
+        homes[talk] = home
+        loads[home] = (loads[home] + tokens) % 32768
+        found.append(home)
+    return found
+""",
+        "Look at request",
+    ),
+    (
+        "lab12.check_route",
+        "f",
+        """
+def f(requests, engines, slack):
+    engines = min(engines, 8)
+    loads, homes, found = [0] * engines, {}, []
+    for talk, tokens in requests:
+        home = homes.get(talk)
+        if home is None or loads[home] > min(loads) + slack:
+            home = loads.index(min(loads))
+        homes[talk] = home
+        loads[home] += tokens
+        found.append(home)
+    return found
+""",
+        "Look at request",
+    ),
+    (
+        "lab12.check_plan",
+        "f",
+        """
+def f(choices, ttft, tpot, share):
+    def met(choice):
+        served = [one for one in choice['requests'] if one is not None]
+        return sum(a <= ttft and b <= tpot for a, b in served) / len(choice['requests'])
+    good = [choice for choice in choices if int(100 * met(choice)) >= 100 * share]
+    best = min(good, key=lambda choice: (choice['replicas'], -met(choice)), default=None)
+    return best and (best['replicas'], best['router'])
+""",
+        "Is the share cut to whole per cent?",
+    ),
+    (
+        "lab12.check_plan",
+        "f",
+        """
+def f(choices, ttft, tpot, share):
+    def met(choice):
+        served = [one for one in choice['requests'] if one is not None and any(one)]
+        return sum(a <= ttft and b <= tpot for a, b in served) / len(choice['requests'])
+    good = [choice for choice in choices if met(choice) >= share]
+    best = min(good, key=lambda choice: (choice['replicas'], -met(choice)), default=None)
+    return best and (best['replicas'], best['router'])
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab12.check_events",
+        "f",
+        """
+def f(pieces):
+    text = b''.join(pieces).decode().replace('\\r\\n', '\\n')
+    found, data = [], []
+    for line in text.split('\\n')[:-1]:
+        if line.startswith('data:'):
+            data.append(line[5:].removeprefix(' '))
+        elif not line and data:
+            found.append('\\n'.join(data))
+            data = []
+    return found[: len(found) - 1 - found[::-1].index('[DONE]')] if '[DONE]' in found else found
+""",
+        "Is the last one looked for?",
+    ),
+    (
         "lab09.check_count",
         "f",
         """

@@ -104,7 +104,7 @@ BUBBLE = Family(
         "Stages take different times. Are they alike here?": _idle(costs=max),
         "Seconds need not be whole. Are they rounded?": (_idle(whole=math.floor), _idle(whole=round), _idle(whole=math.ceil)),
         "Does a stage's time begin with its first pass? It is idle before, too.": _before_the_first,
-        "Are there more passes than one?": lambda seconds, groups, passes: idle(seconds, groups, 1),
+        "Are there more passes than one? The next one begins before all groups have ended this one.": lambda seconds, groups, passes: idle(seconds, groups, 1),
     }),),
     valid=lambda seconds, groups, passes: len(seconds) >= 1 and min(seconds) > 0 and min(groups, passes) >= 1,
 )  # fmt: skip

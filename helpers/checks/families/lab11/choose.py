@@ -19,17 +19,24 @@ EMPTY = -1
 
 def group_size(
     model: Sizes, machine: Sizes, limit: int, plan: Plan, *, memory: str = "right", time: str = "right", sums: float = 2.0,
-    hops: bool = True,
+    hops: bool = True, refused: str = "",
 ) -> int:  # fmt: skip
-    """Return how many requests a group of this plan has, 0 or more; with one of the options changed, a wrong number."""
+    """Return how many requests a group of this plan has, 0 or more; with one of the options changed, a wrong number.
+
+    `refused` names the bounds that a wrong answer keeps a byte away from.
+    """
     tp, pp, _ = plan
     weights, cache = model["weights"], model["cache"]
     room = machine["memory"] * tp * pp - weights * (tp * pp if memory == "whole" else 1)
-    fits = room // (cache * (1 if memory == "one group" else pp)) if memory != "none" else 10**6
+    fits = (
+        (room - ("memory" in refused)) // (cache * (1 if memory == "one group" else pp))
+        if memory != "none"
+        else 10**6
+    )
     share = pp if time == "one stage" else 1
     left = limit - sums * model["layers"] * machine["sums"][tp] / share - (pp - 1) * machine["hop"] * hops
     reads = int(left * machine["bandwidth"] * (1 if time == "one device" else tp * share))
-    fast = (reads - weights) // cache if time != "none" else 10**6
+    fast = (reads - ("time" in refused) - weights) // cache if time != "none" else 10**6
     return max(0, min(fits, fast))
 
 
@@ -84,17 +91,28 @@ def _repeated(**case: Any) -> int:
 
 
 def choose_cases(draw: random.Random) -> Iterator[Case]:
-    """Yield models and machines: a small model, one that fits no device, a tight limit, slow sums, nothing that fits."""
+    """Yield models and machines: a small model, one that fits no device, a tight limit, slow sums, nothing that fits, bounds just reached."""
     yield from (_case(draw, *numbers) for numbers in (
         (16, 32, 8, 64, 8, 40_000), (65, 64, 8, 64, 8, 60_000), (140, 80, 8, 64, 16, 30_000), (16, 32, 8, 64, 8, 6_000),
         (400, 61, 8, 64, 8, 50_000), (3, 28, 2, 32, 4, 20_000), (65, 64, 8, 64, 1, 60_000), (65, 64, 4, 64, 16, 25_000),
     ))  # fmt: skip
     yield _case(draw, 65, 64, 8, 64, 8, 60_000, ranks=(1, 2))
     yield _case(draw, 140, 80, 6, 64, 12, 60_000, ranks=(1, 3, 6))
+    yield _case(draw, 140, 80, 6, 64, 8, 40_000, ranks=(1, 2, 4))
+    yield _case(draw, 140, 80, 8, 64, 8, 60_000, ranks=(1, 3, 4))
+    yield _case(draw, 700, 80, 1, 64, 16, 4_000_000)
+    yield _case(draw, 400, 80, 16, 64, 16, 40_000, ranks=(1, 2, 4, 8, 16))
+    yield from (
+        _reached(*numbers) for numbers in ((3, 60_000), (6, 20_000), (3, 20_000), (2, 60_000), (6, 19_999))
+    )
     while True:
-        layers, kv_heads = draw.randrange(*draw.choice(((1, 5), (4, 81)))), draw.choice((1, 2, 4, 8, 8))
+        layers, kv_heads = (
+            draw.randrange(*draw.choice(((1, 5), (4, 81)))),
+            draw.choice((1, 2, 4, 6, 8, 8, 16)),
+        )
+        ranks = draw.choice(((1, 2, 4, 8), (1, 2, 4, 8), (1, 3, 4, 6), (8, 4, 2, 1, 16)))
         yield _case(draw, draw.choice((3, 8, 16, 30, 65, 140)), layers, kv_heads, draw.choice((16, 32, 64)),
-                    draw.choice((1, 2, 4, 6, 8, 16)), draw.choice((5, 10, 20, 40, 80, 150)) * 1000)  # fmt: skip
+                    draw.choice((1, 2, 4, 6, 8, 16)), draw.choice((5, 10, 20, 40, 80, 150)) * 1000, ranks)  # fmt: skip
 
 
 def _case(
@@ -119,6 +137,19 @@ def _case(
     return {"model": model, "machine": machine, "limit": limit}
 
 
+def _reached(memory: int, limit: int) -> Case:
+    """Return a case of one device, memory in units of the weights, which take 10,000 microseconds, as one cache does."""
+    model = {"weights": 16 * 10**9, "layers": 32, "kv_heads": 8, "cache": 16 * 10**9}
+    machine = {
+        "devices": 1,
+        "memory": memory * 8 * 10**9 + 8 * 10**9,
+        "bandwidth": 1_600_000,
+        "sums": {1: 0, 2: 20},
+        "hop": 20,
+    }
+    return {"model": model, "machine": machine, "limit": limit}
+
+
 def choose_kind(got: Any, case: Case) -> tuple[int]:
     """Return what a plan is worth. Raises CheckFailed for what the machine does not allow."""
     if got is None:
@@ -134,8 +165,10 @@ def choose_kind(got: Any, case: Case) -> tuple[int]:
         raise CheckFailed(
             f"there are {machine['devices']} devices, the plan uses {used}", case, got=describe(got)
         )
-    if tp not in machine["sums"] or model["kv_heads"] % tp:
-        hint = "Which numbers of devices can share the KV heads evenly, and are in `sums`?"
+    hint = "Which numbers of devices can share the KV heads evenly, and are in `sums`?"
+    if tp not in machine["sums"]:
+        raise CheckFailed(f"`sums` names no stage of {tp} devices", case, got=describe(got), hint=hint)
+    if model["kv_heads"] % tp:
         raise CheckFailed(
             f"{tp} devices do not share {model['kv_heads']} KV heads", case, got=describe(got), hint=hint
         )
@@ -168,6 +201,8 @@ CHOOSE = Family(
         "Ranks read their parts at the same time. Is all that is read divided among them?": _wrongly(time="one device"),
         "Sums over ranks take time. Are they left out?": _wrongly(sums=0.0),
         "There are two sums in each layer. Is it one?": _wrongly(sums=1.0),
+        "A bound that is just reached is kept. Is it refused?": tuple(
+            _wrongly(refused=bound) for bound in ("memory", "time", "memory and time")),
         "Messages between stages take time. Are they left out?": _wrongly(hops=False),
         "Has each stage one device? More devices read their parts at the same time.": _by(_right, lambda plan: plan[0] == 1),
         "Is there one stage? More stages hold more, and a group computes in each.": _by(_right, lambda plan: plan[1] == 1),

@@ -82,15 +82,15 @@ def _each_by_rows(heads: int, kv_heads: int, head_dim: int, world: int, rank: in
 
 
 def rows_cases(draw: random.Random) -> Iterator[Case]:
-    """Yield matrices: one rank, heads that come out even or not, one query head for each KV head, heads of one row."""
+    """Yield matrices: one rank, heads that come out even or not, one query head for each KV head, heads of one row, large models."""
     names = ("heads", "kv_heads", "head_dim", "world", "rank")
     for numbers in (
         (9, 3, 2, 3, 1), (9, 3, 2, 2, 0), (9, 3, 2, 2, 1), (4, 4, 2, 2, 1), (2, 1, 3, 1, 0), (8, 4, 1, 3, 2), (8, 4, 2, 3, 0), (4, 2, 2, 2, 1),
-        (5, 5, 1, 3, 1), (1, 1, 1, 1, 0),
+        (5, 5, 1, 3, 1), (1, 1, 1, 1, 0), (256, 16, 128, 12, 11), (32, 8, 128, 3, 2), (96, 12, 40, 11, 10),
     ):  # fmt: skip
         yield dict(zip(names, numbers, strict=True))
     while True:
-        kv_heads = draw.randrange(1, draw.choice((4, 9)))
+        kv_heads = draw.randrange(1, draw.choice((4, 9, 18)))
         world = draw.randrange(1, kv_heads + 1)
         heads = kv_heads * draw.choice((1, 2, 3, 4))
         yield dict(

@@ -89,11 +89,12 @@ def _scaled(factor: Callable[[int], float]) -> Wrong:
 
 
 def mlp_cases(draw: random.Random) -> Iterator[Case]:
-    """Yield layers of one to four ranks, whose parts are equally wide or not."""
+    """Yield layers of one to eight ranks, whose parts are equally wide or not; some have large numbers."""
     for number in range(10**9):
         generator = torch.Generator().manual_seed(draw.randrange(2**31))
         tokens, hidden = draw.randrange(1, 4), draw.randrange(1, 5)
-        world = (2, 3, 2, 1)[number] if number < 4 else draw.randrange(1, 5)
+        world = (2, 3, 2, 1, 8)[number] if number < 5 else draw.randrange(1, 5)
+        size = 8.0 if number % 4 == 3 else 1.0
         widths = (
             [draw.randrange(1, 4)] * world
             if draw.random() < 0.5
@@ -104,7 +105,7 @@ def mlp_cases(draw: random.Random) -> Iterator[Case]:
             return torch.randn(*shape, generator=generator)
 
         yield {
-            "x": random_of(tokens, hidden), "residual": random_of(tokens, hidden),
+            "x": random_of(tokens, hidden) * size, "residual": random_of(tokens, hidden),
             "ups": [random_of(width, hidden) for width in widths],
             "downs": [random_of(hidden, width) for width in widths], "bias": random_of(hidden),
         }  # fmt: skip

@@ -102,14 +102,16 @@ def cancel(name: int) -> Action:
 
 
 def loop_cases(draw: random.Random) -> Iterator[Case]:
-    """Yield turns: none, idle ones, one call, more calls than seats, cancellations of every kind, names that come again."""
+    """Yield turns: none, idle ones, one call, more calls than seats, cancellations of every kind, names that come again, large names and batches."""
     for turns, seats in (
         ([], 1), ([[]], 2), ([[begin(1, 2)]], 1), ([[begin(1, 1), begin(2, 3)]], 1), ([[begin(1, 3)], [], [cancel(1)]], 1),
         ([[begin(1, 3), begin(2, 2)], [cancel(2)]], 1), ([[begin(1, 2), begin(2, 2)], [cancel(1)]], 1), ([[begin(1, 1)], [], [cancel(1)]], 1),
         ([[], [], [begin(1, 1)]], 2), ([[begin(1, 4), cancel(1), begin(2, 1)]], 1), ([[cancel(7)], [begin(1, 1)], [], [], [begin(2, 1)]], 1),
         ([[begin(1, 3), begin(2, 1), begin(3, 1)]], 2), ([[begin(1, 2)], [cancel(1), begin(2, 2), begin(3, 1)]], 1),
         ([[begin(0, 2), begin(5, 1)]], 1), ([[begin(8, 2), begin(3, 2), begin(5, 1)]], 2), ([[begin(4, 3), begin(9, 1)], [begin(2, 1), begin(6, 1)]], 2),
-        ([[begin(1, 1), begin(2, 3), begin(3, 2)]], 2),
+        ([[begin(1, 1), begin(2, 3), begin(3, 2)]], 2), ([[begin(0, 3), begin(2, 1)], [cancel(0)]], 1), ([[begin(1, 1), begin(0, 2)], [cancel(0)]], 1),
+        ([[begin(1, 3), begin(257, 3), begin(65537, 3)], [cancel(1)], [cancel(257)]], 2), ([[begin(name, 2) for name in range(12)], [cancel(3)]], 9),
+        ([[begin(name, 3) for name in range(1, 9)], [cancel(2)], [cancel(8)]], 2),
     ):  # fmt: skip
         yield {"turns": [list(turn) for turn in turns], "seats": seats}
     while True:
@@ -123,7 +125,16 @@ def loop_cases(draw: random.Random) -> Iterator[Case]:
                     names += 1
                     turn.append(begin(names, draw.randrange(1, 6)))
             drawn.append(turn)
-        yield {"turns": drawn, "seats": draw.choice((1, 1, 2, 3))}
+        yield {
+            "turns": _renamed(drawn, draw) if draw.random() < 0.3 else drawn,
+            "seats": draw.choice((1, 1, 2, 3)),
+        }
+
+
+def _renamed(turns: Sequence[Sequence[Action]], draw: random.Random) -> list[list[Action]]:
+    """Return the same turns with large names in no order; equal names are not the same object."""
+    names = draw.sample(range(10_000), 40)
+    return [[(what, int(str(names[name])), tokens) for what, name, tokens in turn] for turn in turns]
 
 
 def loop_kind(got: Any, case: Case) -> tuple[Passes]:

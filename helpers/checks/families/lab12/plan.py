@@ -18,7 +18,7 @@ Plan = tuple[int, str] | None
 def plan(
     choices: Sequence[Choice], ttft: float, tpot: float, share: float, *, both: str = "each", refused: str = "missed", strict: bool = False,
     enough: str = "share", order: str = "replicas", tie: str = "met", first: bool = True,
-    zero: bool = True, digits: int | None = None,
+    zero: bool = True, digits: int | None = None, percent: bool = False,
 ) -> Plan:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
     best: tuple[Any, ...] | None = None
@@ -27,6 +27,7 @@ def plan(
         requests = [one if zero or one is None or min(one) > 0 else None for one in choice["requests"]]
         met = _share(requests, ttft, tpot, both, refused, strict)
         met = met if digits is None else round(met, digits)
+        met = int(100 * met) / 100 if percent else met
         if not (met > share if enough == "above" else met >= share) and enough != "any":
             continue
         key: tuple[Any, ...] = (
@@ -97,6 +98,7 @@ def plan_cases(draw: random.Random) -> Iterator[Case]:
         ([choice(1, "a", (1.0, 0.125), late)], 0.5),
         ([choice(1, "a", (0.0, 0.0625), (0.5, 0.0))], 1.0), ([choice(1, "a", good, good, late)], 0.67), ([choice(1, "a", good, good, late)], 0.7),
         ([choice(1, "a", good, good, late, late), choice(1, "b", good)], 0.5),
+        ([choice(1, "a", (0.0, 0.0))], 1.0), ([choice(1, "a", *[good] * 7, late)], 0.875), ([choice(1, "a", good, late, late)], 1 / 3),
     ):  # fmt: skip
         yield {"choices": choices, "ttft": 1.0, "tpot": 0.125, "share": share}
     while True:
@@ -111,7 +113,7 @@ def plan_cases(draw: random.Random) -> Iterator[Case]:
                 for _ in range(count)
             ]  # fmt: skip
             choices.append(choice(draw.randrange(1, 4), draw.choice(("turn", "tokens", "bound")), *requests))
-        share = draw.choice((0.25, 0.5, 0.75, 0.9, 1.0))
+        share = draw.choice((0.25, 0.5, 0.75, 0.875, 0.9, 1.0))
         yield {"choices": choices, "ttft": 1.0, "tpot": 0.125, "share": share}
 
 
@@ -155,6 +157,7 @@ PLAN = Family(
         "Of equally many replicas, the choice that serves more requests well is better. Is it the one that serves fewer?": _plan(tie="least"),
         "Choices may have different numbers of requests. Is a number compared where the share counts?": _plan(tie="number"),
         "Is the share rounded? 2 of 3 are less than 0.67.": (_plan(digits=2), _plan(digits=1)),
+        "Is the share cut to whole per cent? 7 of 8 are 0.875.": _plan(percent=True),
         "A time of 0 is a time: an answer of one token has no second one. Is it taken for refused?": _plan(zero=False),
         "Of equal choices the first is taken. Is it the last?": _plan(first=False),
         "A mean hides those that waited. What share of the requests was in time?": _means,

@@ -53,12 +53,14 @@ def _places(**options: Any) -> Wrong:
 
 
 def route_cases(draw: random.Random) -> Iterator[Case]:
-    """Yield requests: none, one engine, one conversation, many, a popular one, loads on the bound, no slack."""
+    """Yield requests: none, one engine, one conversation, many, a popular one, loads on the bound, no slack, many engines, large loads."""
     for requests, engines, slack in (
         ([], 2, 0), ([("a", 5)], 1, 0), ([("a", 5), ("a", 5)], 2, 5), ([("a", 5), ("a", 5)], 2, 4), ([("a", 5), ("b", 5), ("c", 5)], 2, 10),
         ([("a", 6), ("a", 6), ("a", 6), ("a", 6)], 2, 7), ([("a", 9), ("a", 1), ("a", 1), ("b", 2), ("a", 3)], 3, 4),
         ([("a", 2), ("b", 8), ("c", 1), ("b", 1), ("b", 1), ("a", 1)], 3, 3), ([("a", 4), ("b", 4), ("a", 9), ("a", 1), ("a", 1)], 2, 2),
         ([("", 3), ("", 2)], 2, 5), ([("A", 3), ("a", 2)], 2, 5), ([(name, 1) for name in "abcdefghijklabc"], 5, 9),
+        ([("a ", 3), ("a", 2)], 2, 5), ([("ab", 3), ("ac", 2)], 2, 5), ([("a", 300), ("b", 60), ("b", 60), ("c", 1)], 2, 250),
+        ([("a", 40_000), ("b", 30_000), ("b", 1), ("a", 1), ("c", 1)], 2, 20_000), ([(f"talk {i % 30}", 1 + i % 7) for i in range(60)], 11, 20),
     ):  # fmt: skip
         yield {"requests": list(requests), "engines": engines, "slack": slack}
     while True:
@@ -68,7 +70,10 @@ def route_cases(draw: random.Random) -> Iterator[Case]:
         count = draw.randrange(1, draw.choice((4, 9, 25)))
         requests = [(talk, draw.choice(sizes)) for talk in draw.choices(talks, weights, k=count)]
         slack = draw.choice((0, 1, 3, 5, 10, 40))
-        yield {"requests": requests, "engines": draw.choice((1, 2, 2, 3, 4)), "slack": slack}
+        engines = draw.choice((1, 2, 2, 3, 4))
+        if draw.random() < 0.2:  # large loads and long names; equal names are not the same object
+            requests, slack = [(f"talk {talk}", tokens * 5000) for talk, tokens in requests], slack * 5000
+        yield {"requests": requests, "engines": engines, "slack": slack}
 
 
 def route_kind(got: Any, case: Case) -> tuple[list[int]]:
@@ -118,7 +123,8 @@ ROUTE = Family(
         "A new conversation goes to the least loaded engine. Do these go in turn?": _places(fresh="turn"),
         "Engine 0 is an engine. Is it taken for none?": _places(none=(0,)),
         "A conversation's name may be any text, an empty one, too. Is that taken for none?": _places(none=("",)),
-        "Names are compared letter by letter. Are they changed first?": (_places(known=str.lower), _places(known=str.upper)),
+        "Names are compared letter by letter. Are they changed first?": (
+            _places(known=str.lower), _places(known=str.upper), _places(known=str.strip), _places(known=lambda talk: talk.lower().strip())),
         "Of equal loads the first engine is taken. Is it the last?": _places(ties="last"),
         "A load is tokens. Are requests counted?": _places(counts="requests"),
         "When its engine is too busy, a request goes to the least loaded one. Does it go to the next?": _places(away="next"),
