@@ -50,7 +50,8 @@ def count(groups, sizes, needed):
     """`(launches, bytes)` of a pass, two whole numbers.
 
     `groups` is a list of lists of operators, dictionaries with `reads` (a list of names) and
-    `writes` (a name). `sizes` gives each tensor's bytes by name, `needed` is a list of names.
+    `writes` (a name). `sizes` gives each tensor's bytes by name, 1 or more. `needed` is a list of
+    different names, and inputs of the pass may be among them.
     """
     ### BEGIN SOLUTION
     moved = 0
@@ -170,8 +171,8 @@ import itertools
 def capture_sizes(histogram, count):
     """At most `count` sizes, a list of whole numbers, with the fewest padded rows.
 
-    `histogram` maps a batch, in requests, to its number of steps; it has up to twelve entries.
-    `count` is 1 or more. Of several best choices any will do.
+    `histogram` maps a batch, in requests, to its number of steps, 1 or more; it has up to twelve
+    entries. `count` is 1 or more. Of several best choices any will do.
     """
 
     ### BEGIN SOLUTION
@@ -241,9 +242,10 @@ def stale(first, second):
     """The arguments that differ: pairs of the launch's number, from 0, and the argument's name.
 
     Both captures are lists of launches, dictionaries with `operator` (a name), `memory` (addresses
-    by argument) and `numbers` (whole numbers, floats or lists of them, by argument). Launches of
-    the same place and operator have the same arguments. Raises ValueError when the captures do not
-    have the same operators in the same order: then they are of two different steps.
+    by argument) and `numbers` (whole numbers, floats or lists of them, by argument); no name is in
+    both. Launches of the same place and operator have the same arguments. Raises ValueError when
+    the captures do not have the same operators in the same order: then they are of two different
+    steps.
     """
     ### BEGIN SOLUTION
     if [launch["operator"] for launch in first] != [launch["operator"] for launch in second]:

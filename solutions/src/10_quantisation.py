@@ -49,7 +49,7 @@ def quantise_groups(weight, group):
     """`(codes, scale, offset)`: codes int8 like weight, the others fp32 `[rows, columns / group]`.
 
     `weight` is fp32 `[rows, columns]`, and `group` divides `columns`. A group of equal weights has
-    the scale 1.
+    the scale 1 and the codes -8.
     """
     ### BEGIN SOLUTION
     groups = weight.reshape(len(weight), -1, group)
@@ -98,7 +98,7 @@ print(f"farthest weight: {farthest(offset):.1f} steps; with the other sign {fart
 def pack(codes):
     """A list of bytes, whole numbers without a sign, with two codes each.
 
-    `codes` is a list of whole numbers, and their number is even.
+    `codes` is a list of whole numbers that fit into 64 bits, and their number is even.
     """
     ### BEGIN SOLUTION
     nibbles = [min(max(code, -8), 7) & 15 for code in codes]
@@ -241,9 +241,9 @@ def plausible_mlp(x, gate_up, gate_up_scale, down, down_scale):
 def mlp(x, gate_up, gate_up_scale, down, down_scale):
     """The output of an MLP in int8, `[tokens, hidden]` in bf16: `down(silu(gate(x)) * up(x))`.
 
-    `x` is bf16 `[tokens, hidden]`. `gate_up` is int8 `[2 * inner, hidden]`, the rows of the gate
-    first, then those of up; `down` is int8 `[hidden, inner]`. Their scales are fp32, one for each
-    row.
+    `x` is bf16 `[tokens, hidden]`; a token may be all zeros. `gate_up` is int8 `[2 * inner,
+    hidden]`, the rows of the gate first, then those of up; `down` is int8 `[hidden, inner]`. Their
+    scales are fp32, one for each row.
     """
     ### BEGIN SOLUTION
     codes, token_scale = ascend.npu_dynamic_quant(x)
@@ -299,7 +299,8 @@ def choose(parts, formats, budget):
     """The choice that costs least: a dictionary, part -> format; None when no choice fits.
 
     `parts`: name -> `{"weights": number, "cost": {format: cost}}`, `formats`: name -> `{"bits":
-    bits, "group": weights of a group, or 0}`, up to four of each. `budget` is in bytes.
+    bits, "group": weights of a group, or 0}`, up to four of each. A cost is a number of 0 or more,
+    whole or not. `budget` is in bytes.
     """
 
     ### BEGIN SOLUTION

@@ -733,4 +733,200 @@ def f(choices, ttft, tpot, share):
             return [replicas, max(good, key=met)['router']]
 """,
     ),
+    (
+        "lab09.check_count",
+        """
+def f(groups, sizes, needed):
+    total = 0
+    home = {o['writes']: i for i, g in enumerate(groups) for o in g}
+    for name, size in sizes.items():
+        readers = {i for i, g in enumerate(groups) for o in g if name in o['reads']} - {home.get(name)}
+        total += size * len(readers)
+        total += size * bool(name in home and (readers or name in needed))
+    return (float(len(groups)), float(total))
+""",
+    ),
+    (
+        "lab09.check_sizes",
+        """
+def f(histogram, count):
+    b = sorted(histogram)
+    best = None
+    for mask in range(1, 2 ** len(b)):
+        if bin(mask).count('1') > count or not mask >> len(b) - 1:
+            continue
+        w = 0
+        size = None
+        for i in reversed(range(len(b))):
+            if mask >> i & 1:
+                size = b[i]
+            w += (size - b[i]) * histogram[b[i]]
+        if best is None or w < best[0]:
+            best = (w, mask)
+    return [float(x) for i, x in enumerate(b) if best[1] >> i & 1]
+""",
+    ),
+    (
+        "lab09.check_sizes",
+        """
+import itertools
+
+def f(histogram, count):
+    *o, l = sorted(histogram)
+    s = min(([*c, l] for c in itertools.combinations(o, min(count - 1, len(o)))), key=lambda s: sum(((min((x for x in s if x >= b)) - b) * n for b, n in histogram.items())))
+    return s + [l + i for i in range(1, count - len(s) + 1)]
+""",
+    ),
+    (
+        "lab09.check_lines",
+        """
+def f(rows, columns, tile, per_line, kept):
+    trace = [(r * columns + q) // per_line for s in range(0, columns, tile) for r in range(rows) for q in range(s, min(s + tile, columns))]
+    last = {}
+    c = 0
+    for i, l in enumerate(trace):
+        j = last.get(l)
+        c += j is None or len(set(trace[j + 1:i])) >= kept
+        last[l] = i
+    return c
+""",
+    ),
+    (
+        "lab09.check_norm",
+        """
+import torch
+
+def f(x, residual, weight, eps):
+    w = x.float() + residual.float()
+    t = w.to(x.dtype)
+    return ((w * torch.rsqrt(w.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight, t)
+""",
+    ),
+    (
+        "lab09.check_stale",
+        """
+def f(first, second):
+    if repr([a['operator'] for a in first]) != repr([a['operator'] for a in second]):
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if repr(a[k][n]) != repr(b[k][n])]
+""",
+    ),
+    (
+        "lab10.check_pack",
+        """
+import array
+
+def f(codes):
+    out = array.array('B')
+    it = iter(codes)
+    for a in it:
+        b = next(it)
+        a, b = (sorted((-8, c, 7))[1] for c in (a, b))
+        out.append((a + 16) % 16 + 16 * ((b + 16) % 16))
+    return out
+""",
+    ),
+    (
+        "lab10.check_pack",
+        """
+def f(codes):
+    pass
+    n = [min(max(c, -8), 7) & 15 for c in codes]
+    return list(sum((x << 4 * i for i, x in enumerate(n))).to_bytes(len(n) // 2, 'little'))
+""",
+    ),
+    (
+        "lab10.check_groups",
+        """
+import torch
+
+def f(weight, group):
+    pass
+    g = weight.reshape(len(weight), -1, group)
+    lo, hi = (g.amin(-1, keepdim=True), g.amax(-1, keepdim=True))
+    pass
+    s = torch.where(hi > lo, (hi - lo) / 15, 1.0)
+    o = torch.where(hi > lo, hi / s - 7, lo + 8)
+    c = (g / s - o).round().clamp(-8, 7)
+    return (c.to(torch.int8).reshape(weight.shape), s.squeeze(-1), o.squeeze(-1))
+""",
+    ),
+    (
+        "lab10.check_smooth",
+        """
+import torch
+
+def f(x, weight, ratio):
+    sx = x.abs().amax(0)
+    sw = weight.abs().amax(0)
+    pass
+    o = (sx > ratio * sx.median()).nonzero().flatten().tolist()
+    k = torch.exp(0.5 * (sx.log() - sw.log()))
+    return (o, x / k, weight * k)
+""",
+    ),
+    (
+        "lab10.check_block",
+        """
+import torch
+from helpers.compression import ascend
+
+def one(x, gate_up, gate_up_scale, down, down_scale):
+    codes, ts = ascend.npu_dynamic_quant(x)
+    sums = ascend.npu_quant_matmul(codes, gate_up.t(), gate_up_scale, output_dtype=torch.int32)
+    hidden, hs = ascend.npu_dequant_swiglu_quant(sums, weight_scale=gate_up_scale[None], activation_scale=ts[:, None], activate_left=True, quant_mode=1)
+    return ascend.npu_quant_matmul(hidden, down.t(), down_scale, pertoken_scale=hs, output_dtype=torch.bfloat16)
+
+def f(x, *rest, **more):
+    return torch.cat([one(r[None], *rest, **more) for r in x])
+""",
+    ),
+    (
+        "lab10.check_budget",
+        """
+import numpy as np
+
+def f(parts, formats, budget):
+    names = list(parts)
+    k = list(formats)
+    shape = (len(k),) * len(names)
+    t = np.zeros(shape)
+    c = np.zeros(shape)
+    for i, n in enumerate(names):
+        view = [1] * len(names)
+        view[i] = len(k)
+        w = parts[n]['weights']
+        t = t + np.array([w * formats[q]['bits'] / 8 + (2 * w / formats[q]['group'] if formats[q]['group'] else 0) for q in k]).reshape(view)
+        c = c + np.array([parts[n]['cost'][q] for q in k], dtype=float).reshape(view)
+    c = np.where(t <= budget, c, np.inf)
+    if not np.isfinite(c).any():
+        return None
+    at = np.unravel_index(c.argmin(), shape)
+    return {n: np.str_(k[j]) for n, j in zip(names, at)}
+""",
+    ),
+    (
+        "lab10.check_cache",
+        """
+def f(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
+    numbers = 2 * heads * head_dim * layers
+    wide, narrow = (2 * numbers, numbers + 4 * heads * layers)
+
+    def good(n):
+        return (weight_bytes + n * wide) / bandwidth >= speedup * ((weight_bytes + n * narrow) / bandwidth + n * numbers / unpack)
+    hi = 1
+    while not good(hi):
+        hi *= 2
+        if hi > 2 ** 80:
+            return (wide / narrow, None)
+    lo = hi // 2
+    while hi - lo > 1:
+        m = (lo + hi) // 2
+        if good(m):
+            hi = m
+        else:
+            lo = m
+    return (wide / narrow, hi)
+""",
+    ),
 ]

@@ -118,7 +118,7 @@ def test_2_right(capsys):
     ("options", "words"),
     [
         ({"join": lambda a, b: a * 16 + b}, "Is it in the upper one?"),
-        ({"low": -9999, "high": 9999}, "is it clamped before its 4 bits are taken?"),
+        ({"low": -(2**63), "high": 2**63}, "is it clamped before its 4 bits are taken?"),
         ({"bits": lambda code: code}, "Its higher bits are all 1."),
         ({"bits": lambda code: code, "join": lambda a, b: a | b << 4}, "Its higher bits are all 1."),
         ({"bits": lambda code: code + 8}, "Is 8 added, so that codes begin at 0?"),
@@ -275,7 +275,7 @@ def by_hand(
         times(codes.double() @ gate_up.double().t(), gate_up_scale, ups), scale[:, None], first
     ).chunk(2, -1)
     hidden = torch.nn.functional.silu(gate) * up
-    size = hidden.abs().amax(-1, keepdim=True) / 127
+    size = (hidden.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-30)
     out = times(
         times(
             (hidden / size if hidden_floats else (hidden / size).round()) @ down.double().t(),

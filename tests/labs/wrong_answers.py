@@ -1592,7 +1592,7 @@ def f(x, weight, ratio):
     fa = (s / w).sqrt().clamp(min=1e-05)
     return ((s > ratio * s.median()).nonzero().flatten().tolist(), x / fa, weight * fa)
 """,
-        "raised to a least value?",
+        "x: wrong values",
     ),
     (
         "lab10.check_budget",
@@ -2070,7 +2070,7 @@ import torch
 def f(weight, group):
     groups = weight.reshape(len(weight), -1, group)
     low, high = (groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True))
-    scale = (high - low) / 16
+    scale = torch.where(high > low, (high - low) / 16, 1.0)
     offset = low / scale + 8
     codes = (groups / scale - offset).round()
     return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
@@ -3738,5 +3738,839 @@ def f(pieces):
     return found[: len(found) - 1 - found[::-1].index('[DONE]')] if '[DONE]' in found else found
 """,
         "Is the last one looked for?",
+    ),
+    (
+        "lab09.check_count",
+        "f",
+        """
+import numpy as np
+
+def f(groups, sizes, needed):
+    moved = np.int32(0)
+    with np.errstate(all='ignore'):
+        for i, g in enumerate(groups):
+            made = {o['writes'] for o in g}
+            read = {n for o in g for n in o['reads']}
+            later = {n for h in groups[i + 1:] for o in h for n in o['reads']}
+            for n in list(read - made) + [n for n in made if n in later or n in needed]:
+                moved = moved + np.array(sizes[n]).astype(np.int32)
+    return (len(groups), int(moved))
+""",
+        "Is something counted in 32 bits",
+    ),
+    (
+        "lab09.check_count",
+        "f",
+        """
+import numpy as np
+
+def f(groups, sizes, needed):
+    moved = np.float32(0)
+    for i, g in enumerate(groups):
+        made = {o['writes'] for o in g}
+        read = {n for o in g for n in o['reads']}
+        later = {n for h in groups[i + 1:] for o in h for n in o['reads']}
+        for n in list(read - made) + [n for n in made if n in later or n in needed]:
+            moved = moved + np.float32(sizes[n])
+    return (len(groups), int(moved))
+""",
+        "Nearly right",
+    ),
+    (
+        "lab09.check_count",
+        "f",
+        """
+def f(groups, sizes, needed):
+    moved = 0
+    for i, g in enumerate(groups):
+        made = {o['writes'] for o in g}
+        read = {n for o in g for n in o['reads']}
+        later = {n for h in groups[i + 1:] for o in h for n in o['reads']}
+        moved += sum((sizes[n] for n in read - made))
+        moved += sum((sizes[n] for n in made if n in later and n not in needed))
+    moved += sum((sizes[n] for n in set(needed)))
+    return (len(groups), moved)
+""",
+        "Is it written because it is needed?",
+    ),
+    (
+        "lab09.check_norm",
+        "f",
+        """
+import torch
+B = {}
+
+def f(x, residual, weight, eps):
+    t = x + residual
+    w = t.float()
+    key = (x.shape, x.dtype)
+    if key not in B:
+        B[key] = torch.empty_like(x)
+    B[key].copy_(w / torch.sqrt((w * w).mean(-1, keepdim=True) + eps) * weight)
+    return (B[key], t)
+""",
+        "a later call changed an earlier result",
+    ),
+    (
+        "lab09.check_norm",
+        "f",
+        """
+import torch
+
+def f(x, residual, weight, eps):
+    t = x + residual
+    w = t.float()
+    w = w / torch.sqrt((w * w).mean(-1, keepdim=True) + eps)
+    weight.mul_(1.0)
+    return ((w * weight.abs()).to(x.dtype), t)
+""",
+        "normed: wrong values",
+    ),
+    (
+        "lab09.check_norm",
+        "f",
+        """
+import torch
+
+def f(x, residual, weight, eps):
+    t = x + residual
+    w = t.float()
+    e = torch.tensor(eps).to(x.dtype).float()
+    return ((w / torch.sqrt((w * w).mean(-1, keepdim=True) + e) * weight).to(x.dtype), t)
+""",
+        "normed: wrong values",
+    ),
+    (
+        "lab09.check_sizes",
+        "f",
+        """
+import itertools
+
+def f(histogram, count):
+    *o, l = sorted(histogram)
+    return min(([*c, l] for c in itertools.combinations(o, min(count - 1, len(o), 7))), key=lambda s: sum(((min((x for x in s if x >= b)) - b) * n for b, n in histogram.items())))
+""",
+        "other sizes pad less",
+    ),
+    (
+        "lab09.check_sizes",
+        "f",
+        """
+import itertools, random
+
+def f(histogram, count):
+    *o, l = sorted(histogram)
+    all = list(itertools.combinations(o, min(count - 1, len(o))))
+    r = random.Random(0)
+    all = r.sample(all, min(len(all), 200))
+    return min(([*c, l] for c in all), key=lambda s: sum(((min((x for x in s if x >= b)) - b) * n for b, n in histogram.items())))
+""",
+        "other sizes pad less",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+import math
+
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+    same = lambda p, q: math.isclose(p, q, rel_tol=1e-06) if isinstance(p, float) else p == q
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if not same(a[k][n], b[k][n])]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+import numpy as np
+
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+
+    def same(p, q):
+        p, q = (np.asarray(p), np.asarray(q))
+        return p.shape == q.shape and np.allclose(p, q)
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if not same(a[k][n], b[k][n])]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if (float(a[k][n]) != float(b[k][n]) if k == 'memory' else a[k][n] != b[k][n])]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if ((a[k][n] - b[k][n]) % 2 ** 32 if k == 'memory' else a[k][n] != b[k][n])]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    o = lambda c: (len(c), [a['operator'] for a in c[:1] + c[-1:]])
+    if o(first) != o(second):
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if a[k][n] != b[k].get(n)]
+""",
+        "two different steps",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if ''.join((a['operator'] for a in first)) != ''.join((a['operator'] for a in second)):
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if a[k][n] != b[k].get(n)]
+""",
+        "two different steps",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+    same = lambda p, q: all((x == y for x, y in zip(p, q))) if isinstance(p, list) and isinstance(q, list) else p == q
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if not same(a[k][n], b[k][n])]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+    g = lambda v: ''.join(map(str, v)) if isinstance(v, list) else str(v)
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if g(a[k][n]) != g(b[k][n])]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if a[k][n] and b[k][n] and (a[k][n] != b[k][n])]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if b[k][n] and a[k][n] != b[k][n]]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+    g = lambda v: hash(tuple(v)) if isinstance(v, list) else hash(v)
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for n in a[k] if g(a[k][n]) != g(b[k][n])]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_stale",
+        "f",
+        """
+def f(first, second):
+    if [a['operator'] for a in first] != [a['operator'] for a in second]:
+        raise ValueError
+    return [(i, n) for i, (a, b) in enumerate(zip(first, second)) for k in ('memory', 'numbers') for (n, v), w in zip(a[k].items(), b[k].values()) if v != w]
+""",
+        "not the ones that differ",
+    ),
+    (
+        "lab09.check_lines",
+        "f",
+        """
+def f(rows, columns, tile, per_line, kept):
+    lines = []
+    c = 0
+    sh = per_line.bit_length() - 1
+    for s in range(0, columns, tile):
+        for r in range(rows):
+            for q in range(s, min(s + tile, columns)):
+                l = r * columns + q >> sh
+                c += l not in lines
+                lines = [*(o for o in lines if o != l), l][-kept:]
+    return c
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab09.check_lines",
+        "f",
+        """
+def f(rows, columns, tile, per_line, kept):
+    last = None
+    c = 0
+    for s in range(0, columns, tile):
+        for r in range(rows):
+            for q in range(s, min(s + tile, columns)):
+                l = (r * columns + q) // per_line
+                c += l != last
+                last = l
+    return c
+""",
+        "the value is wrong",
+    ),
+    (
+        "lab09.check_lines",
+        "f",
+        """
+def f(rows, columns, tile, per_line, kept):
+    lines = []
+    c = 0
+    for r in range(rows):
+        for s in range(0, columns, tile):
+            for q in range(s, min(s + tile, columns)):
+                l = (r * columns + q) // per_line
+                c += l not in lines
+                lines = [*(o for o in lines if o != l), l][-kept:]
+    return c
+""",
+        "And is the loop over the blocks the outer one",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+
+def f(weight, group):
+    pass
+    g = weight.reshape(len(weight), -1, group)
+    lo, hi = (g.amin(-1, keepdim=True), g.amax(-1, keepdim=True))
+    pass
+    s = torch.where(hi > lo, (hi - lo) / 15, 1.0 if group > 1 else 0.5)
+    o = lo / s + 8
+    c = (g / s - o).round()
+    return (c.to(torch.int8).reshape(weight.shape), s.squeeze(-1), o.squeeze(-1))
+""",
+        "wrong values",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+
+def f(weight, group):
+    pass
+    g = weight.reshape(len(weight), -1, group)
+    lo, hi = (g.amin(-1, keepdim=True), g.amax(-1, keepdim=True))
+    pass
+    s = torch.where(hi - lo > 1e-09, (hi - lo) / 15, 1.0)
+    o = lo / s + 8
+    c = (g / s - o).round()
+    return (c.to(torch.int8).reshape(weight.shape), s.squeeze(-1), o.squeeze(-1))
+""",
+        "Is a group of small weights taken for such a one?",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+
+def f(weight, group):
+    pass
+    g = weight.reshape(len(weight), -1, group)
+    lo, hi = (g.amin(-1, keepdim=True), g.amax(-1, keepdim=True))
+    pass
+    s = torch.where(hi - lo > hi.abs() * 0.01, (hi - lo) / 15, 1.0)
+    o = lo / s + 8
+    c = (g / s - o).round().clamp(-8, 7)
+    return (c.to(torch.int8).reshape(weight.shape), s.squeeze(-1), o.squeeze(-1))
+""",
+        "wrong values",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+
+def f(weight, group):
+    pass
+    g = weight.reshape(len(weight), -1, group)
+    lo, hi = (g.amin(-1, keepdim=True), g.amax(-1, keepdim=True))
+    k = group // 16
+    lo, hi = (g.sort(-1).values[..., k:k + 1], g.sort(-1).values[..., group - 1 - k:group - k])
+    s = torch.where(hi > lo, (hi - lo) / 15, 1.0)
+    o = lo / s + 8
+    c = (g / s - o).round().clamp(-8, 7)
+    return (c.to(torch.int8).reshape(weight.shape), s.squeeze(-1), o.squeeze(-1))
+""",
+        "wrong values",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+B = {}
+
+def f(weight, group):
+    pass
+    g = weight.reshape(len(weight), -1, group)
+    lo, hi = (g.amin(-1, keepdim=True), g.amax(-1, keepdim=True))
+    pass
+    s = torch.where(hi > lo, (hi - lo) / 15, 1.0)
+    o = lo / s + 8
+    c = (g / s - o).round()
+    return (B.setdefault(c.numel(), torch.empty(c.numel(), dtype=torch.int8)).copy_(c.flatten()).reshape(weight.shape), s.squeeze(-1), o.squeeze(-1))
+""",
+        "a later call changed an earlier result",
+    ),
+    (
+        "lab10.check_pack",
+        "f",
+        """
+import numpy as np
+
+def f(codes):
+    pass
+    n = [int(np.clip(np.array(c).astype(np.int16), -8, 7)) & 15 for c in codes]
+    return [a | b << 4 for a, b in zip(n[::2], n[1::2])]
+""",
+        "16 or of 32 bits first?",
+    ),
+    (
+        "lab10.check_pack",
+        "f",
+        """
+import numpy as np
+
+def f(codes):
+    pass
+    n = [int(np.clip(np.array(c).astype(np.int32), -8, 7)) & 15 for c in codes]
+    return [a | b << 4 for a, b in zip(n[::2], n[1::2])]
+""",
+        "16 or of 32 bits first?",
+    ),
+    (
+        "lab10.check_pack",
+        "f",
+        """
+import numpy as np
+
+def f(codes):
+    pass
+    n = [int(np.nan_to_num(np.clip(np.float16(c) if abs(c) <= 65504 else np.nan, -8, 7))) & 15 for c in codes]
+    return [a | b << 4 for a, b in zip(n[::2], n[1::2])]
+""",
+        "not these",
+    ),
+    (
+        "lab10.check_pack",
+        "f",
+        """
+def f(codes):
+    pass
+    n = [min(max(c, -8), 7) & 15 for c in codes]
+    return [a | b << 4 for a, b in zip(n[::2], n[1::2])][:32]
+""",
+        "Is each pair packed once?",
+    ),
+    (
+        "lab10.check_smooth",
+        "f",
+        """
+import torch
+
+def f(x, weight, ratio):
+    sx = x.abs().amax(0)
+    sw = weight.abs().amax(0)
+    pass
+    o = (sx > ratio * sx.median()).nonzero().flatten().tolist()
+    k = (sx / sw).sqrt().clamp(min=0.01)
+    return (o, x / k, weight * k)
+""",
+        "wrong values",
+    ),
+    (
+        "lab10.check_smooth",
+        "f",
+        """
+import torch
+
+def f(x, weight, ratio):
+    sx = x.abs().amax(0)
+    sw = weight.abs().amax(0)
+    pass
+    o = (sx > ratio * sx.median()).nonzero().flatten().tolist()
+    k = (sx / sw).sqrt().clamp(max=10000.0)
+    return (o, x / k, weight * k)
+""",
+        "wrong values",
+    ),
+    (
+        "lab10.check_smooth",
+        "f",
+        """
+import torch
+
+def f(x, weight, ratio):
+    sx = x.abs().amax(0)
+    sw = weight.abs().amax(0)
+    pass
+    o = (sx > ratio * sx.median()).nonzero().flatten().tolist()[:5]
+    k = (sx / sw).sqrt()
+    return (o, x / k, weight * k)
+""",
+        "outliers: not these channels",
+    ),
+    (
+        "lab10.check_smooth",
+        "f",
+        """
+import torch
+
+def f(x, weight, ratio):
+    sx = x.abs().amax(0)
+    sw = weight.abs().amax(0)
+    pass
+    o = (sx > ratio * sx.median()).nonzero().squeeze().tolist()
+    k = (sx / sw).sqrt()
+    return (o, x / k, weight * k)
+""",
+        "Is it squeezed out of its list?",
+    ),
+    (
+        "lab10.check_smooth",
+        "f",
+        """
+import torch
+
+def f(x, weight, ratio):
+    sx = x.abs().amax(0)
+    sw = weight.abs().amax(0)
+    pass
+    o = (sx > max(ratio, 1.0) * sx.median()).nonzero().flatten().tolist()
+    k = (sx / sw).sqrt()
+    return (o, x / k, weight * k)
+""",
+        "outliers: not these channels",
+    ),
+    (
+        "lab10.check_smooth",
+        "f",
+        """
+import torch
+
+def f(x, weight, ratio):
+    sx = x.abs().amax(0)
+    sw = weight.abs().amax(0)
+    pass
+    o = (sx > int(ratio) * sx.median()).nonzero().flatten().tolist()
+    k = (sx / sw).sqrt()
+    return (o, x / k, weight * k)
+""",
+        "outliers: not these channels",
+    ),
+    (
+        "lab10.check_block",
+        "f",
+        """
+import torch
+from helpers.compression import ascend
+
+def q(x):
+    s = x.abs().amax(-1, keepdim=True) / 127
+    return ((x / torch.where(s == 0, 1.0, s)).round(), s)
+
+def f(x, gate_up, gate_up_scale, down, down_scale):
+    pass
+    n = x.float()
+    c, s = ((n / (n.abs().amax(-1, keepdim=True) / 127)).round(), n.abs().amax(-1, keepdim=True) / 127)
+    a = c @ gate_up.float().t() * gate_up_scale * s
+    g, u = a.chunk(2, -1)
+    h = torch.nn.functional.silu(g) * u
+    c, s = q(h)
+    return (c @ down.float().t() * down_scale * s).to(x.dtype)
+""",
+        "A token may be all zeros.",
+    ),
+    (
+        "lab10.check_block",
+        "f",
+        """
+import torch
+from helpers.compression import ascend
+
+def q(x):
+    s = x.abs().amax(-1, keepdim=True) / 127
+    return ((x / torch.where(s == 0, 1.0, s)).round(), s)
+
+def f(x, gate_up, gate_up_scale, down, down_scale):
+    pass
+    n = x.float()
+    c, s = (lambda s: ((n / s).round(), s))((n.abs().amax(-1, keepdim=True) / 127).clamp(min=0.01))
+    a = c @ gate_up.float().t() * gate_up_scale * s
+    g, u = a.chunk(2, -1)
+    h = torch.nn.functional.silu(g) * u
+    c, s = q(h)
+    return (c @ down.float().t() * down_scale * s).to(x.dtype)
+""",
+        "wrong values",
+    ),
+    (
+        "lab10.check_block",
+        "f",
+        """
+import torch
+from helpers.compression import ascend
+
+def q(x):
+    s = x.abs().amax(-1, keepdim=True) / 127
+    return ((x / torch.where(s == 0, 1.0, s)).round(), s)
+
+def f(x, gate_up, gate_up_scale, down, down_scale):
+    pass
+    n = x.float()
+    c, s = q(n)
+    a = c @ gate_up.float().t() * gate_up_scale * s
+    g, u = a.chunk(2, -1)
+    h = torch.nn.functional.silu(g) * u
+    c, s = (lambda s: ((h / s).round(), s))((h.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-05))
+    return (c @ down.float().t() * down_scale * s).to(x.dtype)
+""",
+        "wrong values",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import itertools
+
+def f(parts, formats, budget):
+    pass
+
+    def nb(w, bits, group):
+        return w * bits / 8 + (2 * w / group if group else 0)
+
+    def taken(c):
+        return sum((nb(parts[n]['weights'], **formats[k]) for n, k in c.items()))
+
+    def cost(c):
+        return sum((int(parts[n]['cost'][k]) for n, k in c.items()))
+    found = [dict(zip(parts, m)) for m in itertools.product(formats, repeat=len(parts))]
+    found = [c for c in found if taken(c) <= budget]
+    return min(found, key=cost, default=None)
+""",
+        "another choice costs less",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import itertools
+
+def f(parts, formats, budget):
+    pass
+
+    def nb(w, bits, group):
+        return w * bits / 8 + (2 * w / group if group else 0)
+
+    def taken(c):
+        return sum((nb(parts[n]['weights'], **formats[k]) for n, k in c.items()))
+
+    def cost(c):
+        return sum((parts[n]['cost'][k] for n, k in c.items()))
+    found = [dict(zip(parts, m)) for m in itertools.product(formats, repeat=len(parts))]
+    found = [c for c in found if taken(c) <= budget]
+    best = 1000000.0
+    b = None
+    for one in found:
+        if cost(one) < best:
+            best = cost(one)
+            b = one
+    return b
+""",
+        "another choice costs less",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import itertools
+
+def f(parts, formats, budget):
+    pass
+
+    def nb(w, bits, group):
+        return w * bits / 8 + (2 * w / group if group else 0)
+
+    def taken(c):
+        return sum((nb(parts[n]['weights'], **formats[k]) for n, k in c.items()))
+
+    def cost(c):
+        return sum((parts[n]['cost'][k] for n, k in c.items()))
+    found = [dict(zip(parts, m)) for m in itertools.product(formats, repeat=len(parts))]
+    found = [c for c in found if taken(c) < budget + 0.5]
+    return min(found, key=cost, default=None)
+""",
+        "does not fit into the budget",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import itertools
+
+def f(parts, formats, budget):
+    pass
+
+    def nb(w, bits, group):
+        return w * bits / 8 + (2 * w / group if group else 0)
+
+    def taken(c):
+        return sum((nb(parts[n]['weights'], **formats[k]) for n, k in c.items()))
+
+    def cost(c):
+        return sum((parts[n]['cost'][k] for n, k in c.items()))
+    found = [dict(zip(parts, m)) for m in itertools.product(formats, repeat=len(parts))]
+    found = [c for c in found if taken(c) <= budget * (1 + 1e-06)]
+    return min(found, key=cost, default=None)
+""",
+        "does not fit into the budget",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import numpy as np
+import itertools
+
+def f(parts, formats, budget):
+    pass
+
+    def nb(w, bits, group):
+        return w * bits / 8 + (2 * w / group if group else 0)
+
+    def taken(c):
+        return sum((nb(parts[n]['weights'], **formats[k]) for n, k in c.items()))
+
+    def cost(c):
+        return sum((parts[n]['cost'][k] for n, k in c.items()))
+    found = [dict(zip(parts, m)) for m in itertools.product(formats, repeat=len(parts))]
+    found = [c for c in found if np.float32(taken(c)) <= np.float32(budget)]
+    return min(found, key=cost, default=None)
+""",
+        "does not fit into the budget",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+import itertools
+
+def f(parts, formats, budget):
+    pass
+
+    def nb(w, bits, group):
+        return w * bits / 8 + (2 * w / group if group else 0)
+
+    def taken(c):
+        return sum((nb(parts[n]['weights'], **formats[k]) for n, k in c.items()))
+
+    def cost(c):
+        return sum((parts[n]['cost'].get(k, 0) * (formats[k]['bits'] < 16) for n, k in c.items()))
+    found = [dict(zip(parts, m)) for m in itertools.product(formats, repeat=len(parts))]
+    found = [c for c in found if taken(c) <= budget]
+    return min(found, key=cost, default=None)
+""",
+        "another choice costs less",
+    ),
+    (
+        "lab10.check_budget",
+        "f",
+        """
+C = {}
+import itertools
+
+def f(parts, formats, budget):
+    pass
+
+    def nb(w, bits, group):
+        return w * bits / 8 + (2 * w / group if group else 0)
+
+    def taken(c):
+        return sum((nb(parts[n]['weights'], **formats[k]) for n, k in c.items()))
+
+    def cost(c):
+        return sum((parts[n]['cost'][k] for n, k in c.items()))
+    found = [dict(zip(parts, m)) for m in itertools.product(formats, repeat=len(parts))]
+    found = [c for c in found if taken(c) <= budget]
+    key = (tuple(parts), tuple(formats), budget)
+    if key not in C:
+        C[key] = min(found, key=cost, default=None)
+    return C[key]
+""",
+        "another choice costs less",
+    ),
+    (
+        "lab10.check_cache",
+        "f",
+        """
+import math
+
+def f(heads, head_dim, layers, weight_bytes, bandwidth, unpack, speedup):
+    numbers = 2 * heads * head_dim * layers
+    wide, narrow = (2 * numbers, numbers + 4 * heads * layers)
+    gain = wide - speedup * (narrow + numbers * bandwidth / unpack)
+    tokens = (lambda v: v if v < 10 ** 9 else None)(math.ceil(weight_bytes * (speedup - 1) / gain)) if gain > 0 else None
+    return (wide / narrow, tokens)
+""",
+        "Where does None come from?",
+    ),
+    (
+        "lab10.check_groups",
+        "f",
+        """
+import torch
+def f(weight, group):
+    groups = weight.reshape(len(weight), -1, group)
+    low, high = (groups.amin(-1, keepdim=True), groups.amax(-1, keepdim=True))
+    scale = (high - low) / 16
+    offset = low / scale + 8
+    codes = (groups / scale - offset).round()
+    return (codes.to(torch.int8).reshape(weight.shape), scale.squeeze(-1), offset.squeeze(-1))
+""",
+        "Which ones has it here?",
     ),
 ]

@@ -126,6 +126,17 @@ def check_family(answer: Any, family: Family) -> None:
             break
     if any(one.failed for one in tried):
         _explain(answer, family, tried)
+    if family.tensors:
+        _require_lasting(family, tried)
+
+
+def _require_lasting(family: Family, tried: list[Tried]) -> None:
+    """Raise CheckFailed when a tensor that was right has changed since: a later call has written into its memory."""
+    for one in tried:
+        parts = zip(family.parts, one.got, one.right, strict=True)
+        if not all(part.same(got, right) for part, got, right in parts):
+            hint = "Is one buffer given back by every call? Each result needs memory of its own."
+            raise CheckFailed("a later call changed an earlier result", family.shown(one.case), hint=hint)
 
 
 def _share(tried: list[Tried]) -> float:

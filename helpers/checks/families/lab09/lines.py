@@ -17,7 +17,7 @@ def fetched(
     more: int = 0,
 ) -> int:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
-    width = {"tiles": tile, "rows": columns, "columns": 1, "whole": columns}[walk]
+    width = {"tiles": tile, "columns": 1}[walk]
     room = 10**9 if endless else max(1, kept // per_line) if numbers else kept + more
     lines, count = dict[int, None](), 0
     for row, column in _places(rows, columns, width, cut, rest):
@@ -64,18 +64,20 @@ def lines_cases(draw: random.Random) -> Iterator[Case]:
     """Yield matrices: one number, along rows and along columns, tiles that come out even or not, caches small and large."""
     for numbers in (
         (1, 1, 1, 1, 1), (4, 8, 8, 4, 1), (4, 8, 1, 4, 1), (4, 8, 1, 4, 4), (4, 8, 4, 4, 1), (3, 10, 4, 4, 2), (8, 6, 2, 4, 7), (5, 7, 3, 16, 2),
-        (6, 9, 2, 4, 3), (12, 16, 1, 4, 12), (12, 16, 1, 4, 11),
+        (6, 9, 2, 4, 3), (12, 16, 1, 4, 12), (12, 16, 1, 4, 11), (70, 12, 5, 4, 30), (70, 6, 1, 3, 70), (9, 16, 4, 3, 5),
     ):  # fmt: skip
         yield dict(zip(("rows", "columns", "tile", "per_line", "kept"), numbers, strict=True))
     while True:
         rows, columns = draw.randrange(1, 15), draw.randrange(1, 25)
-        kept = draw.choice((1, 2, rows, max(1, rows - 1), rows + 1, draw.randrange(1, 20)))
+        per_line = draw.choice((1, 2, 3, 4, 4, 6, 8, 16))
+        some = draw.randrange(1, 20)
+        kept = draw.choice((1, 2, rows, max(1, rows - 1), rows + 1, some, rows * per_line))
         tile = draw.choice((1, 2, columns, draw.randrange(1, columns + 1)))
         yield {
             "rows": rows,
             "columns": columns,
             "tile": tile,
-            "per_line": draw.choice((1, 2, 4, 4, 8, 16)),
+            "per_line": per_line,
             "kept": kept,
         }
 
@@ -98,10 +100,9 @@ LINES = Family(
     lines_cases,
     (Part(mistakes={
         "The cache keeps lines. Is every number fetched anew?": _fetched(cache=False),
-        "The cache holds `kept` lines and no more. Does it forget?": _fetched(endless=True),
+        "Here each line comes once. The cache holds `kept` lines and no more. Does it forget? And is the loop over the blocks the outer one, the loop over the rows within?": _fetched(endless=True),
         "Which line is forgotten: the one that came first, or the one that was not used for longest?": _fetched(recent=False),
         "Numbers of a row lie side by side. Is the matrix laid out by columns here?": _fetched(layout="columns"),
-        "Does `tile` count? These are all columns in one walk along the rows.": _fetched(walk="rows"),
         "Does `tile` count? This goes down one column after the other.": _fetched(walk="columns"),
         "A tile is some columns of all rows. Are rows cut into tiles?": _blocks_of_rows,
         "The last tile may be narrower. Is it left out?": _fetched(rest=False),

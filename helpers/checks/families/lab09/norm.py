@@ -46,7 +46,7 @@ def norm_cases(draw: random.Random) -> Iterator[Case]:
         generator = torch.Generator().manual_seed(draw.randrange(2**31))
         dtype = draw.choice((torch.float32, torch.float32, torch.float16, torch.bfloat16))
         tokens, hidden = draw.randrange(1, 4), draw.randrange(1, 7)
-        size = draw.choice((1.0, 1.0, 3e-3, 0.1, 30.0, 1500.0))
+        size = draw.choice((1.0, 1.0, 3e-4, 3e-3, 0.1, 30.0, 1500.0))
         if number < 4:
             dtype, size, tokens, hidden = (
                 (torch.float16, torch.float32)[number % 2],
@@ -60,6 +60,7 @@ def norm_cases(draw: random.Random) -> Iterator[Case]:
         elif draw.random() < 0.15:
             residual = residual * 100
         weight = torch.rand(hidden, generator=generator) * 2 + 0.25
+        weight[draw.randrange(hidden)] *= draw.choice((1.0, -1.0))
         tensors = [t.to(dtype) for t in (x, residual, weight)]
         if not all(bool(t.isfinite().all()) for t in (*tensors, tensors[0] + tensors[1])):
             continue

@@ -71,14 +71,26 @@ def stale_cases(draw: random.Random) -> Iterator[Case]:
     longer[1]["numbers"]["length"] = 10
     moved = copy.deepcopy(step)
     moved[0]["memory"]["x"] = 72
+    far = copy.deepcopy(step)
+    far[0]["memory"] |= {"x": 64 + 2**32, "weight": 4096 + 2**40}
     shorter = copy.deepcopy(longer)
     shorter[1]["numbers"]["length"] = 3
     lists = [launch("attention", {"q": 1}, lengths=[9, 4])], [launch("attention", {"q": 1}, lengths=[10, 5])]
     few = [([launch("attention", {"q": 1}, lengths=a)], [launch("attention", {"q": 1}, lengths=b)])
-           for a, b in (([9, 4], [9, 5]), ([9, 4], [4, 9]), ([9, 4, 4], [9, 9, 4]))]  # fmt: skip
+           for a, b in (([9, 4], [9, 5]), ([9, 4], [4, 9]), ([9, 4, 4], [9, 9, 4]), ([9, 4], [9, 4, 4]), ([], [7]), ([1, 23], [12, 3]),
+                        ([0.5, 0.25], [0.5, 0.2500001]), ([-1, 3], [-2, 3]))]  # fmt: skip
+    few += [([launch("attention", {"q": 2**62}, **{name: a})], [launch("attention", {"q": 2**62 + 1}, **{name: b})])
+            for name, a, b in (("start", 0, 5), ("start", 5, 0), ("scale", 0.125, 0.12500001), ("start", -1, -2))]  # fmt: skip
     turned = [step[1], step[0], step[2]]
+    other = [
+        [launch(name, {"x": 1}) for name in names]
+        for names in (("add", "mul", "add"), ("add", "linear", "add"))
+    ]
+    joined = [
+        [launch(name, {"x": 1}) for name in names] for names in (("add", "mul_add"), ("addmul", "_add"))
+    ]
     for first, second in (
-        *few, (step, turned), ([], []), (step, step), (step, longer), (step, moved), (longer, shorter), lists, (step, step[:2]), (step[:2], step),
+        *few, (step, turned), other, joined, (step, far), ([], []), (step, step), (step, longer), (step, moved), (longer, shorter), lists, (step, step[:2]), (step[:2], step),
         (step, [launch("mul", *([step[0]["memory"]])), *step[1:]]), ([*step, *step], [*longer, *moved]), ([], step),
     ):  # fmt: skip
         yield {"first": first, "second": second}
@@ -97,18 +109,19 @@ def _captures(draw: random.Random) -> Case:
             n: draw.randrange(1, 40) for n in draw.sample(("length", "start", "rows"), draw.randrange(3))
         }
         numbers |= {"scale": 0.125} if draw.random() < 0.4 else {}
-        numbers |= {"lengths": [draw.randrange(1, 40) for _ in "ab"]} if draw.random() < 0.3 else {}
+        numbers |= (
+            {"lengths": [draw.randrange(1, 40) for _ in range(draw.randrange(1, 5))]}
+            if draw.random() < 0.3
+            else {}
+        )
         first.append(launch(draw.choice(("linear", "attention", "add")), memory, **numbers))
     second = copy.deepcopy(first)
     for one in second:
         for kind, likely in (("memory", 0.1), ("numbers", 0.35)):
             for name, value in one[kind].items():
                 if draw.random() < likely:
-                    one[kind][name] = (
-                        [value[0] + 1, *value[1:]]
-                        if isinstance(value, list)
-                        else value + draw.choice((1, 1, -0.5, 8))
-                    )
+                    one[kind][name] = _changed(draw, kind, value)
+            one[kind] = dict(draw.sample(list(one[kind].items()), len(one[kind])))
     other = draw.random()
     if other < 0.06:
         second.append(copy.deepcopy(draw.choice(second)))
@@ -117,6 +130,16 @@ def _captures(draw: random.Random) -> Case:
     elif other < 0.15:
         second = second[:-1]
     return {"first": first, "second": second}
+
+
+def _changed(draw: random.Random, kind: str, value: Any) -> Any:
+    """Return another value of an argument: a little more or much, of a list one place or one more."""
+    if kind == "memory":
+        return value + draw.choice((1, 8, 4096, 2**32))
+    if not isinstance(value, list):
+        return value + draw.choice((1, 1, -0.5, 8, 1e-4))
+    at = draw.randrange(len(value))
+    return draw.choice(([*value, value[-1]], [*value[:at], value[at] + 1, *value[at + 1 :]]))
 
 
 def stale_kind(got: Any, case: Case) -> tuple[Places]:

@@ -27,9 +27,10 @@ def total(parts: Parts, formats: Formats, choice: Choice) -> float:
     return sum(nbytes(parts[name]["weights"], formats[fmt]) for name, fmt in choice.items())
 
 
-def cost(parts: Parts, choice: Choice) -> int:
+def cost(parts: Parts, choice: Choice) -> float:
     """Return what a choice costs in quality."""
-    return sum(int(parts[name]["cost"][fmt]) for name, fmt in choice.items())
+    spent: float = sum(parts[name]["cost"][fmt] for name, fmt in choice.items())
+    return spent
 
 
 def choices(parts: Parts, formats: Formats, budget: float) -> Iterator[Choice]:
@@ -40,11 +41,11 @@ def choices(parts: Parts, formats: Formats, budget: float) -> Iterator[Choice]:
             yield choice
 
 
-def least(parts: Parts, formats: Formats, budget: float) -> int | None:
+def least(parts: Parts, formats: Formats, budget: float) -> float | None:
     """Return the least cost of a choice that fits; None where nothing does."""
-    known: dict[float, int] = {0.0: 0}
+    known: dict[float, float] = {0.0: 0.0}
     for part in parts.values():
-        further = dict[float, int]()
+        further = dict[float, float]()
         for used, spent in known.items():
             for name, fmt in formats.items():
                 more, worse = used + nbytes(part["weights"], fmt), spent + part["cost"][name]
@@ -57,7 +58,7 @@ def least(parts: Parts, formats: Formats, budget: float) -> int | None:
 def _by(rule: Callable[[Parts, Formats, float], Choice | None]) -> Wrong:
     """Return what a rule's choice costs; None where it makes none, or one that does not fit."""
 
-    def wrong(parts: Parts, formats: Formats, budget: float) -> int | None:
+    def wrong(parts: Parts, formats: Formats, budget: float) -> float | None:
         choice = rule(parts, formats, budget)
         return None if choice is None or total(parts, formats, choice) > budget else cost(parts, choice)
 
@@ -152,12 +153,31 @@ def budget_cases(draw: random.Random) -> Iterator[Case]:
                 fmt: draw.randrange(1 + worst * (16 - one["bits"]) // 12) for fmt, one in formats.items()
             }
             parts[name] = {"weights": 128 * draw.randrange(1, 9), "cost": costs}
+        _vary(draw, parts)
         some = {name: draw.choice(list(formats)) for name in parts}
-        budget = total(parts, formats, some) + draw.choice((0, 0, 0, 40, -1, -300))
+        budget = total(parts, formats, some) + draw.choice((0, 0, 0, 40, -0.25, -1, -300))
         yield {"parts": parts, "formats": formats, "budget": max(1.0, budget)}
+        if draw.random() < 0.2:  # the same names and the same memory, and other costs
+            turned = {
+                name: {
+                    **part,
+                    "cost": dict(zip(part["cost"], reversed(part["cost"].values()), strict=True)),
+                }
+                for name, part in parts.items()
+            }
+            yield {"parts": turned, "formats": formats, "budget": max(1.0, budget)}
 
 
-def budget_kind(got: Any, case: Case) -> tuple[int | None]:
+def _vary(draw: random.Random, parts: dict[str, dict[str, Any]]) -> None:
+    """Make all parts as large as a real model's, or their costs large, fractions, or none of them 0."""
+    times = draw.choice((1, 1, 10**6))
+    unit, least = draw.choice(((1, 0), (1, 0), (1, 3), (0.25, 0), (10**7, 1)))
+    for part in parts.values():
+        part["weights"] *= times
+        part["cost"] = {fmt: (spent + least) * unit for fmt, spent in part["cost"].items()}
+
+
+def budget_kind(got: Any, case: Case) -> tuple[float | None]:
     """Return what a choice costs. Raises CheckFailed when it is none, or does not fit."""
     got, parts, formats = plain(got), case["parts"], case["formats"]
     if got is None:

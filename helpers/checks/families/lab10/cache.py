@@ -12,7 +12,7 @@ from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.values import is_number, is_whole, plain
 
 Gain = tuple[float, int | None]
-_LONGEST = 1e8
+_LONGEST = 1e11
 
 
 def int8_gain(
@@ -56,7 +56,7 @@ def cache_cases(draw: random.Random) -> Iterator[Case]:
             "heads": draw.randrange(1, 9),
             "head_dim": draw.choice((16, 32, 64, 128, 256)),
             "layers": draw.randrange(1, 33),
-            "weight_bytes": draw.randrange(10**6, draw.choice((10**7, 10**9, 10**10))),
+            "weight_bytes": draw.randrange(10**6, draw.choice((10**7, 10**9, 10**10, 10**14))),
             "bandwidth": draw.choice((2e10, 1e11, 1.5e12)),
             "speedup": round(draw.uniform(1.02, 1.8), 3),
         }
@@ -73,7 +73,8 @@ def is_clear(**case: Any) -> bool:
     packed = numbers + 4 * case["layers"] * case["heads"]
     gain = 2 * numbers - case["speedup"] * (packed + numbers * case["bandwidth"] / case["unpack"])
     tokens = case["weight_bytes"] * (case["speedup"] - 1) / gain if gain else 0.0
-    clear = abs(gain) > 1e-3 * numbers and (gain < 0 or abs(tokens - round(tokens)) > 1e-3)
+    doubt = max(1e-3, tokens * 1e-12)
+    clear = abs(gain) > 1e-3 * numbers and (gain < 0 or abs(tokens - round(tokens)) > doubt)
     return clear and 0 != tokens < _LONGEST
 
 

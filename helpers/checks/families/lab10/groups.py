@@ -13,7 +13,7 @@ from helpers.checks.families.lab07.update import in_numbers, near, tensor_broken
 from helpers.checks.machinery.family import Case, Family, Part, Wrong
 
 Parts = tuple[Tensor, Tensor, Tensor]
-_STEEPEST = 200.0
+_STEEPEST = 1500.0
 """Steps between 0 and a group, up to which fp32 finds the codes without doubt."""
 
 
@@ -46,11 +46,18 @@ def by_groups(
 
 def group_cases(draw: random.Random) -> Iterator[Case]:
     """Yield matrices: groups far from 0, on one side of it, of equal weights, with one large weight, and one group a row."""
-    yield {"weight": torch.tensor([[0.0, 1.0, 3.0, 15.0], [-7.0, 2.0, 4.0, 8.0]]) * 1e-10, "group": 4}
+    numbers = torch.tensor([[0.0, 1.0, 3.0, 15.0], [-7.0, 2.0, 5.0, 8.0]])
+    yield {"weight": numbers * 1e-10, "group": 4}
+    yield {"weight": numbers * 1e-20, "group": 4}
+    yield {"weight": torch.tensor([[1.0, 1.01, 1.004, 1.006]]), "group": 4}
+    yield {"weight": torch.arange(24.0).view(3, 8) * 0.37 - 2, "group": 1}
     number = 0
     while True:
         generator = torch.Generator().manual_seed(draw.randrange(2**31))
-        rows, groups, group = draw.randrange(1, 5), draw.randrange(1, 4), draw.choice((2, 3, 4, 8))
+        group = draw.choice((2, 3, 4, 8, 8, 32))
+        rows, groups = (
+            (draw.randrange(1, 5), draw.randrange(1, 4)) if group < 32 else (1, draw.randrange(1, 3))
+        )
         weight = torch.randn(rows, groups * group, generator=generator) * draw.choice((1.0, 0.02, 30.0))
         parts = weight.view(rows, groups, group)
         for _ in range(draw.randrange(3)):
@@ -60,6 +67,8 @@ def group_cases(draw: random.Random) -> Iterator[Case]:
             parts[-1, 0] = draw.choice((0.0, 0.5, -1.25))
         if draw.random() < 0.2:
             weight[0, -1] *= 20
+        if draw.random() < 0.1 and float(parts[0, -1].std()) > 0:  # a narrow group, far from 0
+            parts[0, -1] = parts[0, -1] / parts[0, -1].abs().max() * 0.01 + draw.choice((1.0, -1.0))
         if is_clear(weight, group):
             number += 1
             yield {"weight": weight.clone(), "group": group}
@@ -71,8 +80,15 @@ def is_clear(weight: Tensor, group: int) -> bool:
     low, high = wide.amin(2, keepdim=True), wide.amax(2, keepdim=True)
     scale = torch.where(high == low, 1.0, (high - low) / 15)
     place = (wide - low) / scale
-    doubtful = ((place - place.floor()) - 0.5).abs().min() < 2e-3
+    doubtful = ((place - place.floor()) - 0.5).abs().min() < 3e-3
     return not bool(doubtful) and float((low.abs() / scale).max()) < _STEEPEST
+
+
+def in_each(one: Any, other: Any) -> bool:
+    """Return whether two tensors hold the same numbers, each to fp32's precision, however small it is."""
+    if not isinstance(one, Tensor) or one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.allclose(one.double(), other.double(), rtol=2e-5, atol=1e-37, equal_nan=True)
 
 
 CUT = "Is a code the nearest one, or is the rest cut off?"
@@ -88,7 +104,7 @@ GROUPS: Mapping[str, tuple[dict[str, Any], ...]] = {
     "The grid need not hold 0. Is it stretched to it?": ({"reach": "zero"},),
     CUT: ({"rounding": "down"}, {"rounding": "cut"}),
     "A group of equal weights has a range of 0. Is something divided by it?": ({"constant": False},),
-    "A group of equal weights has the scale 1. Is a group of small weights taken for such a one?": ({"least": 1e-9},),
+    "A group of equal weights has the scale 1. Is a group of small weights taken for such a one?": ({"least": 1e-9}, {"least": 1e-15}),
     "Offset and scale are not rounded. Is one of them?": ({"offsets": "rounded"},),
     "Is the smallest weight used? The grid begins there.": ({"offsets": "scale alone"},),
     "Is the offset given back? Without it, nothing tells where the grid begins.": ({"offsets": "none"},),
@@ -117,6 +133,10 @@ def group_facts(got: Tensor, right: Tensor, case: Case) -> str:
         return "A group of equal weights has a range of 0. Is something divided by it?"
     if got.dtype == torch.int8 and not -8 <= int(got.min()) <= int(got.max()) <= 7:
         return "Codes go from -8 to 7, and one lies outside. How many steps are there from the smallest weight to the largest?"
+    parts = case["weight"].reshape(len(right), -1, case["group"])
+    equal = (parts.amax(-1) == parts.amin(-1)).repeat_interleave(case["group"], 1)
+    if got.dtype == torch.int8 and bool((got != right)[equal].any()):
+        return "A group of equal weights has the scale 1 and the codes -8. Which ones has it here?"
     if got.dtype == torch.int8 and set((right - got).flatten().tolist()) <= {0, 1}:
         return CUT
     return ""
@@ -126,8 +146,8 @@ BY_GROUPS = Family(
     by_groups,
     group_cases,
     tuple(
-        Part(name, broken=tensor_broken, same=near, shown=tensor_shown, facts=group_facts)
-        for name in ("codes", "scale", "offset")
+        Part(name, broken=tensor_broken, same=same, shown=tensor_shown, facts=group_facts)
+        for name, same in (("codes", near), ("scale", in_each), ("offset", near))
     ),
     kind=tensors_kind("codes, scale, offset"),
     tensors=True,

@@ -15,10 +15,10 @@ from helpers.checks.machinery.values import is_whole, plain
 
 def pack(
     codes: Sequence[int], *, first: str = "low", lowest: int = -8, highest: int = 7, clamped: bool = True, masked: bool = True,
-    shifted: int = 0, pairs: str = "neighbours", wide: int = 4, joined: str = "or", wraps: bool = False,
+    shifted: int = 0, pairs: str = "neighbours", wide: int = 4, joined: str = "or", wraps: int = 0,
 ) -> list[int]:  # fmt: skip
     """Return the right answer; with one of the options changed, a wrong one."""
-    codes = [(code + 128) % 256 - 128 for code in codes] if wraps else codes
+    codes = [(code + 2 ** (wraps - 1)) % 2**wraps - 2 ** (wraps - 1) for code in codes] if wraps else codes
     nibbles = [min(max(code, lowest), highest) if clamped else code for code in codes]
     nibbles = [(code + shifted) & 15 if masked else code + shifted for code in nibbles]
     half = len(nibbles) // 2
@@ -56,7 +56,12 @@ def pack_cases(draw: random.Random) -> Iterator[Case]:
         [15, -16],
         [200, -300],
         [-1000, 128],
+        [70_000, -70_000],
+        [40_000, -40_000],
+        [3 * 10**9, -3 * 10**9],
+        [2**62, -(2**62)],
         list(range(-30, 34)),
+        [(i * 7) % 16 - 8 for i in range(600)],
     ):
         yield {"codes": codes}
     while True:
@@ -69,7 +74,7 @@ def pack_kind(got: Any, case: Case) -> tuple[list[int]]:
     got = plain(got.tolist() if isinstance(got, Tensor) and got.dim() == 1 else got)
     if got is None:
         raise CheckFailed("there are no bytes yet", case, got=got, hint="Is a return missing?")
-    got = list(got) if isinstance(got, bytes | bytearray | tuple) else got
+    got = list(got) if isinstance(got, Sequence) and not isinstance(got, str) else got
     if not isinstance(got, list) or not all(is_whole(one) for one in got):
         raise CheckFailed("expected a list of whole numbers", case, got=describe(got))
     return (got,)
@@ -96,7 +101,8 @@ PACK = Family(
         "Codes go from -8 to 7 here. Is everything below 0 cut off?": (_pack(lowest=0), _pack(lowest=0, highest=15)),
         "4 bits hold -8, too. Is the range cut to -7?": _pack(lowest=-7),
         "4 bits with a sign hold 7 at most. Is a larger code let through?": (_pack(highest=8), _pack(highest=15)),
-        "A code may be of any size. Does it go through a type of 8 bits first?": _pack(wraps=True),
+        "A code may be of any size. Does it go through a type of 8 bits first?": _pack(wraps=8),
+        "A code may be of any size. Does it go through a type of 16 or of 32 bits first?": (_pack(wraps=16), _pack(wraps=32)),
         "Which two share a byte: neighbours, or one of each half of the row?": _pack(pairs="halves"),
         "Is the second code shifted by 4 bits?": (_pack(wide=0), _pack(wide=0, joined="add"), _pack(wide=3), _pack(wide=8)),
         "Two codes share a byte. Has each its own here?": _one_each,

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from helpers.checks.families.lab07.update import in_numbers, near, tensor_broken, tensor_shown
+from helpers.checks.families.lab07.update import in_numbers, tensor_broken, tensor_shown
+from helpers.checks.families.lab10.groups import in_each
 from helpers.checks.machinery.failure import CheckFailed, describe
 from helpers.checks.machinery.family import Case, Family, Part, Wrong
 from helpers.checks.machinery.values import is_whole, plain
@@ -61,7 +62,7 @@ def smooth_cases(draw: random.Random) -> Iterator[Case]:
     yield {"x": at_the_border, "weight": torch.tensor([[0.5, 3.0, -1e-7]]), "ratio": 3.0}
     while True:
         generator = torch.Generator().manual_seed(draw.randrange(2**31))
-        tokens, rows, channels = draw.randrange(1, 7), draw.randrange(1, 5), draw.choice((3, 5, 7, 9))
+        tokens, rows, channels = draw.randrange(1, 7), draw.randrange(1, 5), draw.choice((3, 5, 7, 9, 15))
         x = torch.randn(tokens, channels, generator=generator) + 0.1
         weight = torch.randn(rows, channels, generator=generator) * draw.choice((0.05, 1.0))
         for channel in draw.sample(range(channels), draw.randrange(0, channels // 2 + 1)):
@@ -69,7 +70,10 @@ def smooth_cases(draw: random.Random) -> Iterator[Case]:
             many = draw.random() < 0.5
             x[slice(None) if many else token, channel] *= draw.choice((20.0, -60.0, 300.0))
         weight[:, draw.randrange(channels)] *= draw.choice((1.0, 30.0))
-        case: Case = {"x": x, "weight": weight, "ratio": draw.choice((4.0, 10.0, 25.0))}
+        if draw.random() < 0.15:  # a factor may be very small, or very large
+            little = draw.choice((1e-6, 1e6))
+            x, weight = x * little, weight / little
+        case: Case = {"x": x, "weight": weight, "ratio": draw.choice((0.5, 2.5, 4.0, 10.0, 25.0))}
         if is_clear(**case):
             yield case
 
@@ -78,7 +82,7 @@ def is_clear(x: Tensor, weight: Tensor, ratio: float) -> bool:
     """Return whether every channel has numbers other than 0, and none lies at the border of what is loud."""
     sizes = x.abs().amax(0)
     border = (sizes / (ratio * sizes.median()) - 1).abs().min()
-    return float(border) > 1e-3 and float(min(sizes.min(), weight.abs().amax(0).min())) > 1e-6
+    return float(border) > 1e-3 and float(min(sizes.min(), weight.abs().amax(0).min())) > 1e-12
 
 
 def smooth_kind(got: Any, case: Case) -> Smoothed:
@@ -88,7 +92,12 @@ def smooth_kind(got: Any, case: Case) -> Smoothed:
         hint = "Is a return missing?" if got is None else ""
         raise CheckFailed("expected three things: outliers, x, weight", given, got=describe(got), hint=hint)
     found = got[0].tolist() if isinstance(got[0], Tensor) else plain(got[0])
-    found = [found] if is_whole(found) else sorted(found) if isinstance(found, set | frozenset) else found
+    found = sorted(found) if isinstance(found, set | frozenset) else found
+    if is_whole(found):
+        hint = "One channel is a list of one. Is it squeezed out of its list?"
+        raise CheckFailed(
+            "outliers: expected a list of channels, whole numbers", given, got=describe(found), hint=hint
+        )
     if not isinstance(found, list | tuple) or not all(is_whole(one) for one in found):
         raise CheckFailed("outliers: expected a list of channels, whole numbers", given, got=describe(got[0]))
     return sorted(found), got[1], got[2]
@@ -144,8 +153,8 @@ SMOOTH = Family(
     smooth_cases,
     (
         Part("outliers", broken="not these channels", mistakes=_options(_FOUND, 0), facts=smooth_facts),
-        Part("x", broken=tensor_broken, same=near, shown=tensor_shown, mistakes=_options(_MOVED, 1), facts=smooth_facts),
-        Part("weight", broken=tensor_broken, same=near, shown=tensor_shown, mistakes=_options(_MOVED, 2), facts=smooth_facts),
+        Part("x", broken=tensor_broken, same=in_each, shown=tensor_shown, mistakes=_options(_MOVED, 1), facts=smooth_facts),
+        Part("weight", broken=tensor_broken, same=in_each, shown=tensor_shown, mistakes=_options(_MOVED, 2), facts=smooth_facts),
     ),
     kind=smooth_kind,
     tensors=True,
