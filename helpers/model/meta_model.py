@@ -18,8 +18,8 @@ SAME_AS = {"kimi_k2": "deepseek_v3", "kimi_k25_text": "deepseek_v3", "mimo_v2": 
 """Model types that are published with code of their own, and the type of `transformers` that has their
 fields.
 """
-_MODELOPT = "hf_quant_config.json"
-"""The file by which ModelOpt's checkpoints alone say that they are quantised, where config.json says nothing."""
+_QUANTISED_BY = {"hf_quant_config.json": "modelopt", "quant_model_description.json": "modelslim"}
+"""Files that say how a checkpoint is quantised where config.json says nothing, and the tool that writes each."""
 _ATTENTION = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
 _LAYERS = ("num_hidden_layers", "num_layers", "n_layer")
 _ZERO_IS_NONE = (
@@ -41,23 +41,32 @@ class MetaModel(NamedTuple):
 def config_from_file(path: Path | str) -> Any:
     """Return the `transformers` config of a `config.json` or of the folder that holds the file.
 
-    No code of the folder runs.
-
-    Raises UnreadableConfig for a file that is no config, or names a model type that `transformers` does not
-    know.
+    Where another file of the folder alone says how the weights are quantised, the config says so, too. No code
+    of the folder runs. Raises UnreadableConfig for a file that is no config, or names a model type that
+    `transformers` does not know.
     """
     path = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
     if not path.exists():
         raise UnreadableConfig(f"{path.parent} holds no {path.name}")
+    fields = _read(path)
+    if not isinstance(fields.get("model_type"), str):
+        raise UnreadableConfig(f"{path.name} is no model's config: the field model_type is missing")
+    for file, method in _QUANTISED_BY.items():
+        if (path.parent / file).is_file():
+            stated = {"quant_method": method, "description": _read(path.parent / file)}
+            fields = {"quantization_config": stated, **fields}
+    return config_from_dict(fields)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the table in a file of JSON. Raises UnreadableConfig for any other content."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UnreadableConfig(f"{path.name} cannot be read as JSON: {brief(error)}") from error
-    if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
-        raise UnreadableConfig(f"{path.name} is no model's config: the field model_type is missing")
-    if (path.parent / _MODELOPT).is_file():
-        fields = {"quantization_config": {"quant_method": "modelopt"}, **fields}
-    return config_from_dict(fields)
+    if not isinstance(fields, dict):
+        raise UnreadableConfig(f"{path.name} is JSON, but no table of fields")
+    return fields
 
 
 def config_from_dict(fields: dict[str, Any]) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from helpers.estimates.quantisation.config_fields import quantisation_fields
+from helpers.estimates.quantisation.model_slim import model_slim_bytes
 from helpers.estimates.quantisation.schemes import scheme_of
 from helpers.estimates.quantisation.weight_table import weight_table
 
@@ -13,11 +15,14 @@ def quantised_bytes(config: Any) -> int:
     """Return the bytes of all weights of a config with a `quantization_config`, scales and zero points
     included.
 
-    What the scheme leaves out (embedding, output matrix, norms, routers) has the config's own type. Raises
+    What the scheme leaves out (embedding, output matrix, norms, routers) has the config's own type. A folder of
+    ModelSlim brings the description of its tensors along (`config_from_file`). Raises
     UnknownScheme, a ValueError, for a scheme that is not known.
     """
-    size = _element_bytes(config)
-    scheme = scheme_of(quantisation_fields(config), size)
+    fields, size = quantisation_fields(config), _element_bytes(config)
+    if fields.get("quant_method") == "modelslim" and isinstance(fields.get("description"), Mapping):
+        return model_slim_bytes(config, fields["description"])
+    scheme = scheme_of(fields, size)
     table = weight_table(config)
     if getattr(config, "quantization_config", None) is None:  # the text part speaks of itself alone
         table = [row if row.in_decoder or row.kind == "head" else row._replace(kind="other") for row in table]

@@ -101,7 +101,7 @@ def retyped(folder, ending):
         ("compressed int4", lambda f: changed(f, format="marlin-24"), "'marlin-24' with 4 bits is not read"),
         ("compressed int4", lambda f: changed(f, config_groups={}), "no group of quantization_config names"),
         ("slim W8A16", lambda f: lost(f, "weight_offset"), "is quantised in another way"),
-        ("slim W8A16", lambda f: (f / "quant_model_description.json").write_text("[]"), "is quantised in another way"),
+        ("slim W8A16", lambda f: (f / "quant_model_description.json").write_text("[]"), "is JSON, but no table of fields"),
         ("compressed int4", lambda f: changed(f, config_groups={"group_0": {"targets": ["Linear"], "weights": None}}), "is quantised in another"),
         ("fp8 blocks", lambda f: retyped(f, "weight"), "is torch.int8, not torch.float8_e4m3fn"),
         ("slim W8A16", lambda f: (f / "quant_model_weights.safetensors").unlink(), "holds no quant_model_weights"),

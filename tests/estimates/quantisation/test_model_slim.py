@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from helpers.estimates import UnknownScheme, model_slim_bytes
+from helpers.estimates import SizedModel, UnknownScheme, model_slim_bytes
+from helpers.model import config_from_file
 from tests.families import FAMILIES
 
 F32, I8, I32, I64, U8, F8 = (
@@ -94,6 +95,30 @@ def test_scales_by_groups_are_counted(tmp_path):
     config.dtype = torch.bfloat16
     stored = written(tmp_path, config, "W8A16", group=16)
     assert model_slim_bytes(config, tmp_path / "quant_model_description.json") == stored
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_folder_is_sized_by_its_description(tmp_path, silent):
+    """ModelSlim writes config.json as it was; what that file says itself comes first."""
+    config = FAMILIES["llama"]()
+    config.dtype = torch.bfloat16
+    stored = written(tmp_path, config, "W8A8_DYNAMIC")
+    config.save_pretrained(tmp_path)
+    whole = SizedModel.of(config).weights
+    assert SizedModel.of(config_from_file(tmp_path)).weights == stored < 0.8 * whole
+    assert SizedModel.of(config_from_file(tmp_path), "bf16").weights == whole
+    if not silent:
+        config.quantization_config = {"quant_method": "fp8", "weight_block_size": [8, 8]}
+        config.save_pretrained(tmp_path)
+        assert SizedModel.of(config_from_file(tmp_path)).weights == SizedModel.of(config).weights
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '"W8A8"', "[" * 100_000])
+def test_a_folder_whose_description_is_damaged_is_refused(tmp_path, text):
+    FAMILIES["llama"]().save_pretrained(tmp_path)
+    (tmp_path / "quant_model_description.json").write_text(text)
+    with pytest.raises(ValueError, match=r"^quant_model_description\.json .{0,150}$"):
+        config_from_file(tmp_path)
 
 
 def packed(config, kind="W8A8_DYNAMIC"):
