@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from itertools import pairwise
 from statistics import mean, median
 from typing import Any
 
@@ -32,7 +30,15 @@ from helpers.engine import BoundedPrefixRouter, RoundRobinRouter, Router, Step
 from helpers.model import Checkpoint, checkpoint
 from helpers.replicas import make_group_service
 from helpers.serving.clients import Loopback, as_sent, open_loop
-from helpers.simulation import FittedTime, Load, ScatteredTime, SimulatedEngine, simulate_replicas, together
+from helpers.simulation import (
+    FittedTime,
+    Load,
+    ScatteredTime,
+    SimulatedEngine,
+    simulate_replicas,
+    together,
+    whole_passes,
+)
 from helpers.traffic import Lengths, Mix, Report, Trace, multi_turn
 
 BAR = 0.15
@@ -87,24 +93,11 @@ def talks(count: int, seed: int) -> Trace:
 
 def measured(loaded: Checkpoint, trace: Trace, router: Router) -> tuple[Report, list[Step]]:
     """Return what clients of fresh replicas saw, and the turns of both engines."""
-    service = make_group_service(loaded.model, loaded.tokenizer, "m", 2, router, **SIZES)
+    service = make_group_service(loaded.model, loaded.tokenizer, "m", 2, router, log=None, **SIZES)
     engines = [replica.loop.engine for replica in service.loop.replicas]  # type: ignore[attr-defined]
-    for engine in engines:
-        engine.steps = []  # all passes, not the latest alone
     with Loopback(service) as server:
         report = open_loop(server.url, trace, loaded.model.cfg.vocab_size)
-    return report, [turn for engine in engines for turn in turns(engine.steps[1:])]
-
-
-def turns(steps: Sequence[Step]) -> list[Step]:
-    """Return passes, each of which lasts until the next one begins, where a request goes on into the next one."""
-    lasting = [
-        replace(one, end=after.begin)
-        if {part.request_id for part in one.parts} & {part.request_id for part in after.parts}
-        else one
-        for one, after in pairwise(steps)
-    ]
-    return [*lasting, *steps[-1:]]
+    return report, [turn for engine in engines for turn in whole_passes(engine.steps[1:])]
 
 
 def drifted(fitted: FittedTime, scatter: Sequence[float], steps: Sequence[Step]) -> float:

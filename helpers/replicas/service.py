@@ -32,8 +32,8 @@ def make_group_service(
     """Return a model's service with several engines, until `service.loop.close()`.
 
     The engines share the model's weights, and each has a thread and pages of its own. `router` is a name of
-    `ROUTERS`, or a router that serves no other group. `sizes` and `max_waiting` are those of `make_service`,
-    for each engine. `/metrics` tells the engines apart by the label `engine`. Raises ValueError for less than
+    `ROUTERS`, or a router that serves no other group. `sizes` are those of `make_engine` and `max_waiting` is that
+    of `make_service`, for each engine. `/metrics` tells the engines apart by the label `engine`. Raises ValueError for less than
     one replica, a size under 1, an unknown policy and an unknown router.
     """
     if replicas < 1:

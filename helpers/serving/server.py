@@ -66,11 +66,15 @@ def make_engine(
     token_budget: int = 512,
     num_pages: int = 512,
     page_size: int = 16,
+    log: int | None = 1,
 ) -> ContinuousBatcher:
-    """Return an engine as a server uses it. Raises ValueError for a size under 1 and an unknown policy."""
+    """Return an engine as a server uses it, which keeps its latest `log` passes; None keeps all.
+
+    Raises ValueError for a size under 1 and an unknown policy.
+    """
     cache = PagedKVCache.for_model(model, num_pages, page_size)
     return ContinuousBatcher(
-        model, cache, max_batch_size, token_budget, policy=policy, log=1, tokenizer=tokenizer
+        model, cache, max_batch_size, token_budget, policy=policy, log=log, tokenizer=tokenizer
     )
 
 

@@ -1,6 +1,6 @@
 """The engine on paper and on a virtual clock: the same scheduler and pool, no tensors. Chapters 5, 6, 8 and 11."""
 
-from helpers.simulation.calibration import calibrate, calibration_run
+from helpers.simulation.calibration import calibrate, calibration_run, whole_passes
 from helpers.simulation.collective_times import Wire
 from helpers.simulation.disaggregation import DecodeNodeTime, simulate_disaggregated
 from helpers.simulation.expert_time import ExpertParallelTime
@@ -41,4 +41,5 @@ __all__ = [
     "stage_shares",
     "sweep",
     "together",
+    "whole_passes",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 from helpers.caches.paged_kv_cache import PagedKVCache
 from helpers.engine.batching import ContinuousBatcher
@@ -67,3 +69,17 @@ def calibration_run(
                 batcher.process_batch()
         batcher.run()
     return batcher.steps
+
+
+def whole_passes(steps: Sequence[Step]) -> list[Step]:
+    """Return passes, each of which lasts until the next one begins, where a request goes on into the next one.
+
+    A busy engine behind a server also takes requests and hands tokens over; this time belongs to a pass, too.
+    """
+    lasting = [
+        replace(one, end=after.begin)
+        if {part.request_id for part in one.parts} & {part.request_id for part in after.parts}
+        else one
+        for one, after in pairwise(steps)
+    ]
+    return [*lasting, *steps[-1:]]

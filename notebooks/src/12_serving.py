@@ -620,8 +620,9 @@ plots.show(
 # Now really: two engines of SmolLM2 in this process, behind the server. Each engine has one thread, and both share the
 # model's weights. Conversations of four turns come faster than they can be served.
 #
-# The simulator gets pass times that were **calibrated as they will be needed**: two engines that compute at the same
-# time, because they share cores and memory. (Calibrated alone, an engine is faster than it will ever be in company.)
+# The simulator gets pass times that are **calibrated as they will be needed**: from the same two engines behind the same
+# server, while they answer other conversations. Then cores, memory, event loop and client are shared in both. (Calibrated
+# alone, an engine is faster than it will ever be in company; two that never wait for a client are slower.)
 #
 # Which engine is next often depends on which of two answers ended first, and that is chance. So one run is one outcome
 # of many, and the simulator computes 20: passes scatter around the fitted times as the measured passes did. It gets the
@@ -629,27 +630,47 @@ plots.show(
 # puts other tokens where the answer was, and these are computed anew.
 
 # %% tags=["skip-emulated"]
-from statistics import median
+from helpers.simulation import whole_passes
 
-from helpers.serving.clients import as_sent
-from helpers.simulation import FittedTime, ScatteredTime, calibration_run
-
-torch.set_num_threads(1)
 chat = Mix(Lengths(40, 0.3, 20, 80), Lengths(8, 0.3, 4, 16))
 PAIR = {**SEATS, "num_pages": 96}
-with ThreadPoolExecutor(2) as pair:
-    logs = [
-        pair.submit(calibration_run, model, **SEATS, rounds=1, prompts=chat.prompt)
-        for _ in range(2)
-    ]
-    steps = [step for log in logs for step in log.result()[1:]]
-here = FittedTime.of(steps)
-scatter = here.errors(steps)  # how far single passes lie from the fit
-small_talks = multi_turn(5, 20.0, turns=4, think=0.05, mix=chat, seed=3)
-print(f"{len(small_talks)} requests, {sum(a.prompt_tokens for a in small_talks):,} prompt tokens")
+
+
+def conversations(count, seed):
+    """Conversations of four turns, faster than two engines can serve them."""
+    return multi_turn(count, 20.0, turns=4, think=0.05, mix=chat, seed=seed)
+
+
+def real_pair(talks, router):
+    """What clients of two engines see over HTTP, and the passes of both engines."""
+    group = make_group_service(model, tokenizer, "m", 2, router, log=None, **PAIR)
+    with Loopback(group) as server:
+        report = open_loop(server.url, talks, model.cfg.vocab_size)
+    logs = [replica.loop.engine.steps for replica in group.loop.replicas]
+    return report, [step for log in logs for step in whole_passes(log[1:])]
 
 
 # %% tags=["skip-emulated"]
+makers = {"in turn": RoundRobinRouter, "bound 300": lambda: BoundedPrefixRouter(300)}
+small_talks = conversations(5, seed=3)
+torch.set_num_threads(1)
+steps, seen = [], {}
+for name, make in makers.items():  # calibrated and measured in the same minute
+    steps += real_pair(conversations(4, seed=100), make())[1]
+    seen[name], _ = real_pair(small_talks, make())
+torch.set_num_threads(threads)
+print(f"{len(small_talks)} requests, {sum(a.prompt_tokens for a in small_talks):,} prompt tokens")
+
+# %% tags=["skip-emulated"]
+from statistics import median
+
+from helpers.serving.clients import as_sent
+from helpers.simulation import FittedTime, ScatteredTime
+
+here = FittedTime.of(steps, skip=0)
+scatter = here.errors(steps)  # how far single passes lie from the fit
+
+
 def simulated_pair(router, seed):
     """One outcome of many, as the simulator has it."""
     times = [ScatteredTime(here, scatter, 2 * seed + i) for i in range(2)]
@@ -657,18 +678,8 @@ def simulated_pair(router, seed):
     return together(simulate_replicas(as_sent(small_talks), engines, router))
 
 
-def real_pair(router):
-    """The same from outside, over HTTP."""
-    group = make_group_service(model, tokenizer, "m", 2, router, **PAIR)
-    with Loopback(group) as server:
-        return open_loop(server.url, small_talks, model.cfg.vocab_size)
-
-
 WITHIN = 0.15  # what we ask of the simulator
-makers = {"in turn": RoundRobinRouter, "bound 300": lambda: BoundedPrefixRouter(300)}
 told = {name: [simulated_pair(make(), i) for i in range(20)] for name, make in makers.items()}
-seen = {name: real_pair(make()) for name, make in makers.items()}
-torch.set_num_threads(threads)
 
 
 # %% tags=["skip-emulated"]
@@ -695,8 +706,8 @@ for name in makers:
 # less to gain than with four engines. The lines called "simulated" come from measured pass times, so they are printed as
 # measured, too; the measured line is one run. If the measured throughput is within 15 % of the median, or between the
 # slowest and the fastest simulated run, the simulator may choose a router for this machine. Elsewhere, look first at the
-# machine's other work, which is not in the calibration. Then look at what the simulator leaves out: the event loop, and
-# the client, which computes on the same cores here. `benchmarks/serving` measures longer runs, several times.
+# machine's other work: it may have changed between calibration and measurement, or between two runs.
+# `benchmarks/serving` measures longer runs, several times.
 #
 # ### A replica that dies
 #

@@ -178,12 +178,6 @@ def step(begin, end, *names):
     return Step(begin, end, tuple(Part(name, 4, 1, True) for name in names), (), 0)
 
 
-def test_a_turn_lasts_until_the_next_pass_where_a_request_goes_on():
-    steps = [step(0, 1, "a"), step(1.5, 2, "a", "b"), step(2.25, 3, "b"), step(9, 10, "c")]
-    assert [one.end for one in replicas.turns(steps)] == [1.5, 2.25, 3, 10]
-    assert replicas.turns([]) == []
-
-
 def test_a_machine_that_became_slower_is_told_from_a_fault_of_the_simulation():
     fitted = FittedTime([1, 8], [1.0, 8.0], 0.0, 0.0)
     steps = [step(0, 2, "a"), step(2, 4, "a")]
