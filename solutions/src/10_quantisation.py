@@ -298,9 +298,8 @@ import itertools
 def choose(parts, formats, budget):
     """The choice that costs least: a dictionary, part -> format; None when no choice fits.
 
-    `parts`: name -> `{"weights": number, "cost": {format: cost}}`, `formats`: name -> `{"bits":
-    bits, "group": weights of a group, or 0}`, up to four of each. A cost is a number of 0 or more,
-    whole or not. `budget` is in bytes.
+    `parts`: name -> `{"weights": number, "cost": {format: 0 or more}}`, `formats`: name ->
+    `{"bits": bits, "group": weights of a group, or 0}`, up to four of each. `budget` is in bytes.
     """
 
     ### BEGIN SOLUTION
