@@ -107,16 +107,15 @@ def straight(scope: Scope, send: Send) -> Send:
     until the reader has caught up. So does everything for HTTP/1.0, which has no chunks, and on a connection
     that shows no transport.
     """
-    transport: asyncio.Transport | None = scope.get("state", {}).get(_TRANSPORT)
-    if transport is None or scope["http_version"] != "1.1":
+    wire: Wire | None = scope.get("state", {}).get(_TRANSPORT)
+    if wire is None or scope["http_version"] != "1.1":
         return send
-    wire = transport
+    write_now = wire.write_now
 
     async def sender(message: Message) -> None:
         body = message.get("body")
-        if body and message["more_body"] and not wire.get_write_buffer_size() and not wire.is_closing():
-            wire.write(b"%x\r\n%b\r\n" % (len(body), body))
-        else:
+        piece = body and message["more_body"]
+        if not piece or not write_now(b"%x\r\n%b\r\n" % (len(body), body)):
             await send(message)
 
     return sender

@@ -55,6 +55,14 @@ class Wire(asyncio.Transport):
         if not self._ending:
             self._transport.write(data)
 
+    def write_now(self, data: bytes) -> bool:
+        """Write where nothing waits for the client and nothing ends; return whether that was so."""
+        wire = self._transport
+        if self._ending or wire.get_write_buffer_size() or wire.is_closing():
+            return False
+        wire.write(data)
+        return True
+
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait for the client."""
         return self._transport.get_write_buffer_size()

@@ -6,13 +6,13 @@ import socket
 
 import httpx
 
-from helpers.serving.streams import straight
+from helpers.serving.streams import Wire, straight
 from tests.serving.service import run, running
 
 BODY = {"prompt": "The rivers", "max_tokens": 12, "temperature": 0, "ignore_eos": True, "stream": True}
 
 
-class Wire:
+class Transport:
     """A transport that keeps what is written."""
 
     def __init__(self, waiting=0, closing=False):
@@ -28,16 +28,16 @@ class Wire:
         self.written.append(data)
 
 
-def sent(wire, message, version="1.1"):
+def sent(transport, message, version="1.1"):
     """What takes the way of ASGI, and what goes straight to the wire."""
     messages = []
 
     async def send(message):
         messages.append(message)
 
-    state = {} if wire is None else {"transport": wire}
+    state = {} if transport is None else {"transport": Wire(transport, None)}
     run(straight({"state": state, "http_version": version}, send)(message))
-    return messages, [] if wire is None else wire.written
+    return messages, [] if transport is None else transport.written
 
 
 def piece(body, more=True):
@@ -46,17 +46,17 @@ def piece(body, more=True):
 
 
 def test_a_piece_of_a_body_is_one_chunk():
-    assert sent(Wire(), piece(b"x" * 26)) == ([], [b"1a\r\n" + b"x" * 26 + b"\r\n"])
+    assert sent(Transport(), piece(b"x" * 26)) == ([], [b"1a\r\n" + b"x" * 26 + b"\r\n"])
 
 
 def test_all_else_takes_the_way_of_asgi():
     head = {"type": "http.response.start", "status": 200, "headers": []}
     for message in (head, piece(b""), piece(b"", False), piece(b"end", False)):
-        assert sent(Wire(), message) == ([message], [])
+        assert sent(Transport(), message) == ([message], [])
     some = piece(b"some")
-    assert sent(Wire(waiting=1), some) == ([some], []), "a reader that is behind"
-    assert sent(Wire(closing=True), some) == ([some], []), "a reader that has left"
-    assert sent(Wire(), some, "1.0") == ([some], []), "a reader without chunks"
+    assert sent(Transport(waiting=1), some) == ([some], []), "a reader that is behind"
+    assert sent(Transport(closing=True), some) == ([some], []), "a reader that has left"
+    assert sent(Transport(), some, "1.0") == ([some], []), "a reader without chunks"
     assert sent(None, some) == ([some], []), "another server"
 
 
@@ -128,7 +128,8 @@ def test_nothing_is_lost_between_the_two_ways():
             writer.transport.write(b"%x\r\n%b\r\n" % (len(message["body"]), message["body"]))
             await writer.drain()
 
-        sender = straight({"state": {"transport": writer.transport}, "http_version": "1.1"}, send)
+        wire = Wire(writer.transport, asyncio.get_running_loop())
+        sender = straight({"state": {"transport": wire}, "http_version": "1.1"}, send)
         for i in range(40):
             await sender(piece(str(i).encode() * 20_000))
         writer.close()
