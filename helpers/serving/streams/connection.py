@@ -114,8 +114,7 @@ def straight(scope: Scope, send: Send) -> Send:
 
     async def sender(message: Message) -> None:
         body = message.get("body")
-        piece = body and message["more_body"]
-        if not piece or not write_now(b"%x\r\n%b\r\n" % (len(body), body)):
+        if not body or not message["more_body"] or not write_now(b"%x\r\n%b\r\n" % (len(body), body)):
             await send(message)
 
     return sender
