@@ -622,7 +622,7 @@ plots.show(
 #
 # The simulator gets pass times that are **calibrated as they will be needed**: from the same two engines behind the same
 # server, while they answer other conversations. Then cores, memory, event loop and client are shared in both. (Calibrated
-# alone, an engine is faster than it will ever be in company; two that never wait for a client are slower.)
+# alone, an engine would have caches and bandwidth to itself, which it does not have in company.)
 #
 # Which engine is next often depends on which of two answers ended first, and that is chance. So one run is one outcome
 # of many, and the simulator computes 20: passes scatter around the fitted times as the measured passes did. It gets the

@@ -63,10 +63,6 @@ class Wire(asyncio.Transport):
         wire.write(data)
         return True
 
-    def get_write_buffer_size(self) -> int:
-        """Return how many bytes wait for the client."""
-        return self._transport.get_write_buffer_size()
-
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the transport knows of itself."""
         return self._transport.get_extra_info(name, default)
