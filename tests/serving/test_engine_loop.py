@@ -131,8 +131,8 @@ def test_above_the_bound_calls_are_refused_until_others_end():
         with pytest.raises(BadRequest, match="5 answers were asked for, and 4 are computed at most"):
             loop.submit([request("many")], 5)
         taken.pop().close()
-        gated.let(1)
         while loop.num_answers == 4:
+            gated.let(1)
             await asyncio.sleep(0.005)
         taken.append(loop.submit([request("late", max_tokens=3)]))
         gated.let()
